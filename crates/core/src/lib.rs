@@ -1,3 +1,12 @@
 //! Everything tenant_guard decides without PostgreSQL: no I/O, no clock of its own, no unsafe code.
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
+
+pub mod account;
+mod base64url;
+pub mod claims;
+pub mod identity;
+pub mod issuer;
+pub mod json;
+pub mod jwk;
+pub mod token;

@@ -1,0 +1,231 @@
+//! Tokens: the JWS compact form taken apart strictly, and the reasons to refuse one.
+
+use thiserror::Error;
+
+use crate::base64url;
+use crate::identity::Identity;
+use crate::json::{self, Json, JsonError, Object};
+
+/// Longest token in bytes that is looked at.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// A token that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// What the token says, ready to be bound.
+    pub identity: Identity,
+    /// The first instant, in Unix microseconds, at which the token is valid: the later of `nbf`
+    /// and `iat`, less the leeway; `i64::MIN` when it has neither.
+    pub valid_from_us: i64,
+}
+
+/// Why a token is refused. The text is for the user and never holds a piece of the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// Longer than [`MAX_TOKEN_BYTES`].
+    #[error("token is too large")]
+    TooLarge,
+    /// Not three base64url parts holding JSON objects and a signature (RFC 7515 section 3.1), or
+    /// a header parameter of the wrong type (section 4.1).
+    #[error("token is malformed")]
+    Malformed,
+    /// A JSON object repeats a member (RFC 7515 section 4, RFC 7519 section 4).
+    #[error("token repeats a member")]
+    RepeatedMember,
+    /// Objects and arrays nest more than 32 levels.
+    #[error("token is nested too deeply")]
+    TooDeep,
+    /// A string holds U+0000.
+    #[error("token contains a null character")]
+    Nul,
+    /// `alg` is `none` (RFC 8725 section 3.2).
+    #[error("token is not signed")]
+    Unsigned,
+    /// `crit` is present and no extension is understood (RFC 7515 section 4.1.11).
+    #[error("token has critical header parameters that are not understood")]
+    Critical,
+    /// `b64` is present and not true (RFC 7797 section 3).
+    #[error("token payload is not encoded as base64url")]
+    Unencoded,
+    /// `cty` says that the payload is another token (RFC 7519 section 5.2).
+    #[error("token is nested in another token")]
+    Nested,
+    /// There is no `iss`.
+    #[error("token names no issuer")]
+    NoIssuer,
+    /// `iss` is not registered.
+    #[error("token names no known issuer")]
+    UnknownIssuer,
+    /// `kid` is not a key of the issuer, or is missing where too many keys would fit.
+    #[error("token names no known key")]
+    UnknownKey,
+    /// `alg` is not one that the key and the issuer allow (RFC 8725 section 3.1).
+    #[error("token algorithm is not allowed for its key")]
+    AlgorithmNotAllowed,
+    /// The signature is not the key's over header and payload (RFC 7515 section 5.2).
+    #[error("token signature is not valid")]
+    Signature,
+    /// A claim has a type or value that RFC 7519 section 4.1 or the issuer's paths do not allow.
+    #[error("token claim \"{0}\" has an unusable shape")]
+    ClaimShape(&'static str),
+    /// `exp` is required and missing.
+    #[error("token has no expiry")]
+    NoExpiry,
+    /// `exp` has passed (RFC 7519 section 4.1.4).
+    #[error("token has expired")]
+    Expired,
+    /// A maximum age is set and `iat` is missing.
+    #[error("token has no issue time")]
+    NoIssueTime,
+    /// Issued longer ago than the maximum age.
+    #[error("token is too old")]
+    TooOld,
+    /// `nbf` or `iat` is in the future (RFC 7519 sections 4.1.5 and 4.1.6).
+    #[error("token is not yet valid")]
+    NotYetValid,
+    /// `aud` names none of the issuer's audiences (RFC 7519 section 4.1.3).
+    #[error("token audience is not accepted")]
+    Audience,
+    /// The account claim is missing.
+    #[error("token names no account")]
+    NoAccount,
+    /// The account claim is neither a text, an integer, nor a list of these.
+    #[error("token account has an unusable shape")]
+    AccountShape,
+    /// Several accounts are allowed and the caller chose none.
+    #[error("token names several accounts and none was chosen")]
+    AccountNotChosen,
+    /// The caller chose an account that is not among the token's.
+    #[error("token does not allow the requested account")]
+    AccountNotAllowed,
+}
+
+impl Refusal {
+    /// A stable name of the reason.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::RepeatedMember => "repeated_member",
+            Self::TooDeep => "too_deep",
+            Self::Nul => "null_character",
+            Self::Unsigned => "unsigned",
+            Self::Critical => "critical",
+            Self::Unencoded => "unencoded",
+            Self::Nested => "nested",
+            Self::NoIssuer => "no_issuer",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::UnknownKey => "unknown_key",
+            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
+            Self::Signature => "signature",
+            Self::ClaimShape(_) => "claim_shape",
+            Self::NoExpiry => "no_expiry",
+            Self::Expired => "expired",
+            Self::NoIssueTime => "no_issue_time",
+            Self::TooOld => "too_old",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Audience => "audience",
+            Self::NoAccount => "no_account",
+            Self::AccountShape => "account_shape",
+            Self::AccountNotChosen => "account_not_chosen",
+            Self::AccountNotAllowed => "account_not_allowed",
+        }
+    }
+}
+
+impl From<JsonError> for Refusal {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Syntax => Self::Malformed,
+            JsonError::RepeatedMember => Self::RepeatedMember,
+            JsonError::TooDeep => Self::TooDeep,
+            JsonError::Nul => Self::Nul,
+        }
+    }
+}
+
+/// A token in its parts, nothing of it verified yet.
+pub(crate) struct Compact<'t> {
+    pub(crate) header: Header,
+    /// JSON text: the bytes that the signature covers, decoded once.
+    pub(crate) payload: String,
+    /// ASCII(header || '.' || payload), RFC 7515 section 5.1.
+    pub(crate) signing_input: &'t [u8],
+    /// Base64url text.
+    pub(crate) signature: &'t str,
+}
+
+impl<'t> Compact<'t> {
+    /// RFC 7515 section 7.1: three parts, two dots, nothing else.
+    pub(crate) fn parse(token: &'t str) -> Result<Self, Refusal> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Refusal::TooLarge);
+        }
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(Refusal::Malformed)?;
+        let header = Header::parse(&decode_text(header)?)?;
+        let payload = decode_text(payload)?;
+        base64url::decode(signature).ok_or(Refusal::Malformed)?;
+        Ok(Self {
+            header,
+            payload,
+            signing_input: signing_input.as_bytes(),
+            signature,
+        })
+    }
+}
+
+/// The header parameters that matter. Keys and URLs that a header brings along (`jwk`, `jku`,
+/// `x5u`, `x5c`) are never read: a forger would bring their own.
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) algorithm: String,
+    pub(crate) key_id: Option<String>,
+}
+
+impl Header {
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let Json::Object(header) = json::parse(text)? else {
+            return Err(Refusal::Malformed);
+        };
+        let algorithm = optional_text(&header, "alg")?.ok_or(Refusal::Malformed)?;
+        if algorithm.eq_ignore_ascii_case("none") {
+            return Err(Refusal::Unsigned);
+        }
+        if header.contains("crit") {
+            return Err(Refusal::Critical);
+        }
+        match header.get("b64") {
+            None | Some(Json::Bool(true)) => {}
+            Some(_) => return Err(Refusal::Unencoded),
+        }
+        optional_text(&header, "typ")?;
+        if optional_text(&header, "cty")?.is_some_and(names_a_token) {
+            return Err(Refusal::Nested);
+        }
+        let key_id = optional_text(&header, "kid")?.map(str::to_owned);
+        Ok(Self {
+            algorithm: algorithm.to_owned(),
+            key_id,
+        })
+    }
+}
+
+/// `JWT` as a media type: case does not matter and `application/` may stand before it
+/// (RFC 7515 section 4.1.10).
+fn names_a_token(content_type: &str) -> bool {
+    let lower = content_type.to_ascii_lowercase();
+    lower.strip_prefix("application/").unwrap_or(&lower) == "jwt"
+}
+
+fn optional_text<'h>(header: &'h Object<'_>, name: &str) -> Result<Option<&'h str>, Refusal> {
+    header
+        .get(name)
+        .map(|value| value.as_text().ok_or(Refusal::Malformed))
+        .transpose()
+}
+
+fn decode_text(part: &str) -> Result<String, Refusal> {
+    let bytes = base64url::decode(part).ok_or(Refusal::Malformed)?;
+    String::from_utf8(bytes).map_err(|_| Refusal::Malformed)
+}
