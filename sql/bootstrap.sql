@@ -1,3 +1,29 @@
+-- Roles and the schema. Every right starts from nobody; each GRANT says why.
+
 REVOKE ALL ON SCHEMA tenant_guard FROM PUBLIC;
+-- Policies and readers name functions of this schema in every session.
+GRANT USAGE ON SCHEMA tenant_guard TO PUBLIC;
+
+-- Group roles belong to the cluster, so another database may have made them already.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'tenant_guard_admin') THEN
+        CREATE ROLE tenant_guard_admin NOLOGIN;
+        COMMENT ON ROLE tenant_guard_admin IS
+            'issuers, protection and checks of tenant_guard';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'tenant_guard_auditor') THEN
+        CREATE ROLE tenant_guard_auditor NOLOGIN;
+        COMMENT ON ROLE tenant_guard_auditor IS
+            'reads and verifies the audit ledger of tenant_guard, nothing else';
+    END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    -- Another CREATE EXTENSION made them at the same moment.
+    NULL;
+END
+$$;
+
 CREATE FUNCTION tenant_guard.version() RETURNS text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'version_wrapper';
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'version_wrapper';
+COMMENT ON FUNCTION tenant_guard.version() IS 'version of the loaded library';

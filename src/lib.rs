@@ -1,11 +1,35 @@
 //! Tenant isolation enforced and proven inside PostgreSQL.
+//!
+//! This crate is glue: it adapts PostgreSQL to `tenant_guard_core`, which decides everything that
+//! can be decided without a server. SQL objects are declared by hand in `sql/`.
+#![warn(missing_docs)]
+
 use pgrx::prelude::*;
+
+mod catalog;
+mod error;
+mod identity;
+mod raw;
+mod secrecy;
+mod settings;
 
 ::pgrx::pg_module_magic!();
 
+extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
+extension_sql_file!(
+    "../sql/identity.sql",
+    name = "identity",
+    requires = ["bootstrap"]
+);
+
+/// Called by PostgreSQL when it loads the library into a backend or a parallel worker.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::define();
+}
+
+/// The version of the loaded library, which an upgrade may leave different from the SQL objects'.
 #[pg_extern(sql = false)]
 fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
-
-extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);

@@ -1,0 +1,79 @@
+-- Identity: issuers, authenticate, readers. See docs/reference.md.
+
+-- Keys may be shared secrets, so nobody but the extension's owner reads this table.
+CREATE TABLE tenant_guard.issuer (
+    issuer text PRIMARY KEY CHECK (issuer <> ''),
+    keys jsonb NOT NULL,
+    algorithms text[],
+    audiences text[],
+    claim_paths jsonb NOT NULL,
+    leeway interval NOT NULL,
+    max_age interval,
+    require_exp boolean NOT NULL
+);
+REVOKE ALL ON tenant_guard.issuer FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.issuer', '');
+
+CREATE FUNCTION tenant_guard.issuer_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'tenant_guard_issuer_changed';
+REVOKE ALL ON FUNCTION tenant_guard.issuer_changed() FROM PUBLIC;
+CREATE TRIGGER issuer_changed
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.issuer
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.issuer_changed();
+ALTER TABLE tenant_guard.issuer ENABLE ALWAYS TRIGGER issuer_changed;
+
+CREATE FUNCTION tenant_guard.add_issuer(
+    issuer text, keys jsonb, algorithms text[] DEFAULT NULL, audiences text[] DEFAULT NULL,
+    claim_paths jsonb DEFAULT '{}', leeway interval DEFAULT '30 s', max_age interval DEFAULT NULL,
+    require_exp boolean DEFAULT true)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'tenant_guard_add_issuer';
+CREATE FUNCTION tenant_guard.set_issuer_keys(issuer text, keys jsonb)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'tenant_guard_set_issuer_keys';
+CREATE FUNCTION tenant_guard.drop_issuer(issuer text)
+    RETURNS void LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'drop_issuer_wrapper';
+REVOKE ALL ON FUNCTION
+    tenant_guard.add_issuer(text, jsonb, text[], text[], jsonb, interval, interval, boolean),
+    tenant_guard.set_issuer_keys(text, jsonb), tenant_guard.drop_issuer(text) FROM PUBLIC;
+-- Whoever registers an issuer decides whose tokens are believed.
+GRANT EXECUTE ON FUNCTION
+    tenant_guard.add_issuer(text, jsonb, text[], text[], jsonb, interval, interval, boolean),
+    tenant_guard.set_issuer_keys(text, jsonb), tenant_guard.drop_issuer(text)
+    TO tenant_guard_admin;
+
+-- No SET clause: it runs at the start of every transaction, and all it looks up is qualified.
+CREATE FUNCTION tenant_guard.authenticate(
+    token text, account text DEFAULT NULL, is_local boolean DEFAULT true)
+    RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'tenant_guard_authenticate';
+CREATE FUNCTION tenant_guard.sign_out() RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sign_out_wrapper';
+
+-- The readers touch no SQL: policies call them once a row, and a SET clause would cost each call.
+CREATE FUNCTION tenant_guard.is_authenticated() RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'is_authenticated_wrapper';
+CREATE FUNCTION tenant_guard.account_id() RETURNS uuid
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_account_id';
+CREATE FUNCTION tenant_guard.account_id_bigint() RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_account_id_bigint';
+CREATE FUNCTION tenant_guard.account_id_text() RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_account_id_text';
+CREATE FUNCTION tenant_guard.subject() RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'subject_wrapper';
+CREATE FUNCTION tenant_guard.user_id() RETURNS uuid
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'user_id_wrapper';
+CREATE FUNCTION tenant_guard.roles() RETURNS text[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'roles_wrapper';
+CREATE FUNCTION tenant_guard.has_role(role text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_role_wrapper';
+CREATE FUNCTION tenant_guard.session_id() RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'session_id_wrapper';
+CREATE FUNCTION tenant_guard.claims() RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_claims';
+CREATE FUNCTION tenant_guard.claim(VARIADIC path text[]) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'claim_wrapper';
+
+-- authenticate, sign_out and the readers stay with PUBLIC: they reveal only what the caller's own
+-- verified token says. version() names a number that pg_extension shows anyway.

@@ -1,0 +1,79 @@
+//! Running as the extension's owner, and quoting: the only ways our code steps outside the
+//! caller's own rights or builds SQL out of names.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+thread_local! {
+    static OWNER: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::Oid::INVALID) };
+}
+
+/// The role that owns the extension, in whose name its own tables are read and written.
+///
+/// Read once a backend: PostgreSQL has no command that changes an extension's owner, and after
+/// REASSIGN OWNED the old owner keeps its rights until it reconnects.
+fn extension_owner() -> pg_sys::Oid {
+    let cached = OWNER.get();
+    if cached != pg_sys::Oid::INVALID {
+        return cached;
+    }
+    let owner = Spi::connect(|client| {
+        client
+            .select(
+                "SELECT extowner FROM pg_catalog.pg_extension \
+                 WHERE extname OPERATOR(pg_catalog.=) 'tenant_guard'",
+                Some(1),
+                &[],
+            )
+            .and_then(|rows| rows.first().get_one::<pg_sys::Oid>())
+    });
+    match owner {
+        Ok(Some(owner)) => {
+            OWNER.set(owner);
+            owner
+        }
+        _ => crate::error::Error::NotInstalled.raise(),
+    }
+}
+
+/// Runs `work` with the rights of the extension's owner, and restores the caller's on the way out,
+/// errors included.
+pub(crate) fn as_owner<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(pg_sys::Oid, i32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: puts back the very values read below in the same backend.
+            unsafe { pg_sys::SetUserIdAndSecContext(self.0, self.1) }
+        }
+    }
+
+    let owner = extension_owner();
+    let mut user = pg_sys::Oid::INVALID;
+    let mut context = 0;
+    // SAFETY: plain backend-local state; both pointers are live for the call.
+    unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
+    let _restore = Restore(user, context);
+    // SAFETY: `owner` is a role of this cluster; the flags are those SECURITY DEFINER code runs
+    // with, so SET ROLE stays refused meanwhile.
+    unsafe {
+        pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32)
+    };
+    work()
+}
+
+/// The name of a role, quoted by nobody: for messages.
+pub(crate) fn role_name(role: pg_sys::Oid) -> String {
+    // SAFETY: with noerr true the function returns null for an unknown role, else a palloc'ed
+    // C string in the current context.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        if name.is_null() {
+            role.to_u32().to_string()
+        } else {
+            CStr::from_ptr(name).to_string_lossy().into_owned()
+        }
+    }
+}

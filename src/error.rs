@@ -1,0 +1,127 @@
+//! The only place where SQLSTATE, message and hint are chosen.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode};
+use tenant_guard_core::issuer::IssuerError;
+use tenant_guard_core::token::Refusal;
+
+/// Why a call into the extension fails, as the user sees it.
+///
+/// Messages never carry a token, a key or a value of a row.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No identity is bound to the transaction.
+    #[error("no identity is bound to this transaction")]
+    NoIdentity,
+    /// The identity outlived its token.
+    #[error("the identity of this transaction has expired")]
+    Expired,
+    /// The account, or subject, is not of the shape the reader returns.
+    #[error("{0} of the current identity is not of type {1}")]
+    Shape(&'static str, &'static str),
+    /// The token is refused.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The caller is not held by row security.
+    #[error("role \"{0}\" bypasses row security")]
+    BypassesRowSecurity(String),
+    /// A second account in one transaction.
+    #[error("this transaction is bound to another account")]
+    SecondAccount,
+    /// Another account while rows of the last one are still held.
+    #[error("a holdable cursor of another account is open")]
+    HeldCursor,
+    /// `is_local => false` without the setting that allows it.
+    #[error("session identity is not allowed")]
+    SessionIdentityOff,
+    /// `is_local => false` inside a transaction block.
+    #[error("session identity cannot be bound inside a transaction block")]
+    SessionIdentityInBlock,
+    /// The issuer's definition is unfit.
+    #[error("{0}")]
+    UnfitIssuer(#[from] IssuerError),
+    /// The issuer is registered already.
+    #[error("issuer \"{0}\" already exists")]
+    IssuerExists(String),
+    /// The issuer is not registered.
+    #[error("issuer \"{0}\" does not exist")]
+    UnknownIssuer(String),
+    /// The library is loaded where the extension is not created.
+    #[error("extension \"tenant_guard\" is not installed in this database")]
+    NotInstalled,
+    /// A trigger function called as an ordinary one.
+    #[error("{0} can only be called as a trigger")]
+    NotATrigger(&'static str),
+    /// An argument that must not be null.
+    #[error("{0} must not be null")]
+    NullArgument(&'static str),
+    /// An interval with months has no fixed length.
+    #[error("{0} must be a non-negative interval without months")]
+    UnfitInterval(&'static str),
+}
+
+impl Error {
+    fn code(&self) -> PgSqlErrorCode {
+        use PgSqlErrorCode::*;
+        match self {
+            Self::NoIdentity | Self::Expired | Self::Refused(_) => {
+                ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
+            }
+            Self::Shape(..) => ERRCODE_INVALID_TEXT_REPRESENTATION,
+            Self::BypassesRowSecurity(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::SecondAccount
+            | Self::HeldCursor
+            | Self::NotInstalled
+            | Self::SessionIdentityOff
+            | Self::SessionIdentityInBlock => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::UnfitIssuer(_) | Self::UnfitInterval(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NotATrigger(_) => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::IssuerExists(_) => ERRCODE_DUPLICATE_OBJECT,
+            Self::UnknownIssuer(_) => ERRCODE_UNDEFINED_OBJECT,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoIdentity => {
+                "Call tenant_guard.authenticate(token) at the start of the transaction."
+            }
+            Self::Expired => "Obtain a fresh token and call tenant_guard.authenticate(token).",
+            Self::BypassesRowSecurity(_) => {
+                "Connect as a role without BYPASSRLS: policies do not hold for this one."
+            }
+            Self::SecondAccount => "End the transaction before another account signs in.",
+            Self::HeldCursor => "Close it first: it still holds rows of the last account.",
+            Self::SessionIdentityOff => {
+                "A transaction pooler would hand it to the next client. A superuser can allow it \
+                 with tenant_guard.allow_session_identity."
+            }
+            _ => return None,
+        })
+    }
+
+    /// Raises the error in PostgreSQL; Rust destructors run on the way.
+    #[track_caller]
+    pub(crate) fn raise(self) -> ! {
+        let mut report = ErrorReport::new(self.code(), self.to_string(), "tenant_guard");
+        if let Some(hint) = self.hint() {
+            report = report.set_hint(hint);
+        }
+        report.report(PgLogLevel::ERROR);
+        unreachable!("an ERROR report does not return")
+    }
+}
+
+/// Unwraps a result at the border to PostgreSQL, raising its error there.
+pub(crate) trait OrRaise<T> {
+    /// The value, or the error raised as PostgreSQL's ERROR.
+    fn or_raise(self) -> T;
+}
+
+impl<T, E: Into<Error>> OrRaise<T> for Result<T, E> {
+    #[track_caller]
+    fn or_raise(self) -> T {
+        self.unwrap_or_else(|error| error.into().raise())
+    }
+}

@@ -1,0 +1,113 @@
+//! `authenticate` and `sign_out`: the only ways an identity is bound or ended by a client.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::prelude::*;
+use tenant_guard_core::token::Verified;
+
+use super::{binding, issuers, readers};
+use crate::catalog;
+use crate::error::{Error, OrRaise};
+use crate::raw::{raw_function, text_argument};
+use crate::secrecy::hide_statement;
+use crate::settings::ALLOW_SESSION_IDENTITY;
+
+/// Most tokens one backend remembers, and the longest it does: together at most 1 MiB.
+const REMEMBERED_TOKENS: usize = 256;
+const REMEMBERED_TOKEN_BYTES: usize = 4096;
+
+raw_function! {
+    /// `authenticate(token text, account text, is_local boolean) returns jsonb`.
+    tenant_guard_authenticate, pg_finfo_tenant_guard_authenticate, |fcinfo| {
+        let _hidden = hide_statement();
+        // SAFETY: PostgreSQL passed `fcinfo`; the declaration in sql/identity.sql gives the
+        // arguments these types.
+        let (token, account, is_local) = unsafe {
+            (
+                text_argument(fcinfo, 0),
+                text_argument(fcinfo, 1),
+                pgrx::fcinfo::pg_getarg::<bool>(fcinfo, 2),
+            )
+        };
+        let token = token.ok_or(Error::NullArgument("token")).or_raise();
+        let is_local = is_local.ok_or(Error::NullArgument("is_local")).or_raise();
+        let verified = authenticate(&token, account.as_deref(), is_local).or_raise();
+        readers::jsonb(&verified.identity.claims)
+    }
+}
+
+fn authenticate(token: &str, account: Option<&str>, is_local: bool) -> Result<Rc<Verified>, Error> {
+    refuse_bypassing_caller()?;
+    // SAFETY: reads backend-local transaction state.
+    let in_block = unsafe { pg_sys::IsTransactionBlock() };
+    if !is_local {
+        if !ALLOW_SESSION_IDENTITY.get() {
+            return Err(Error::SessionIdentityOff);
+        }
+        if in_block {
+            return Err(Error::SessionIdentityInBlock);
+        }
+    }
+    let verified = verify(token, account)?;
+    binding::admit(&verified.identity.account)?;
+    if is_local && !in_block {
+        ereport!(
+            WARNING,
+            PgSqlErrorCode::ERRCODE_NO_ACTIVE_SQL_TRANSACTION,
+            "authenticate with is_local can only be used in transaction blocks"
+        );
+    }
+    binding::bind(&verified.identity, is_local);
+    Ok(verified)
+}
+
+/// Refuses a caller whom policies do not hold, except a superuser, for whom nothing can.
+fn refuse_bypassing_caller() -> Result<(), Error> {
+    // SAFETY: catalog lookups by the id of the current role.
+    unsafe {
+        let role = pg_sys::GetUserId();
+        if pg_sys::has_bypassrls_privilege(role) && !pg_sys::superuser_arg(role) {
+            return Err(Error::BypassesRowSecurity(catalog::role_name(role)));
+        }
+    }
+    Ok(())
+}
+
+/// Verifies a token, or finds it among those this backend has verified with the present keys.
+fn verify(token: &str, account: Option<&str>) -> Result<Rc<Verified>, Error> {
+    type Remembered = HashMap<(String, Option<String>), Rc<Verified>>;
+    thread_local! {
+        static REMEMBERED: RefCell<(u64, Remembered)> = RefCell::default();
+    }
+
+    let now_us = binding::statement_now_us();
+    let (generation, issuers) = issuers::current();
+    REMEMBERED.with_borrow_mut(|(remembered_generation, remembered)| {
+        if *remembered_generation != generation {
+            remembered.clear();
+            *remembered_generation = generation;
+        }
+        let key = (token.to_owned(), account.map(str::to_owned));
+        if let Some(known) = remembered.get(&key)
+            && (known.valid_from_us..known.identity.valid_until_us).contains(&now_us)
+        {
+            return Ok(Rc::clone(known));
+        }
+        let verified = Rc::new(issuers.verify(token, account, now_us)?);
+        if token.len() <= REMEMBERED_TOKEN_BYTES {
+            if remembered.len() >= REMEMBERED_TOKENS {
+                remembered.clear();
+            }
+            remembered.insert(key, Rc::clone(&verified));
+        }
+        Ok(verified)
+    })
+}
+
+/// Ends the identity. Never raises.
+#[pg_extern(sql = false)]
+fn sign_out() {
+    binding::unbind();
+}

@@ -1,0 +1,332 @@
+//! The identity bound to the transaction.
+//!
+//! It lives in the setting `tenant_guard.identity`, so PostgreSQL itself ends it with the
+//! transaction, rolls it back with a savepoint and carries it to parallel workers. Its parsed form
+//! is the setting's `extra`, which travels with the value: a reader follows one pointer.
+//!
+//! The account a transaction was bound to is remembered apart from the setting, in backend memory,
+//! so that neither RESET ALL nor ROLLBACK TO lets a second account in.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr;
+
+use pgrx::prelude::*;
+use tenant_guard_core::account::AccountId;
+use tenant_guard_core::identity::{Identity, IdentityView};
+
+use crate::error::Error;
+use crate::settings::{ON_MISSING_IDENTITY, OnMissingIdentity};
+
+/// Microseconds between the Unix epoch and PostgreSQL's, 2000-01-01.
+const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
+
+/// Parsed form of the setting: this header, then the bytes of the value itself.
+#[repr(C)]
+struct Extra {
+    /// First moment at which the identity is no longer valid, Unix microseconds.
+    valid_until_us: i64,
+    bigint: i64,
+    uuid: [u8; 16],
+    has_uuid: bool,
+    has_bigint: bool,
+    length: usize,
+}
+
+/// The account last bound in this session, in the forms readers return.
+///
+/// Readers hand out pointers into it, so it changes only when another account is bound, which can
+/// not happen while a statement of the last one still runs (`admit`).
+struct LastAccount {
+    text: String,
+    /// `text` as a PostgreSQL value: 4-byte header and bytes, aligned by the element type.
+    varlena: Vec<u32>,
+    uuid: [u8; 16],
+}
+
+thread_local! {
+    static CURRENT: Cell<*const Extra> = const { Cell::new(ptr::null()) };
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+    /// Local id of the transaction that was bound to `LAST_ACCOUNT`.
+    static BOUND_TRANSACTION: Cell<u32> = const { Cell::new(0) };
+    static LAST_ACCOUNT: RefCell<Box<LastAccount>> = RefCell::new(Box::new(LastAccount {
+        text: String::new(),
+        varlena: Vec::new(),
+        uuid: [0; 16],
+    }));
+}
+
+impl Extra {
+    fn view(&self) -> IdentityView<'_> {
+        // SAFETY: `allocate_extra` put `length` bytes of UTF-8 behind every header.
+        let text = unsafe {
+            let bytes = ptr::from_ref(self).add(1).cast::<u8>();
+            std::str::from_utf8_unchecked(std::slice::from_raw_parts(bytes, self.length))
+        };
+        Identity::parse(text).expect("the check hook accepts only values that parse")
+    }
+}
+
+/// The bound identity, checked against the start of the client's statement.
+///
+/// `Ok(None)` only where `tenant_guard.on_missing_identity` is `empty`.
+fn current() -> Result<Option<&'static Extra>, Error> {
+    // SAFETY: guc.c keeps `extra` alive as long as the value is in force, and the assign hook
+    // replaces CURRENT before it goes.
+    let found = match unsafe { CURRENT.get().as_ref() } {
+        None => Error::NoIdentity,
+        Some(extra) if extra.valid_until_us <= statement_now_us() => Error::Expired,
+        Some(extra) => return Ok(Some(extra)),
+    };
+    match ON_MISSING_IDENTITY.get() {
+        OnMissingIdentity::Error => Err(found),
+        OnMissingIdentity::Empty => Ok(None),
+    }
+}
+
+/// The start of the running client statement, Unix microseconds.
+pub(crate) fn statement_now_us() -> i64 {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::GetCurrentStatementStartTimestamp() + EPOCH_OFFSET_US }
+}
+
+/// Calls `read` with the valid identity; `None` where there is none and readers return NULL.
+pub(crate) fn with_current<T>(read: impl FnOnce(&IdentityView<'_>) -> T) -> Option<T> {
+    match current() {
+        Ok(extra) => extra.map(|extra| read(&extra.view())),
+        Err(error) => error.raise(),
+    }
+}
+
+/// Calls `read` with the bound identity whether or not it has expired: for capture, which records
+/// who acted, also at COMMIT.
+#[expect(dead_code, reason = "audit capture reads it")]
+pub(crate) fn with_unchecked<T>(read: impl FnOnce(Option<&IdentityView<'_>>) -> T) -> T {
+    // SAFETY: as in `current`.
+    match unsafe { CURRENT.get().as_ref() } {
+        None => read(None),
+        Some(extra) => read(Some(&extra.view())),
+    }
+}
+
+/// Address of the bound value: differs whenever another identity is bound, null for none.
+#[expect(dead_code, reason = "audit capture reads it")]
+pub(crate) fn generation() -> *const c_void {
+    CURRENT.get().cast()
+}
+
+/// Whether a valid identity is bound. Never raises.
+pub(crate) fn is_bound() -> bool {
+    // SAFETY: as in `current`.
+    unsafe { CURRENT.get().as_ref() }.is_some_and(|extra| extra.valid_until_us > statement_now_us())
+}
+
+/// The account as a uuid value that stays valid until another account is bound.
+pub(crate) fn account_uuid() -> Option<pg_sys::Datum> {
+    let extra = current().unwrap_or_else(|error| error.raise())?;
+    if !extra.has_uuid {
+        Error::Shape("account", "uuid").raise();
+    }
+    Some(LAST_ACCOUNT.with_borrow(|last| pg_sys::Datum::from(last.uuid.as_ptr())))
+}
+
+/// The account as a text value that stays valid until another account is bound.
+pub(crate) fn account_text() -> Option<pg_sys::Datum> {
+    current().unwrap_or_else(|error| error.raise())?;
+    Some(LAST_ACCOUNT.with_borrow(|last| pg_sys::Datum::from(last.varlena.as_ptr())))
+}
+
+/// The account as a bigint.
+pub(crate) fn account_bigint() -> Option<i64> {
+    let extra = current().unwrap_or_else(|error| error.raise())?;
+    if !extra.has_bigint {
+        Error::Shape("account", "bigint").raise();
+    }
+    Some(extra.bigint)
+}
+
+/// Refuses a second account in one transaction, and another account than the session's last one
+/// while a holdable cursor may still carry that one's rows.
+pub(crate) fn admit(account: &AccountId) -> Result<(), Error> {
+    let same =
+        LAST_ACCOUNT.with_borrow(|last| last.text.is_empty() || last.text == account.as_str());
+    if same {
+        return Ok(());
+    }
+    // A session identity is in force from outside the transaction, so it counts as bound here.
+    if BOUND_TRANSACTION.get() == local_transaction() || !CURRENT.get().is_null() {
+        return Err(Error::SecondAccount);
+    }
+    if holdable_cursor_is_open() {
+        return Err(Error::HeldCursor);
+    }
+    Ok(())
+}
+
+/// Binds `identity` to the transaction, or to the session when `is_local` is false.
+pub(crate) fn bind(identity: &Identity, is_local: bool) {
+    set(&identity.encode(), is_local);
+}
+
+/// Ends the identity of the transaction and of the session.
+pub(crate) fn unbind() {
+    set("", false);
+}
+
+fn set(value: &str, is_local: bool) {
+    struct Writing;
+    impl Drop for Writing {
+        fn drop(&mut self) {
+            WRITING.set(false);
+        }
+    }
+
+    let value = CString::new(value).expect("an encoded identity holds no NUL");
+    let action = if is_local {
+        pg_sys::GucAction::GUC_ACTION_LOCAL
+    } else {
+        pg_sys::GucAction::GUC_ACTION_SET
+    };
+    WRITING.set(true);
+    let _writing = Writing;
+    // SAFETY: both strings live through the call, which copies them.
+    unsafe {
+        pg_sys::set_config_option(
+            c"tenant_guard.identity".as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Check hook of `tenant_guard.identity`: a non-empty value passes only while our own code writes
+/// it, or while a parallel worker restores its leader's settings.
+#[pg_guard]
+pub(crate) unsafe extern "C-unwind" fn check_identity(
+    new_value: *mut *mut c_char,
+    extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: guc.c passes a pointer to the proposed value, null or a C string.
+    let Some(value) = (unsafe { (*new_value).as_ref() }) else {
+        return true;
+    };
+    // SAFETY: as above.
+    let value = unsafe { CStr::from_ptr(value) };
+    if value.is_empty() {
+        return true;
+    }
+    // SAFETY: a backend-local flag of the server.
+    if !WRITING.get() && !unsafe { pg_sys::InitializingParallelWorker } {
+        // SAFETY: guc.c reads these after the hook returns false; the strings are static.
+        unsafe {
+            pg_sys::GUC_check_errcode(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32);
+            pg_sys::GUC_check_errmsg_string = c"parameter \"tenant_guard.identity\" cannot be set"
+                .as_ptr()
+                .cast_mut();
+            pg_sys::GUC_check_errhint_string = c"Call tenant_guard.authenticate(token)."
+                .as_ptr()
+                .cast_mut();
+        }
+        return false;
+    }
+    let Some(text) = value.to_str().ok() else {
+        return false;
+    };
+    let Some(view) = Identity::parse(text) else {
+        return false;
+    };
+    // SAFETY: guc.c takes ownership of `extra` and releases it with free().
+    unsafe { *extra = allocate_extra(text, &view) };
+    // SAFETY: just set.
+    !unsafe { *extra }.is_null()
+}
+
+/// Allocates the parsed form the way guc.c releases it: with malloc before PostgreSQL 16.
+unsafe fn allocate_extra(text: &str, view: &IdentityView<'_>) -> *mut c_void {
+    unsafe extern "C" {
+        fn malloc(size: usize) -> *mut c_void;
+    }
+    let account = AccountId::from_text(view.account).ok();
+    let uuid = account.as_ref().and_then(AccountId::as_uuid);
+    let bigint = account.as_ref().and_then(AccountId::as_bigint);
+    let size = size_of::<Extra>() + text.len();
+    // SAFETY: the block has room for the header and the text behind it; malloc aligns for both.
+    unsafe {
+        let block = malloc(size).cast::<Extra>();
+        if !block.is_null() {
+            block.write(Extra {
+                valid_until_us: view.valid_until_us,
+                bigint: bigint.unwrap_or_default(),
+                uuid: uuid.unwrap_or_default(),
+                has_uuid: uuid.is_some(),
+                has_bigint: bigint.is_some(),
+                length: text.len(),
+            });
+            ptr::copy_nonoverlapping(text.as_ptr(), block.add(1).cast(), text.len());
+        }
+        block.cast()
+    }
+}
+
+/// Assign hook of `tenant_guard.identity`. Also called when a transaction or savepoint ends.
+#[pg_guard]
+pub(crate) unsafe extern "C-unwind" fn assign_identity(
+    _new_value: *const c_char,
+    extra: *mut c_void,
+) {
+    if !CURRENT.get().is_null() {
+        // The identity that goes was in force in this transaction.
+        BOUND_TRANSACTION.set(local_transaction());
+    }
+    CURRENT.set(extra.cast());
+    // SAFETY: `extra` is what the check hook allocated for this value, or null.
+    if let Some(extra) = unsafe { extra.cast::<Extra>().as_ref() } {
+        BOUND_TRANSACTION.set(local_transaction());
+        remember_account(extra);
+    }
+}
+
+fn remember_account(extra: &Extra) {
+    let account = extra.view().account;
+    LAST_ACCOUNT.with_borrow_mut(|last| {
+        if last.text == account {
+            return;
+        }
+        last.text = account.to_owned();
+        last.uuid = extra.uuid;
+        let length = size_of::<u32>() + account.len();
+        last.varlena = vec![0; length.div_ceil(size_of::<u32>())];
+        // SAFETY: the buffer has room for header and bytes; the header is written as SET_VARSIZE
+        // does for a 4-byte header.
+        unsafe {
+            let start = last.varlena.as_mut_ptr();
+            pgrx::set_varsize_4b(start.cast(), length as i32);
+            ptr::copy_nonoverlapping(account.as_ptr(), start.add(1).cast(), account.len());
+        }
+    });
+}
+
+/// Local id of the running top-level transaction; 0 where there is none.
+fn local_transaction() -> u32 {
+    // SAFETY: MyProc is set once when the backend starts and points to its own shared entry.
+    unsafe { pg_sys::MyProc.as_ref() }.map_or(0, |process| process.lxid)
+}
+
+fn holdable_cursor_is_open() -> bool {
+    Spi::connect(|client| {
+        client
+            .select(
+                "SELECT 1 FROM pg_catalog.pg_cursor() AS c WHERE c.is_holdable",
+                Some(1),
+                &[],
+            )
+            .map(|rows| !rows.is_empty())
+    })
+    .unwrap_or(true)
+}

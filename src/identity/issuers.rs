@@ -1,0 +1,269 @@
+//! Registered issuers: their table, and the prepared keys each backend keeps of them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiError;
+use tenant_guard_core::issuer::{Issuer, IssuerSettings, Issuers};
+
+use crate::catalog::as_owner;
+use crate::error::{Error, OrRaise};
+use crate::raw::raw_function;
+use crate::secrecy::hide_statement;
+
+thread_local! {
+    static PREPARED: RefCell<Option<Rc<Issuers>>> = const { RefCell::new(None) };
+    /// Counts the reloads, so that verified tokens are forgotten with the keys that verified them.
+    static GENERATION: Cell<u64> = const { Cell::new(0) };
+    static STALE: Cell<bool> = const { Cell::new(true) };
+    static TABLE: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::Oid::INVALID) };
+}
+
+/// The issuers as of the last invalidation this backend has seen, and the number of that state.
+pub(super) fn current() -> (u64, Rc<Issuers>) {
+    if STALE.get() {
+        watch_table();
+        // Before reading: an invalidation that arrives while we read makes the state stale again.
+        STALE.set(false);
+        let loaded = load();
+        if loaded.is_err() {
+            STALE.set(true);
+        }
+        let loaded = Rc::new(Issuers::new(loaded.or_raise()));
+        PREPARED.replace(Some(loaded));
+        GENERATION.set(GENERATION.get() + 1);
+    }
+    let prepared = PREPARED.with_borrow(Clone::clone);
+    (
+        GENERATION.get(),
+        prepared.expect("loaded above or by an earlier call"),
+    )
+}
+
+fn watch_table() {
+    if TABLE.get() == pg_sys::Oid::INVALID {
+        // SAFETY: the callback is a function for the life of the process and does not raise.
+        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0)) };
+    }
+    // SAFETY: catalog lookups by static names.
+    let table = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
+        pg_sys::get_relname_relid(c"issuer".as_ptr(), schema)
+    };
+    TABLE.set(table);
+}
+
+/// Relcache callback: drops the prepared issuers when their table is invalidated, or everything is.
+#[pg_guard]
+unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    if relation == pg_sys::Oid::INVALID || relation == TABLE.get() {
+        STALE.set(true);
+    }
+}
+
+fn load() -> Result<Vec<Issuer>, Error> {
+    let rows = as_owner(|| {
+        Spi::connect(|client| {
+            client
+                .select(
+                    "SELECT i.issuer, i.keys::pg_catalog.text, i.algorithms, i.audiences, \
+                     i.claim_paths::pg_catalog.text, \
+                     pg_catalog.date_part('epoch', i.leeway), \
+                     pg_catalog.date_part('epoch', i.max_age), i.require_exp \
+                     FROM tenant_guard.issuer AS i",
+                    None,
+                    &[],
+                )?
+                .map(settings_of)
+                .collect::<Result<Vec<_>, SpiError>>()
+        })
+    });
+    let rows = rows.unwrap_or_else(|error| pgrx::error!("issuers cannot be read: {error}"));
+    rows.into_iter()
+        .map(|settings| Issuer::new(settings).map_err(Error::from))
+        .collect()
+}
+
+fn settings_of(row: pgrx::spi::SpiHeapTupleData<'_>) -> Result<IssuerSettings, SpiError> {
+    let microseconds = |seconds: f64| (seconds * 1e6).round() as i64;
+    Ok(IssuerSettings {
+        issuer: row.get::<String>(1)?.unwrap_or_default(),
+        keys: row.get::<String>(2)?.unwrap_or_default(),
+        algorithms: row.get::<Vec<String>>(3)?,
+        audiences: row.get::<Vec<String>>(4)?,
+        claim_paths: row.get::<String>(5)?.unwrap_or_default(),
+        leeway_us: microseconds(row.get::<f64>(6)?.unwrap_or_default()),
+        max_age_us: row.get::<f64>(7)?.map(microseconds),
+        require_exp: row.get::<bool>(8)?.unwrap_or(true),
+    })
+}
+
+/// The settings of an issuer as the management functions take them.
+struct Definition {
+    issuer: String,
+    keys: String,
+    algorithms: Option<Vec<String>>,
+    audiences: Option<Vec<String>>,
+    claim_paths: String,
+    leeway: Interval,
+    max_age: Option<Interval>,
+    require_exp: bool,
+}
+
+impl Definition {
+    /// Refuses what `authenticate` could not work with.
+    fn validate(&self) -> Result<(), Error> {
+        Issuer::new(IssuerSettings {
+            issuer: self.issuer.clone(),
+            keys: self.keys.clone(),
+            algorithms: self.algorithms.clone(),
+            audiences: self.audiences.clone(),
+            claim_paths: self.claim_paths.clone(),
+            leeway_us: fixed_length("leeway", &self.leeway)?,
+            max_age_us: self
+                .max_age
+                .map(|age| fixed_length("max_age", &age))
+                .transpose()?,
+            require_exp: self.require_exp,
+        })?;
+        Ok(())
+    }
+}
+
+/// Microseconds of an interval that has a fixed length: months have none.
+fn fixed_length(name: &'static str, interval: &Interval) -> Result<i64, Error> {
+    let days = i64::from(interval.days()) * 86_400_000_000;
+    match days.checked_add(interval.micros()) {
+        Some(length) if interval.months() == 0 && length >= 0 => Ok(length),
+        _ => Err(Error::UnfitInterval(name)),
+    }
+}
+
+raw_function! {
+    /// `add_issuer(issuer, keys, algorithms, audiences, claim_paths, leeway, max_age, require_exp)`.
+    tenant_guard_add_issuer, pg_finfo_tenant_guard_add_issuer, |fcinfo| {
+        let _hidden = hide_statement();
+        // SAFETY: PostgreSQL passed `fcinfo`; sql/identity.sql gives the arguments these types.
+        let definition = unsafe {
+            use pgrx::fcinfo::pg_getarg as argument;
+            let required = |name| Error::NullArgument(name);
+            Definition {
+                issuer: argument(fcinfo, 0).ok_or(required("issuer")).or_raise(),
+                keys: json_text(argument(fcinfo, 1).ok_or(required("keys")).or_raise()),
+                algorithms: argument(fcinfo, 2),
+                audiences: argument(fcinfo, 3),
+                claim_paths: json_text(
+                    argument(fcinfo, 4).ok_or(required("claim_paths")).or_raise(),
+                ),
+                leeway: argument(fcinfo, 5).ok_or(required("leeway")).or_raise(),
+                max_age: argument(fcinfo, 6),
+                require_exp: argument(fcinfo, 7).ok_or(required("require_exp")).or_raise(),
+            }
+        };
+        add_issuer(&definition).or_raise();
+        pg_sys::Datum::from(0)
+    }
+}
+
+/// Text of a JSON argument. Numbers may lose digits on the way, which neither keys nor paths have.
+fn json_text(value: pgrx::JsonB) -> String {
+    value.0.to_string()
+}
+
+fn add_issuer(definition: &Definition) -> Result<(), Error> {
+    definition.validate()?;
+    let inserted = write(
+        "INSERT INTO tenant_guard.issuer \
+         (issuer, keys, algorithms, audiences, claim_paths, leeway, max_age, require_exp) \
+         VALUES ($1, $2::pg_catalog.jsonb, $3, $4, $5::pg_catalog.jsonb, $6, $7, $8) \
+         ON CONFLICT DO NOTHING",
+        &[
+            definition.issuer.as_str().into(),
+            definition.keys.as_str().into(),
+            definition.algorithms.clone().into(),
+            definition.audiences.clone().into(),
+            definition.claim_paths.as_str().into(),
+            definition.leeway.into(),
+            definition.max_age.into(),
+            definition.require_exp.into(),
+        ],
+    );
+    if inserted == 0 {
+        return Err(Error::IssuerExists(definition.issuer.clone()));
+    }
+    Ok(())
+}
+
+raw_function! {
+    /// `set_issuer_keys(issuer text, keys jsonb)`.
+    tenant_guard_set_issuer_keys, pg_finfo_tenant_guard_set_issuer_keys, |fcinfo| {
+        let _hidden = hide_statement();
+        // SAFETY: PostgreSQL passed `fcinfo`; sql/identity.sql gives the arguments these types.
+        let (issuer, keys) = unsafe {
+            use pgrx::fcinfo::pg_getarg as argument;
+            (
+                argument::<String>(fcinfo, 0).ok_or(Error::NullArgument("issuer")).or_raise(),
+                argument(fcinfo, 1).ok_or(Error::NullArgument("keys")).or_raise(),
+            )
+        };
+        set_issuer_keys(&issuer, json_text(keys)).or_raise();
+        pg_sys::Datum::from(0)
+    }
+}
+
+fn set_issuer_keys(issuer: &str, keys: String) -> Result<(), Error> {
+    // The row lock first, so that the keys are judged by the settings they will work with.
+    let updated = write(
+        "UPDATE tenant_guard.issuer SET keys = $2::pg_catalog.jsonb \
+         WHERE issuer OPERATOR(pg_catalog.=) $1",
+        &[issuer.into(), keys.as_str().into()],
+    );
+    if updated == 0 {
+        return Err(Error::UnknownIssuer(issuer.to_owned()));
+    }
+    // Judges the new row beside all others: an unfit one raises and takes the update back.
+    load().map(drop)
+}
+
+/// Removes an issuer: its tokens are refused from the next transaction of every session on.
+#[pg_extern(sql = false)]
+fn drop_issuer(issuer: &str) {
+    let deleted = write(
+        "DELETE FROM tenant_guard.issuer WHERE issuer OPERATOR(pg_catalog.=) $1",
+        &[issuer.into()],
+    );
+    if deleted == 0 {
+        Error::UnknownIssuer(issuer.to_owned()).raise();
+    }
+}
+
+/// Runs one statement on our own tables as the extension's owner; rows affected.
+fn write(statement: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> usize {
+    as_owner(|| {
+        Spi::connect_mut(|client| {
+            client
+                .update(statement, None, arguments)
+                .map(|rows| rows.len())
+        })
+    })
+    .unwrap_or_else(|error| pgrx::error!("issuers cannot be written: {error}"))
+}
+
+raw_function! {
+    /// Statement trigger on `tenant_guard.issuer`: tells every backend to load the issuers anew.
+    /// Also reached by a restore and by a superuser's own edits.
+    tenant_guard_issuer_changed, pg_finfo_tenant_guard_issuer_changed, |fcinfo| {
+        // SAFETY: PostgreSQL passed `fcinfo`; its context is checked to be a trigger's, whose
+        // relation is open meanwhile.
+        unsafe {
+            let context = (*fcinfo).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+                Error::NotATrigger("issuer_changed").raise();
+            }
+            let relation = (*context.cast::<pg_sys::TriggerData>()).tg_relation;
+            pg_sys::CacheInvalidateRelcache(relation);
+        }
+        pg_sys::Datum::from(0)
+    }
+}

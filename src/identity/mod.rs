@@ -1,0 +1,7 @@
+//! Who speaks: tokens verified against registered issuers, bound to the transaction, read by
+//! policies.
+
+mod authenticate;
+pub(crate) mod binding;
+mod issuers;
+mod readers;

@@ -1,0 +1,51 @@
+//! Functions that PostgreSQL calls directly, without pgrx's argument conversion.
+//!
+//! A reader that a policy calls once a row costs about 8 ns through `#[pg_extern]` and nothing
+//! measurable this way (docs/decisions.md).
+
+use pgrx::pg_sys;
+
+/// Defines the version-1 calling convention entry of a C-language function: its body and the
+/// `pg_finfo_` record that PostgreSQL looks up beside it.
+macro_rules! raw_function {
+    ($(#[$doc:meta])* $name:ident, $finfo:ident, |$fcinfo:ident| $body:block) => {
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $finfo() -> &'static ::pgrx::pg_sys::Pg_finfo_record {
+            static RECORD: ::pgrx::pg_sys::Pg_finfo_record =
+                ::pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+            &RECORD
+        }
+
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        unsafe extern "C-unwind" fn $name(
+            fcinfo: ::pgrx::pg_sys::FunctionCallInfo,
+        ) -> ::pgrx::pg_sys::Datum {
+            fn body($fcinfo: ::pgrx::pg_sys::FunctionCallInfo) -> ::pgrx::pg_sys::Datum $body
+            // SAFETY: PostgreSQL calls this entry, so no Rust frame with destructors is above it.
+            unsafe { ::pgrx::pg_sys::panic::pgrx_extern_c_guard(|| body(fcinfo)) }
+        }
+    };
+}
+pub(crate) use raw_function;
+
+/// Returns SQL NULL from a raw function.
+///
+/// # Safety
+/// `fcinfo` must be the one PostgreSQL passed to the running function.
+pub(crate) unsafe fn return_null(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the caller passes the live call frame of the running function.
+    unsafe { (*fcinfo).isnull = true };
+    pg_sys::Datum::from(0)
+}
+
+/// The argument `n` of a raw function as a copied string; `None` for SQL NULL.
+///
+/// # Safety
+/// `fcinfo` must be the one PostgreSQL passed to the running function, whose argument `n` exists
+/// and is of type text.
+pub(crate) unsafe fn text_argument(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> Option<String> {
+    // SAFETY: the caller vouches for the frame, the argument's existence and its type.
+    unsafe { pgrx::fcinfo::pg_getarg::<String>(fcinfo, n) }
+}
