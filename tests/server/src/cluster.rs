@@ -1,0 +1,177 @@
+//! Throwaway clusters, made and removed by `tools/cluster.sh`.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use postgres::{Client, Config, NoTls};
+
+use crate::Database;
+
+/// The database with the extension installed that the tests' databases are copied from.
+const TEMPLATE: &str = "tenant_guard_template";
+
+/// One PostgreSQL server on a private data directory and a private socket. It lives as long as
+/// this value, and no longer than the test process, however that ends.
+#[derive(Debug)]
+pub struct Cluster {
+    name: String,
+    directory: PathBuf,
+    holder: Child,
+    /// The server goes when this end of the pipe closes: at drop, or when the process is gone.
+    lifeline: Option<ChildStdin>,
+    template: OnceLock<()>,
+    databases: AtomicU32,
+}
+
+impl Cluster {
+    /// Starts a cluster of the test's own, with the given `setting=value` lines added.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not start, most often because `tools/build.sh` has not run.
+    pub fn start(settings: &[&str]) -> Arc<Self> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test_{}_{number}", std::process::id());
+        let mut holder = Command::new(tool("cluster.sh"))
+            .args(["hold", &name, "fsync=off"])
+            .args(settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tools/cluster.sh is executable");
+        let lifeline = holder.stdin.take();
+        let mut directory = String::new();
+        let stdout = holder.stdout.take().expect("standard output is piped");
+        BufReader::new(stdout)
+            .read_line(&mut directory)
+            .expect("tools/cluster.sh prints text");
+        assert!(
+            !directory.is_empty(),
+            "the cluster does not start; tools/cluster.sh says why"
+        );
+        Arc::new(Self {
+            name,
+            directory: PathBuf::from(directory.trim_end()),
+            holder,
+            lifeline,
+            template: OnceLock::new(),
+            databases: AtomicU32::new(0),
+        })
+    }
+
+    /// The cluster that all tests of this process share, started by the first that asks.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: LazyLock<Arc<Cluster>> = LazyLock::new(|| Cluster::start(&[]));
+        Arc::clone(&SHARED)
+    }
+
+    /// A new database with the extension installed.
+    pub fn database(self: &Arc<Self>) -> Database {
+        self.template.get_or_init(|| self.make_template());
+        self.create_database(&format!("TEMPLATE {TEMPLATE}"))
+    }
+
+    /// A new database without the extension, as a dump is restored into.
+    pub fn empty_database(self: &Arc<Self>) -> Database {
+        self.create_database("TEMPLATE template0")
+    }
+
+    /// Stops the server and starts it again on the same data.
+    pub fn restart(&self) {
+        let status = Command::new(tool("cluster.sh"))
+            .args(["restart", &self.name])
+            .status();
+        assert!(
+            status.expect("tools/cluster.sh is executable").success(),
+            "restart failed"
+        );
+    }
+
+    /// Everything the server has logged so far.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.directory.join("log")).expect("the server has a log");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The directory of the server's socket, its log and, under `data`, its data.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How to reach `database` as `role`.
+    pub fn config(&self, database: &str, role: &str) -> Config {
+        let mut config = Config::new();
+        config
+            .host_path(&self.directory)
+            .dbname(database)
+            .user(role);
+        config
+    }
+
+    /// One of PostgreSQL's programs (`pg_dump`, `psql`, ...), connecting here as the superuser.
+    pub fn program(&self, program: &str) -> Command {
+        static BIN: LazyLock<PathBuf> = LazyLock::new(|| {
+            let output = Command::new(tool("cluster.sh")).arg("bindir").output();
+            let text = output.expect("tools/cluster.sh is executable").stdout;
+            PathBuf::from(String::from_utf8_lossy(&text).trim_end())
+        });
+        let mut command = Command::new(BIN.join(program));
+        command
+            .env("PGHOST", &self.directory)
+            .env("PGUSER", "postgres");
+        command
+    }
+
+    /// A session of the superuser in the maintenance database.
+    pub(crate) fn maintenance(&self) -> Client {
+        self.config("postgres", "postgres")
+            .connect(NoTls)
+            .expect("the cluster accepts sessions")
+    }
+
+    fn create_database(self: &Arc<Self>, options: &str) -> Database {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.maintenance()
+            .batch_execute(&format!("CREATE DATABASE {name} {options}"))
+            .expect("a database can be created");
+        Database::attach(Arc::clone(self), name)
+    }
+
+    fn make_template(&self) {
+        self.maintenance()
+            .batch_execute(&format!("CREATE DATABASE {TEMPLATE}"))
+            .expect("a database can be created");
+        let mut client = self
+            .config(TEMPLATE, "postgres")
+            .connect(NoTls)
+            .expect("the database was just made");
+        client
+            .batch_execute("CREATE EXTENSION tenant_guard")
+            .expect("the extension installs");
+        if let Ok(file) = std::env::var("TENANT_GUARD_SABOTAGE_SQL") {
+            let script = std::fs::read_to_string(&file).expect("the sabotage script is readable");
+            client
+                .batch_execute(&script)
+                .expect("the sabotage script runs");
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.lifeline.take());
+        // A holder that fails has said so on standard error; a drop must not panic over it.
+        let _ = self.holder.wait();
+    }
+}
+
+/// A script of the repository's `tools` directory.
+fn tool(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tools")
+        .join(name)
+}

@@ -1,0 +1,4 @@
+//! All server tests in one program: it links once, and they share one cluster.
+
+mod harness;
+mod surface;

@@ -1,0 +1,122 @@
+//! The whole SQL surface, compared with `tests/server/surface.txt`: who may call what, and how.
+//!
+//! A new or changed object changes that file in the same commit, where a reviewer sees it.
+//! `TENANT_GUARD_BLESS=1` writes the file from the catalog instead of comparing.
+
+use std::path::Path;
+
+use tenant_guard_tests::{Database, lines};
+
+/// One line an object. Everything in the schema counts, extension member or not, and the group
+/// roles. An ACL of NULL is printed as what it means, so that "default" cannot hide PUBLIC.
+const INVENTORY: &str = r#"
+WITH acl (kind, oid, owner, acl) AS (
+    SELECT 'function', oid, proowner, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
+    UNION ALL
+    SELECT 'relation', oid, relowner, coalesce(relacl, acldefault('r', relowner)) FROM pg_class
+    UNION ALL
+    SELECT 'schema', oid, nspowner, coalesce(nspacl, acldefault('n', nspowner)) FROM pg_namespace
+), rights AS (
+    SELECT acl.kind, acl.oid, string_agg(line, '; ' ORDER BY line) AS rights
+    FROM acl CROSS JOIN LATERAL (
+        SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+               || ': ' || string_agg(privilege_type, ', ' ORDER BY privilege_type)
+        FROM aclexplode(acl.acl) WHERE grantee <> acl.owner GROUP BY grantee
+    ) AS grants (line)
+    GROUP BY acl.kind, acl.oid
+), objects (kind, name, facts) AS (
+    SELECT 'schema', n.nspname::text, 'rights ' || coalesce(r.rights, 'none')
+    FROM pg_namespace n LEFT JOIN rights r ON r.kind = 'schema' AND r.oid = n.oid
+    WHERE n.nspname = 'tenant_guard'
+    UNION ALL
+    SELECT CASE p.prokind WHEN 'f' THEN 'function' WHEN 'p' THEN 'procedure' ELSE 'aggregate' END,
+           format('%s(%s)', p.proname, pg_get_function_arguments(p.oid)),
+           concat_ws(', ',
+               'returns ' || pg_get_function_result(p.oid),
+               l.lanname,
+               CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable'
+                                  ELSE 'volatile' END,
+               CASE p.proparallel WHEN 's' THEN 'parallel safe' WHEN 'r' THEN 'parallel restricted'
+                                  ELSE 'parallel unsafe' END,
+               CASE WHEN p.proisstrict THEN 'strict' ELSE 'called on null' END,
+               CASE WHEN p.prosecdef THEN 'security definer' ELSE 'security invoker' END,
+               CASE WHEN p.proleakproof THEN 'leakproof' END,
+               'set ' || array_to_string(p.proconfig, '; '),
+               'rights ' || coalesce(r.rights, 'none'))
+    FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+         LEFT JOIN rights r ON r.kind = 'function' AND r.oid = p.oid
+    WHERE p.pronamespace = 'tenant_guard'::regnamespace
+    UNION ALL
+    SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'i' THEN 'index'
+                          WHEN 'S' THEN 'sequence' ELSE 'relation of kind ' || c.relkind::text END,
+           c.relname::text,
+           concat_ws(', ',
+               CASE WHEN c.relkind = 'i' THEN pg_get_indexdef(c.oid)
+                    ELSE (SELECT string_agg(format('%s %s%s', a.attname,
+                                                   format_type(a.atttypid, a.atttypmod),
+                                                   CASE WHEN a.attnotnull THEN ' not null' END),
+                                            ', ' ORDER BY a.attnum)
+                          FROM pg_attribute a
+                          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+               END,
+               'options ' || array_to_string(c.reloptions, '; '),
+               CASE WHEN c.relkind <> 'i' THEN 'rights ' || coalesce(r.rights, 'none') END)
+    FROM pg_class c LEFT JOIN rights r ON r.kind = 'relation' AND r.oid = c.oid
+    WHERE c.relnamespace = 'tenant_guard'::regnamespace
+    UNION ALL
+    SELECT 'type', typname::text, format_type(oid, NULL)
+    FROM pg_type
+    WHERE typnamespace = 'tenant_guard'::regnamespace AND typtype IN ('d', 'e', 'r')
+    UNION ALL
+    SELECT 'trigger', format('%s on %s', t.tgname, c.relname),
+           format('%s, enabled %s', pg_get_triggerdef(t.oid), t.tgenabled)
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE c.relnamespace = 'tenant_guard'::regnamespace AND NOT t.tgisinternal
+    UNION ALL
+    SELECT 'event trigger', evtname::text, format('on %s, enabled %s', evtevent, evtenabled)
+    FROM pg_event_trigger
+    UNION ALL
+    SELECT 'setting', name, format('%s, %s, default %L', vartype, context, boot_val)
+    FROM pg_settings WHERE name LIKE 'tenant\_guard.%'
+    UNION ALL
+    SELECT 'role', rolname::text,
+           format('login %s, superuser %s, bypassrls %s, createrole %s, createdb %s',
+                  rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb)
+    FROM pg_roles WHERE rolname LIKE 'tenant\_guard%'
+)
+SELECT format('%s %s: %s', kind, name, regexp_replace(facts, '\s+', ' ', 'g'))
+FROM objects ORDER BY kind COLLATE "C", name COLLATE "C""#;
+
+#[test]
+fn surface_is_exactly_the_reviewed_one() {
+    let db = Database::new();
+    let mut client = db.superuser();
+    // The library defines its settings when it is first called.
+    client
+        .batch_execute("SELECT tenant_guard.version()")
+        .unwrap();
+    let found = lines(&mut client, INVENTORY).join("\n") + "\n";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("surface.txt");
+    if std::env::var_os("TENANT_GUARD_BLESS").is_some() {
+        std::fs::write(&file, &found).unwrap();
+    }
+    let expected = std::fs::read_to_string(&file).unwrap_or_default();
+    let (only_found, only_expected) = difference(&found, &expected);
+    assert!(
+        found == expected,
+        "the SQL surface is not the reviewed one.\nin the database only:\n{only_found}\n\
+         in surface.txt only:\n{only_expected}\n\
+         TENANT_GUARD_BLESS=1 writes the file anew; then read the difference",
+    );
+}
+
+/// The lines that only one of two texts has.
+fn difference(one: &str, other: &str) -> (String, String) {
+    let only = |of: &str, without: &str| {
+        let lines = of
+            .lines()
+            .filter(|line| !without.lines().any(|seen| seen == *line));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    (only(one, other), only(other, one))
+}

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Builds the extension and puts it into a private copy of the system's PostgreSQL, from which
+# the demo, the tests and the benches start their servers. The system's own PostgreSQL is only
+# read. PostgreSQL finds lib and share relative to its programs, so a copy works anywhere.
+#
+#   tools/build.sh [--release]
+
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+profile=debug
+flags=(--debug)
+if [ "${1:-}" = --release ]; then
+    profile=release
+    flags=()
+fi
+staged=$root/target/package-$profile
+
+copy_postgres() {
+    local stamp="$PG_CONFIG $("$PG_CONFIG" --version)" what from to
+    [ "$(cat "$state/pg/.copied" 2>/dev/null)" != "$stamp" ] || return 0
+    say "copying $("$PG_CONFIG" --version) into $state/pg"
+    rm -rf "$state/pg"
+    for what in bindir pkglibdir sharedir; do
+        from=$("$PG_CONFIG" --$what)
+        to=$(in_tree "$from")
+        mkdir -p "$to"
+        # Real files: a program behind a symbolic link would find the system's directories.
+        cp -rL "$from/." "$to/"
+    done
+    # For just-in-time inlining and for building extensions; large, and not needed here.
+    to=$(in_tree "$("$PG_CONFIG" --pkglibdir)")
+    rm -rf "$to/bitcode" "$to/pgxs"
+    "$(bindir)/pg_config" --sharedir | grep -qxF "$(in_tree "$("$PG_CONFIG" --sharedir)")" ||
+        die "the copy of \"$PG_CONFIG\" does not find its own directories"
+    printf '%s\n' "$stamp" >"$state/pg/.copied"
+}
+
+package() {
+    cd "$root"
+    cargo pgrx package "${flags[@]}" --pg-config "$PG_CONFIG" --out-dir "$staged" \
+        >"$root/target/package.log" 2>&1 || {
+        cat "$root/target/package.log" >&2
+        die "the extension does not build"
+    }
+}
+
+# install(1) replaces a file instead of writing into it: a running server keeps the old library.
+install_staged() {
+    local pkglibdir sharedir
+    pkglibdir=$("$PG_CONFIG" --pkglibdir)
+    sharedir=$("$PG_CONFIG" --sharedir)
+    rm -f "$(in_tree "$sharedir")"/extension/tenant_guard*
+    install -m 0644 "$staged$sharedir"/extension/tenant_guard* "$(in_tree "$sharedir")/extension/"
+    install -m 0755 "$staged$pkglibdir"/tenant_guard.so "$(in_tree "$pkglibdir")/"
+}
+
+make_state
+mkdir -p "$root/target"
+exec 9>"$state/.build.lock"
+flock 9
+say "building the extension ($profile)"
+package
+copy_postgres
+install_staged

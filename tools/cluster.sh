@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Throwaway PostgreSQL clusters on the private tree made by tools/build.sh: a private data
+# directory, a private Unix socket, no TCP, never the root user.
+#
+#   tools/cluster.sh start NAME [SETTING=VALUE]...   makes a new cluster in place of an old one of
+#                                                    that name and prints its socket directory
+#   tools/cluster.sh hold NAME [SETTING=VALUE]...    start, then drop at the end of standard
+#                                                    input: it goes when its user goes, however
+#   tools/cluster.sh restart NAME                    stop and start, data kept
+#   tools/cluster.sh stop NAME                       stops it, data kept
+#   tools/cluster.sh drop NAME                       stops it and removes its data
+#   tools/cluster.sh psql NAME [ARGUMENT]...         psql as the superuser
+#   tools/cluster.sh bindir                          where the private programs stand
+
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+command=${1:-}
+name=${2:-}
+
+usage() {
+    sed -n '2,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+}
+
+pg_ctl() { as_server_user "$bin/pg_ctl" -D "$dir/data" -s -w "$@"; }
+
+running() { [ -d "$dir/data" ] && as_server_user "$bin/pg_ctl" -D "$dir/data" status >/dev/null 2>&1; }
+
+stop() { ! running || pg_ctl stop -m fast -t 60 || pg_ctl stop -m immediate; }
+
+drop() {
+    stop
+    rm -rf "$dir"
+}
+
+start_server() {
+    as_server_user touch "$dir/log"
+    # Descriptor 9 is a lock of the caller; a server that inherited it would keep it for good.
+    pg_ctl start -t 60 -l "$dir/log" 9>&- </dev/null >/dev/null || {
+        tail -n 20 "$dir/log" >&2
+        die "cluster \"$name\" does not start"
+    }
+}
+
+# A new initdb each time takes half a second and gives each cluster a system identifier of its
+# own, which a copied data directory would not have.
+create() {
+    local setting
+    as_server_user mkdir -m 0700 "$dir"
+    as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C -N \
+        --no-instructions >/dev/null || die "initdb of cluster \"$name\" failed"
+    {
+        echo "listen_addresses = ''"
+        echo "unix_socket_directories = '$dir'"
+        echo "unix_socket_permissions = 0700"
+        echo "max_connections = 200"
+        echo "max_prepared_transactions = 20"
+        echo "max_worker_processes = 16"
+        echo "timezone = 'UTC'"
+        echo "log_timezone = 'UTC'"
+        for setting in "$@"; do
+            case $setting in
+            [a-z]*=*) echo "${setting%%=*} = '${setting#*=}'" ;;
+            *) die "\"$setting\" is not SETTING=VALUE" ;;
+            esac
+        done
+    } | as_server_user tee -a "$dir/data/postgresql.conf" >/dev/null
+}
+
+start() {
+    local length
+    length=$(printf %s "$dir/.s.PGSQL.5432" | wc -c)
+    [ "$length" -le 107 ] || die "\"$dir\" is too long for a Unix socket: set TMPDIR"
+    drop
+    create "$@"
+    start_server
+    printf '%s\n' "$dir"
+}
+
+# The holder must outlive an interrupt that ends the process it serves, to clean up after it.
+hold() {
+    trap '' INT TERM HUP
+    start "$@"
+    cat >/dev/null
+    drop
+}
+
+bin=$(bindir)
+[ -x "$bin/postgres" ] || die "there is no private PostgreSQL yet: run \"make build\""
+[ "$command" != bindir ] || { printf '%s\n' "$bin" && exit; }
+case $name in '' | *[!a-z0-9_]*) usage ;; esac
+make_state
+dir=$clusters/$name
+shift 2
+
+case $command in
+start) start "$@" ;;
+hold) hold "$@" ;;
+restart)
+    stop
+    start_server
+    ;;
+stop) stop ;;
+drop) drop ;;
+psql) exec "$bin/psql" -X -h "$dir" -U postgres "$@" ;;
+*) usage ;;
+esac

@@ -1,0 +1,85 @@
+# Sourced by the scripts beside it: where things are, who runs servers, how to speak.
+#
+# Settable from outside: PG (major version), PG_CONFIG (which PostgreSQL), TMPDIR.
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+PG=${PG:-15}
+PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG/bin/pg_config}
+PGRX_VERSION=0.18.1
+export PGRX_HOME=$root/target/pgrx
+export PATH=$root/target/tools/bin:$PATH
+
+# A backtrace in the server's environment would end up in the DETAIL of every error.
+unset RUST_BACKTRACE
+# Nothing in the caller's environment may lead a client to another server.
+unset PGHOST PGPORT PGUSER PGDATABASE PGOPTIONS PGSERVICE PGPASSFILE
+
+say() { printf '== %s\n' "$*" >&2; }
+die() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+# Runs a command as root, for the few that install something.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "cannot run \"$1\" as root: sudo is not installed"
+    fi
+}
+
+# PostgreSQL refuses to run as root, so root's servers belong to the user its package made.
+if [ "$(id -u)" = 0 ]; then server_user=postgres; else server_user=$(id -un); fi
+
+# Runs a command as the user that owns the servers, from a directory that user can enter.
+as_server_user() {
+    if [ "$(id -u)" = 0 ]; then
+        (cd / && runuser -u "$server_user" -- "$@")
+    else
+        (cd / && "$@")
+    fi
+}
+
+# Everything a server touches stands here, outside the checkout: root's checkout may be closed
+# to the user that runs the servers. One directory for each checkout and user.
+state=${TMPDIR:-/tmp}/tenant_guard-$(id -u)-$(printf %s "$root" | sha256sum | cut -c1-8)
+clusters=$state/clusters
+
+# Makes the state directory, or refuses one that somebody else planted in a shared /tmp.
+#   <state>            ours; others may pass through but not list
+#   <state>/pg         the private PostgreSQL, which the servers may not change
+#   <state>/clusters   data and sockets, for the server user alone
+make_state() {
+    mkdir -m 0711 "$state" 2>/dev/null || true
+    if [ -L "$state" ] || [ ! -d "$state" ] || [ ! -O "$state" ]; then
+        die "\"$state\" is not a directory of user $(id -un)"
+    fi
+    chmod 0711 "$state"
+    [ -d "$clusters" ] || mkdir -m 0700 "$clusters"
+    [ "$(id -u)" != 0 ] || chown "$server_user" "$clusters"
+}
+
+# The private tree keeps the distance between PostgreSQL's directories, because its programs
+# find the others relative to themselves: this prints where one of them stands in the tree.
+in_tree() {
+    local wanted=$1 prefix
+    prefix=$(common_prefix)
+    printf '%s/pg/%s\n' "$state" "${wanted#"$prefix"}"
+}
+
+# The longest directory that bin, lib and share of the system's PostgreSQL have in common.
+common_prefix() {
+    printf '%s/\n' "$("$PG_CONFIG" --bindir)" "$("$PG_CONFIG" --pkglibdir)" \
+        "$("$PG_CONFIG" --sharedir)" |
+        sed -e 'N;N;s/^\(.*\/\).*\n\1.*\n\1.*$/\1/'
+}
+
+bindir() {
+    [ -x "$PG_CONFIG" ] || die "\"$PG_CONFIG\" is not there: run \"make setup\" or set PG_CONFIG"
+    in_tree "$("$PG_CONFIG" --bindir)"
+}

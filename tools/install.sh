@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Builds the extension for release and installs it into the PostgreSQL that PG_CONFIG names,
+# as root when its directories need that. The one script here that changes that PostgreSQL.
+
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+cd "$root"
+staged=$root/target/package-release
+sharedir=$("$PG_CONFIG" --sharedir)
+pkglibdir=$("$PG_CONFIG" --pkglibdir)
+
+say "building the extension (release)"
+cargo pgrx package --pg-config "$PG_CONFIG" --out-dir "$staged" >&2
+
+maybe_root=()
+[ -w "$sharedir/extension" ] && [ -w "$pkglibdir" ] || maybe_root=(as_root)
+say "installing into $sharedir/extension and $pkglibdir"
+"${maybe_root[@]}" install -m 0644 "$staged$sharedir"/extension/tenant_guard* "$sharedir/extension/"
+"${maybe_root[@]}" install -m 0755 "$staged$pkglibdir/tenant_guard.so" "$pkglibdir/"
+say "done: CREATE EXTENSION tenant_guard"

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Installs what building, testing and the demo need and the machine lacks. Says what it does;
+# does nothing, quickly, when nothing is missing. Never starts, stops or changes a server.
+#
+#   tools/setup.sh [build|demo]...      what to prepare for; "build" when nothing is given
+
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l \
+        apt-get install -y -q --no-install-recommends "$@" >&2
+}
+
+# Debian's server package makes a cluster and starts it as soon as it is installed. This project
+# wants the programs only, so the cluster is forbidden for the length of the installation.
+install_server_packages() {
+    local dropin=/etc/postgresql-common/createcluster.d/zz_tenant_guard.conf
+    installed postgresql-common || apt_install postgresql-common
+    # shellcheck disable=SC2064  # the path is meant to be expanded now
+    trap "as_root rm -f '$dropin'" EXIT
+    as_root mkdir -p "$(dirname "$dropin")"
+    echo 'create_main_cluster = false' | as_root tee "$dropin" >/dev/null
+    apt_install "$@"
+    as_root rm -f "$dropin"
+    trap - EXIT
+}
+
+system_packages() {
+    local missing=() package
+    for package in "$@"; do installed "$package" || missing+=("$package"); done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing Debian packages: ${missing[*]}"
+    as_root apt-get update -q >&2
+    case " ${missing[*]} " in
+    *" postgresql-$PG "*) install_server_packages "${missing[@]}" ;;
+    *) apt_install "${missing[@]}" ;;
+    esac
+}
+
+rust() {
+    command -v cargo >/dev/null || [ ! -x "$HOME/.cargo/bin/cargo" ] ||
+        export PATH="$HOME/.cargo/bin:$PATH"
+    command -v cargo >/dev/null ||
+        die "cargo is not installed: see https://rustup.rs (Rust 1.95 or later)"
+    if [ "$(cargo pgrx --version 2>/dev/null)" != "cargo-pgrx $PGRX_VERSION" ]; then
+        say "building cargo-pgrx $PGRX_VERSION into target/tools (about three minutes, once)"
+        cargo install --locked --version "=$PGRX_VERSION" --root "$root/target/tools" \
+            cargo-pgrx >&2
+    fi
+    if ! grep -qsF "pg$PG = \"$PG_CONFIG\"" "$PGRX_HOME/config.toml"; then
+        say "telling pgrx about $PG_CONFIG"
+        mkdir -p "$PGRX_HOME"
+        cargo pgrx init "--pg$PG=$PG_CONFIG" >&2
+    fi
+}
+
+[ $# -gt 0 ] || set -- build
+for purpose in "$@"; do
+    case $purpose in
+    build)
+        if [ "$PG_CONFIG" = "/usr/lib/postgresql/$PG/bin/pg_config" ]; then
+            system_packages "postgresql-$PG" "postgresql-server-dev-$PG"
+        fi
+        # pgrx reads the server's headers with libclang; the cryptography is C and assembler.
+        system_packages gcc make pkg-config clang libclang-dev
+        rust
+        ;;
+    demo) system_packages python3 python3-jwt python3-cryptography python3-psycopg2 ;;
+    *) die "unknown purpose \"$purpose\"" ;;
+    esac
+done

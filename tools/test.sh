@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Runs one tier of the tests, every group of it even when an earlier one failed, and ends with a
+# line of totals. The exit code is 0 only when everything passed.
+#
+#   tools/test.sh quick     formatting, lints, the pure crates: under 90 seconds
+#   tools/test.sh full      quick, then the server tests: what CI runs
+#   tools/test.sh long      full, then the tests that take minutes
+
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+tier=${1:-full}
+cd "$root"
+mkdir -p target
+log=$root/target/test.log
+: >"$log"
+started=$SECONDS
+failed_groups=()
+
+# Runs one group: its output is shown and counted, its failure noted.
+group() {
+    local title=$1 begun=$SECONDS
+    shift
+    say "$title"
+    if "$@" 2>&1 | tee -a "$log"; then
+        say "$title: ok ($((SECONDS - begun)) s)"
+    else
+        failed_groups+=("$title")
+        say "$title: FAILED ($((SECONDS - begun)) s)"
+    fi
+}
+
+# The sum of one count over the result lines of all test programs.
+count() {
+    sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$log" | awk '{ n += $1 } END { print n + 0 }'
+}
+
+quick() {
+    group "formatting" cargo fmt --all --check
+    group "lints" cargo clippy -q --workspace --all-targets -- -D warnings
+    group "core" cargo test -q --no-fail-fast -p tenant_guard_core
+}
+
+full() {
+    quick
+    group "server" cargo test -q --no-fail-fast -p tenant_guard_tests
+}
+
+long() {
+    full
+    group "server, long tests" cargo test -q -p tenant_guard_tests --test main -- --ignored
+}
+
+case $tier in
+quick | full | long) "$tier" ;;
+*) die "unknown tier \"$tier\"" ;;
+esac
+
+outcome=passed
+[ ${#failed_groups[@]} = 0 ] || outcome="FAILED in ${failed_groups[*]}"
+printf '%s: %s passed, %s failed, %s left to a longer tier, in %s s: %s\n' "$tier" \
+    "$(count passed)" "$(count failed)" "$(count ignored)" $((SECONDS - started)) "$outcome"
+[ "$outcome" = passed ]
