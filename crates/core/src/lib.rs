@@ -9,4 +9,6 @@ pub mod identity;
 pub mod issuer;
 pub mod json;
 pub mod jwk;
+pub mod plan;
+pub mod policy;
 pub mod token;

@@ -1,0 +1,503 @@
+//! From what a relation is to what it should be: the statements in between.
+//!
+//! Nothing here talks to a server. The caller reads the catalog into [`Member`]s and executes
+//! the statements, or prints them for a migration file.
+
+use crate::policy::{
+    ACCESS, AccountColumn, AccountType, CAPTURE, CAPTURE_TRUNCATE, FLOOR, Policy, Trigger, array,
+    literal,
+};
+
+/// The protection asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The relation named in the call, schema-qualified and quoted.
+    pub relation: String,
+    /// Its account column.
+    pub column: AccountColumn,
+    /// Quoted role names the access policy is for; empty means PUBLIC.
+    pub roles: Vec<String>,
+    /// Names of columns whose values are never logged.
+    pub redact: Vec<String>,
+    /// Whether changes are captured.
+    pub audit: bool,
+    /// Whether the column gets the account as default. Not when it is an identity or generated
+    /// column, and not when it is the key itself, as in a table of accounts.
+    pub sets_default: bool,
+    /// Whether the registration already says all of this.
+    pub registered: bool,
+}
+
+/// State of an account column in one member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnState {
+    /// `NOT NULL`
+    pub not_null: bool,
+    /// The default as `pg_get_expr` prints it.
+    pub default: Option<String>,
+}
+
+/// An account column with its state now and the state remembered from before protection.
+#[derive(Clone, Debug)]
+pub struct RememberedColumn {
+    /// Name as `quote_ident` writes it.
+    pub quoted: String,
+    /// Its type, none where it cannot hold an account.
+    pub kind: Option<AccountType>,
+    /// What stands now.
+    pub present: ColumnState,
+    /// What stood before protection.
+    pub before: ColumnState,
+}
+
+/// What stood on a member before protection, beside its column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlagsBefore {
+    /// `ENABLE ROW LEVEL SECURITY`
+    pub row_security: bool,
+    /// `FORCE ROW LEVEL SECURITY`
+    pub force: bool,
+}
+
+/// The relation itself, one of its partitions or one of its inheritance children.
+///
+/// Members are listed parents first.
+#[derive(Clone, Debug, Default)]
+pub struct Member {
+    /// Schema-qualified and quoted name.
+    pub name: String,
+    /// Index of the parent in the list, none for the relation itself.
+    pub parent: Option<usize>,
+    /// Whether it is a partitioned table.
+    pub partitioned: bool,
+    /// Whether it is a partition, so that row triggers come from its parent.
+    pub partition: bool,
+    /// `ENABLE ROW LEVEL SECURITY`
+    pub row_security: bool,
+    /// `FORCE ROW LEVEL SECURITY`
+    pub force: bool,
+    /// State of the account column asked for.
+    pub column: ColumnState,
+    /// The account column registered so far, where another one is asked for.
+    pub former: Option<RememberedColumn>,
+    /// The policy named [`FLOOR`].
+    pub floor: Option<Policy>,
+    /// The policy named [`ACCESS`].
+    pub access: Option<Policy>,
+    /// The trigger named [`CAPTURE`].
+    pub capture: Option<Trigger>,
+    /// The trigger named [`CAPTURE_TRUNCATE`].
+    pub truncate: Option<Trigger>,
+    /// Quoted names of all but the owner who may TRUNCATE, or create references or triggers.
+    pub exposed_to: Vec<String>,
+}
+
+/// The statements that bring `members` under the wanted protection, in order; empty when they
+/// already are.
+///
+/// Policies come before ENABLE: run one statement at a time outside a transaction, the plan
+/// never shows a table that is closed to everybody or open to more than before.
+pub fn protect(wanted: &Wanted, members: &[Member]) -> Vec<String> {
+    let mut plan = Vec::new();
+    if !wanted.registered {
+        plan.push(register(wanted));
+    }
+    let former: Vec<_> = members.iter().map(|member| member.former.clone()).collect();
+    plan.extend(restore_columns(
+        members,
+        &former,
+        wanted.column.kind.reader(),
+    ));
+    for member in members {
+        plan.extend(policies(wanted, member));
+        plan.extend(flags(member, true, true));
+    }
+    for member in members.iter().rev() {
+        plan.extend(column(wanted, member));
+    }
+    for member in members {
+        plan.extend(withdraw(member));
+        plan.extend(triggers(wanted, member));
+    }
+    plan
+}
+
+fn register(wanted: &Wanted) -> String {
+    format!(
+        "SELECT tenant_guard.register_protection({}, account_column => {}, redact => {}, \
+         audit => {})",
+        literal(&wanted.relation),
+        literal(&wanted.column.name),
+        literal(&array(&wanted.redact)),
+        wanted.audit,
+    )
+}
+
+fn policies(wanted: &Wanted, member: &Member) -> Vec<String> {
+    let column = &wanted.column;
+    let mut statements =
+        Policy::floor(column).difference(member.floor.as_ref(), FLOOR, &member.name, column);
+    statements.extend(Policy::access(column, &wanted.roles).difference(
+        member.access.as_ref(),
+        ACCESS,
+        &member.name,
+        column,
+    ));
+    statements
+}
+
+fn flags(member: &Member, row_security: bool, force: bool) -> Option<String> {
+    let mut actions = Vec::new();
+    if member.row_security != row_security {
+        actions.push(if row_security { "ENABLE" } else { "DISABLE" });
+    }
+    if member.force != force {
+        actions.push(if force { "FORCE" } else { "NO FORCE" });
+    }
+    let actions: Vec<_> = actions
+        .iter()
+        .map(|a| format!("{a} ROW LEVEL SECURITY"))
+        .collect();
+    (!actions.is_empty())
+        .then(|| format!("ALTER TABLE ONLY {} {}", member.name, actions.join(", ")))
+}
+
+fn column(wanted: &Wanted, member: &Member) -> Option<String> {
+    let column = &wanted.column.quoted;
+    let reader = wanted.column.kind.reader();
+    let mut actions = Vec::new();
+    if wanted.sets_default && member.column.default.as_deref() != Some(reader) {
+        actions.push(format!("ALTER COLUMN {column} SET DEFAULT {reader}"));
+    }
+    if !member.column.not_null {
+        actions.push(format!("ALTER COLUMN {column} SET NOT NULL"));
+    }
+    // ONLY: each member is brought under protection by its own statement, children first, so
+    // that what stood on a child is not overwritten through its parent.
+    (!actions.is_empty())
+        .then(|| format!("ALTER TABLE ONLY {} {}", member.name, actions.join(", ")))
+}
+
+fn withdraw(member: &Member) -> Option<String> {
+    // CASCADE: a grantee with the grant option may have passed the privilege on.
+    (!member.exposed_to.is_empty()).then(|| {
+        format!(
+            "REVOKE TRUNCATE, REFERENCES, TRIGGER ON TABLE {} FROM {} CASCADE",
+            member.name,
+            member.exposed_to.join(", ")
+        )
+    })
+}
+
+fn triggers(wanted: &Wanted, member: &Member) -> Vec<String> {
+    if !wanted.audit {
+        return drop_triggers(member);
+    }
+    let name = &member.name;
+    let mut statements = Vec::new();
+    let inherits_it = member.partition && member.parent.is_some();
+    if !inherits_it
+        || member
+            .capture
+            .as_ref()
+            .is_some_and(|trigger| trigger.inherited)
+    {
+        let capture = Trigger::capture(name, &wanted.column, &wanted.redact);
+        statements.extend(capture.difference(member.capture.as_ref(), CAPTURE, name));
+    }
+    statements.extend(Trigger::capture_truncate(name).difference(
+        member.truncate.as_ref(),
+        CAPTURE_TRUNCATE,
+        name,
+    ));
+    statements
+}
+
+fn drop_triggers(member: &Member) -> Vec<String> {
+    [
+        (CAPTURE, &member.capture),
+        (CAPTURE_TRUNCATE, &member.truncate),
+    ]
+    .into_iter()
+    .filter(|(_, trigger)| trigger.as_ref().is_some_and(|trigger| !trigger.inherited))
+    .map(|(name, _)| format!("DROP TRIGGER {name} ON {}", member.name))
+    .collect()
+}
+
+/// The statements that take protection off, all but the privileges that were withdrawn.
+///
+/// `columns` and `flags_before` hold, for each member, what is remembered of it.
+pub fn unprotect(
+    members: &[Member],
+    columns: &[Option<RememberedColumn>],
+    flags_before: &[FlagsBefore],
+) -> Vec<String> {
+    let mut plan = Vec::new();
+    for member in members {
+        plan.extend(drop_triggers(member));
+        for (name, policy) in [(FLOOR, &member.floor), (ACCESS, &member.access)] {
+            if policy.is_some() {
+                plan.push(format!("DROP POLICY {name} ON {}", member.name));
+            }
+        }
+    }
+    for (member, before) in members.iter().zip(flags_before) {
+        plan.extend(flags(member, before.row_security, before.force));
+    }
+    plan.extend(restore_columns(members, columns));
+    plan
+}
+
+/// The statements that give account columns back their default and nullability.
+///
+/// A default that is no longer ours is somebody's later choice and stays. `DROP NOT NULL` on a
+/// partitioned table reaches every partition, so those that had the constraint before get it
+/// back afterwards.
+fn restore_columns(members: &[Member], columns: &[Option<RememberedColumn>]) -> Vec<String> {
+    let mut plan = Vec::new();
+    for (member, column) in members.iter().zip(columns) {
+        let Some(column) = column else { continue };
+        let ours = column.kind.map(AccountType::reader);
+        let present = column.present.default.as_deref();
+        if present.is_none() || present != ours || present == column.before.default.as_deref() {
+            continue;
+        }
+        let action = match &column.before.default {
+            Some(default) => format!("SET DEFAULT {default}"),
+            None => "DROP DEFAULT".into(),
+        };
+        plan.push(format!(
+            "ALTER TABLE ONLY {} ALTER COLUMN {} {action}",
+            member.name, column.quoted
+        ));
+    }
+
+    let mut not_null: Vec<_> = columns
+        .iter()
+        .map(|c| c.as_ref().is_some_and(|c| c.present.not_null))
+        .collect();
+    for (index, (member, column)) in members.iter().zip(columns).enumerate() {
+        let Some(column) = column else { continue };
+        if column.before.not_null || !not_null[index] {
+            continue;
+        }
+        let only = if member.partitioned { "" } else { "ONLY " };
+        plan.push(format!(
+            "ALTER TABLE {only}{} ALTER COLUMN {} DROP NOT NULL",
+            member.name, column.quoted
+        ));
+        not_null[index] = false;
+        if member.partitioned {
+            // Parents come first in the list, so one pass marks the whole subtree.
+            for below in index + 1..members.len() {
+                if members[below]
+                    .parent
+                    .is_some_and(|parent| !not_null[parent])
+                    && descends(members, below, index)
+                {
+                    not_null[below] = false;
+                }
+            }
+        }
+    }
+    for (index, (member, column)) in members.iter().zip(columns).enumerate().rev() {
+        let Some(column) = column else { continue };
+        if column.before.not_null && !not_null[index] {
+            plan.push(format!(
+                "ALTER TABLE ONLY {} ALTER COLUMN {} SET NOT NULL",
+                member.name, column.quoted
+            ));
+        }
+    }
+    plan
+}
+
+fn descends(members: &[Member], mut index: usize, ancestor: usize) -> bool {
+    while let Some(parent) = members[index].parent {
+        if parent == ancestor {
+            return true;
+        }
+        index = parent;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn wanted() -> Wanted {
+        Wanted {
+            relation: "public.t".into(),
+            column: AccountColumn {
+                name: "account_id".into(),
+                quoted: "account_id".into(),
+                kind: AccountType::Uuid,
+            },
+            roles: vec![],
+            redact: vec![],
+            audit: true,
+            sets_default: true,
+            registered: false,
+        }
+    }
+
+    fn bare(name: &str) -> Member {
+        Member {
+            name: name.into(),
+            ..Member::default()
+        }
+    }
+
+    fn protected(name: &str) -> Member {
+        let w = wanted();
+        Member {
+            name: name.into(),
+            row_security: true,
+            force: true,
+            column: ColumnState {
+                not_null: true,
+                default: Some(w.column.kind.reader().into()),
+            },
+            floor: Some(Policy::floor(&w.column)),
+            access: Some(Policy::access(&w.column, &[])),
+            capture: Some(Trigger::capture(name, &w.column, &[])),
+            truncate: Some(Trigger::capture_truncate(name)),
+            ..Member::default()
+        }
+    }
+
+    #[test]
+    fn bare_table_gets_everything_once() {
+        let plan = protect(
+            &wanted(),
+            &[Member {
+                exposed_to: vec!["bob".into()],
+                ..bare("t")
+            }],
+        );
+        let starts = [
+            "SELECT tenant_guard.register_protection('public.t', account_column => 'account_id', \
+             redact => '{}', audit => true)",
+            "CREATE POLICY tenant_guard_floor ON t AS RESTRICTIVE",
+            "CREATE POLICY tenant_guard_access ON t AS PERMISSIVE",
+            "ALTER TABLE ONLY t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+            "ALTER TABLE ONLY t ALTER COLUMN account_id SET DEFAULT tenant_guard.account_id(), \
+             ALTER COLUMN account_id SET NOT NULL",
+            "REVOKE TRUNCATE, REFERENCES, TRIGGER ON TABLE t FROM bob CASCADE",
+            "CREATE TRIGGER tenant_guard_capture AFTER",
+            "ALTER TABLE t ENABLE ALWAYS TRIGGER tenant_guard_capture",
+            "CREATE TRIGGER tenant_guard_capture_truncate AFTER TRUNCATE",
+            "ALTER TABLE t ENABLE ALWAYS TRIGGER tenant_guard_capture_truncate",
+        ];
+        assert_eq!(plan.len(), starts.len(), "{plan:#?}");
+        for (statement, start) in plan.iter().zip(starts) {
+            assert!(
+                statement.starts_with(start),
+                "{statement}\nshould start with\n{start}"
+            );
+        }
+    }
+
+    #[test]
+    fn protected_table_needs_nothing() {
+        let wanted = Wanted {
+            registered: true,
+            ..wanted()
+        };
+        assert!(protect(&wanted, &[protected("t")]).is_empty());
+    }
+
+    #[test]
+    fn one_disabled_flag_is_one_statement() {
+        let wanted = Wanted {
+            registered: true,
+            ..wanted()
+        };
+        let member = Member {
+            force: false,
+            ..protected("t")
+        };
+        assert_eq!(
+            protect(&wanted, &[member]),
+            ["ALTER TABLE ONLY t FORCE ROW LEVEL SECURITY"]
+        );
+    }
+
+    #[test]
+    fn partitions_get_policies_but_no_row_trigger_of_their_own() {
+        let root = Member {
+            partitioned: true,
+            ..bare("t")
+        };
+        let leaf = Member {
+            parent: Some(0),
+            partition: true,
+            ..bare("t_1")
+        };
+        let plan = protect(&wanted(), &[root, leaf]);
+        let count = |part: &str| plan.iter().filter(|s| s.contains(part)).count();
+        assert_eq!(count("CREATE POLICY tenant_guard_floor"), 2);
+        assert_eq!(count("CREATE TRIGGER tenant_guard_capture AFTER"), 1);
+        assert_eq!(count("CREATE TRIGGER tenant_guard_capture_truncate"), 2);
+        // A partitioned table accepts NOT NULL for itself alone once its partitions have it.
+        let leaf_first = plan
+            .iter()
+            .position(|s| s.contains("ONLY t_1 ALTER COLUMN"));
+        assert!(leaf_first < plan.iter().position(|s| s.contains("ONLY t ALTER COLUMN")));
+    }
+
+    #[test]
+    fn dropped_not_null_comes_back_where_it_stood_before() {
+        let leaf = |name: &str| Member {
+            parent: Some(0),
+            partition: true,
+            ..protected(name)
+        };
+        let members = [
+            Member {
+                partitioned: true,
+                ..protected("t")
+            },
+            leaf("t_1"),
+            leaf("t_2"),
+        ];
+        let remembered = |not_null| {
+            Some(RememberedColumn {
+                quoted: "account_id".into(),
+                kind: Some(AccountType::Uuid),
+                present: members[0].column.clone(),
+                before: ColumnState {
+                    not_null,
+                    default: None,
+                },
+            })
+        };
+        let plan = restore_columns(
+            &members,
+            &[remembered(false), remembered(true), remembered(false)],
+        );
+        assert_eq!(
+            plan[3..],
+            [
+                "ALTER TABLE t ALTER COLUMN account_id DROP NOT NULL",
+                "ALTER TABLE ONLY t_1 ALTER COLUMN account_id SET NOT NULL",
+            ]
+        );
+    }
+
+    #[test]
+    fn later_default_of_somebody_else_stays() {
+        let column = RememberedColumn {
+            quoted: "account_id".into(),
+            present: ColumnState {
+                not_null: true,
+                default: Some("'x'::text".into()),
+            },
+            before: ColumnState {
+                not_null: true,
+                default: None,
+            },
+        };
+        assert!(restore_columns(&[bare("t")], &[Some(column)]).is_empty());
+    }
+}
