@@ -4,9 +4,14 @@
 
 pub mod account;
 mod base64url;
+mod cbor;
+pub mod checkpoint;
 pub mod claims;
+pub mod event;
 pub mod identity;
 pub mod issuer;
 pub mod json;
 pub mod jwk;
+pub mod ledger;
+pub mod merkle;
 pub mod token;
