@@ -14,6 +14,9 @@ use crate::json::{self, Json, JsonError, Object};
 /// keeps a hostile key set from making every verification slow.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
+/// aws-lc verifies with no larger public exponent; RFC 8017 allows any, nobody uses them.
+const RSA_EXPONENT_BYTES: usize = 4;
+
 /// Members that only a private key has (RFC 7518 section 6, `priv` of RFC 9881).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
@@ -264,8 +267,8 @@ fn rsa(jwk: &Object<'_>) -> Result<Loaded, KeyError> {
     if !RSA_BITS.contains(&bits) {
         return Err(KeyError::RsaSize(bits));
     }
-    let even = |number: &[u8]| number.last().is_none_or(|octet| octet % 2 == 0);
-    if even(&n) || even(&e) || e == [1] {
+    let odd = |number: &[u8]| number.last().is_some_and(|octet| octet % 2 == 1);
+    if !odd(&n) || !odd(&e) || e == [1] || e.len() > RSA_EXPONENT_BYTES {
         return Err(KeyError::RsaInvalid);
     }
     RsaPublicKeyComponents { n: &n, e: &e }
@@ -319,5 +322,83 @@ fn sized(jwk: &Object<'_>, name: &'static str, length: usize) -> Result<Vec<u8>,
         Ok(bytes)
     } else {
         Err(KeyError::Member(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An example printed in an RFC: the key, and a token signed with it.
+    #[derive(Deserialize)]
+    struct Published {
+        source: String,
+        algorithm: String,
+        jwk: Value,
+        compact: String,
+    }
+
+    fn published() -> Vec<Published> {
+        serde_json::from_str(include_str!("../../../tests/vectors/jwt/published.json")).unwrap()
+    }
+
+    fn key_set(jwk: &Value) -> Result<Vec<Key>, KeySetError> {
+        parse_key_set(&json!({ "keys": [jwk] }).to_string(), None)
+    }
+
+    #[test]
+    fn published_signatures_verify_and_no_others() {
+        for example in published() {
+            let algorithm: Algorithm = example.algorithm.parse().unwrap();
+            let key = key_set(&example.jwk).unwrap().remove(0);
+            assert!(key.algorithms.contains(&algorithm), "{}", example.source);
+
+            let (message, signature) = example.compact.rsplit_once('.').unwrap();
+            assert!(
+                key.verifies(algorithm, message.as_bytes(), signature),
+                "{}",
+                example.source
+            );
+
+            let other = format!("{message}A");
+            assert!(
+                !key.verifies(algorithm, other.as_bytes(), signature),
+                "{}",
+                example.source
+            );
+            let first = if signature.starts_with('A') { "B" } else { "A" };
+            let other = format!("{first}{}", &signature[1..]);
+            assert!(
+                !key.verifies(algorithm, message.as_bytes(), &other),
+                "{}",
+                example.source
+            );
+            assert!(
+                !key.verifies(algorithm, message.as_bytes(), ""),
+                "{}",
+                example.source
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_never_verifies_under_another_family() {
+        for example in published() {
+            let key = key_set(&example.jwk).unwrap().remove(0);
+            let (message, signature) = example.compact.rsplit_once('.').unwrap();
+            for name in ["HS256", "RS256", "PS384", "ES256", "ES384", "EdDSA"] {
+                if name != example.algorithm {
+                    let algorithm = name.parse().unwrap();
+                    assert!(
+                        !key.verifies(algorithm, message.as_bytes(), signature),
+                        "{} as {name}",
+                        example.source
+                    );
+                }
+            }
+        }
     }
 }

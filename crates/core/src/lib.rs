@@ -4,11 +4,16 @@
 
 pub mod account;
 mod base64url;
+mod cbor;
+pub mod checkpoint;
 pub mod claims;
+pub mod event;
 pub mod identity;
 pub mod issuer;
 pub mod json;
 pub mod jwk;
+pub mod ledger;
+pub mod merkle;
 pub mod plan;
 pub mod policy;
 pub mod token;

@@ -1,0 +1,131 @@
+//! Checkpoints: the body of a C2SP `tlog-checkpoint` (<https://c2sp.org/tlog-checkpoint>).
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::merkle::Hash;
+
+/// Size and root of the global tree of one epoch. Its text form is the body of a checkpoint:
+/// origin, size and root, a line each, every line ended by a newline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Database, see [`incarnation`](crate::event::incarnation).
+    pub incarnation: i64,
+    /// Epoch of the tree.
+    pub epoch: i64,
+    /// Leaves of the tree.
+    pub size: u64,
+    /// Root of the tree.
+    pub root: Hash,
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            incarnation,
+            epoch,
+            size,
+            root,
+        } = self;
+        write!(
+            f,
+            "tenant_guard/{incarnation:016x}/{epoch}\n{size}\n{}\n",
+            STANDARD.encode(root)
+        )
+    }
+}
+
+/// The text is not a checkpoint of a tenant_guard ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid checkpoint")]
+pub struct InvalidCheckpoint;
+
+impl FromStr for Checkpoint {
+    type Err = InvalidCheckpoint;
+
+    /// Reads a body, or a signed note whose body it is; signatures are not looked at.
+    fn from_str(text: &str) -> Result<Self, InvalidCheckpoint> {
+        let parse = || {
+            let (body, signatures) = match text.split_once("\n\n") {
+                Some((lines, signatures)) => (&text[..=lines.len()], Some(signatures)),
+                None => (text, None),
+            };
+            // A note is a body, an empty line and at least one line of signature.
+            if signatures.is_some_and(|lines| !lines.ends_with('\n')) {
+                return None;
+            }
+            let mut lines = body.split('\n');
+            let (incarnation, epoch) = lines
+                .next()?
+                .strip_prefix("tenant_guard/")?
+                .split_once('/')?;
+            let checkpoint = Self {
+                incarnation: u64::from_str_radix(incarnation, 16).ok()? as i64,
+                epoch: epoch.parse().ok()?,
+                size: lines.next()?.parse().ok()?,
+                root: STANDARD.decode(lines.next()?).ok()?.try_into().ok()?,
+            };
+            // Comparing with the canonical text refuses further lines, signs, leading zeros.
+            (checkpoint.epoch > 0 && checkpoint.to_string() == body).then_some(checkpoint)
+        };
+        parse().ok_or(InvalidCheckpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = "tenant_guard/9f86d081884c7d65/2\n17\n\
+                        47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
+
+    #[test]
+    fn reads_what_it_writes() {
+        let checkpoint = Checkpoint {
+            incarnation: 0x9f86_d081_884c_7d65_u64 as i64,
+            epoch: 2,
+            size: 17,
+            root: crate::merkle::empty_root(),
+        };
+        assert_eq!(checkpoint.to_string(), BODY);
+        assert_eq!(BODY.parse(), Ok(checkpoint));
+        let signed = format!("{BODY}\n\u{2014} witness.example Az3grlgtzPICa5OS\n");
+        assert_eq!(signed.parse(), Ok(checkpoint));
+    }
+
+    #[test]
+    fn refuses_all_other_texts() {
+        let replaced = |from: &str, to: &str| BODY.replace(from, to);
+        for text in [
+            String::new(),
+            BODY.trim_end().to_owned(),
+            BODY.replace('\n', "\r\n"),
+            format!(" {BODY}"),
+            format!("{BODY}extension line\n"),
+            format!("{BODY}\n"),
+            format!("{BODY}\n\u{2014} cut off"),
+            replaced("tenant_guard/", "example.com/"),
+            replaced("9f86d081884c7d65", "9F86D081884C7D65"),
+            replaced("9f86d081884c7d65", "9f86d081884c7d6"),
+            replaced("/2\n", "/02\n"),
+            replaced("/2\n", "/0\n"),
+            replaced("/2\n", "/2/3\n"),
+            replaced("\n17\n", "\n017\n"),
+            replaced("\n17\n", "\n+17\n"),
+            replaced("\n17\n", "\n-17\n"),
+            replaced("uFU=", "uFU"),
+            replaced("uFU=", "uFV="),
+            replaced("47DE", ""),
+            replaced("+/", "-_"),
+        ] {
+            assert_eq!(
+                text.parse::<Checkpoint>(),
+                Err(InvalidCheckpoint),
+                "{text:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The ledger over events: blocks, account trees, one global tree an epoch.
+
+mod claims;
+mod records;
+mod seal;
+mod snapshot;
+
+pub use claims::{Claim, Claims};
+pub use records::{AccountLeaf, BlockRecord, EpochRecord, EventsHash, NO_BLOCK, blinded_account};
+pub use seal::{AccountRound, BlockPlan, Leaf, Participant, Sealed, seal};
+pub use snapshot::{Adopted, InvalidAdopted, InvalidSnapshot, Snapshot, XidRanges};

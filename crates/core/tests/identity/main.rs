@@ -1,0 +1,9 @@
+//! Tokens that must be accepted, and every way we know in which one must not be.
+#![allow(missing_docs)]
+
+mod claims;
+mod form;
+mod issuers;
+mod keys;
+mod properties;
+mod signature;
