@@ -119,3 +119,71 @@ SELECT p.polrelid AS relation, p.polname AS name,
 FROM pg_catalog.pg_policy AS p
 WHERE p.polname IN ('tenant_guard_floor', 'tenant_guard_access');
 REVOKE ALL ON tenant_guard.own_policy FROM PUBLIC;
+
+CREATE FUNCTION tenant_guard.account_predicate(quoted_column text, sql_type text)
+    RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'account_predicate_wrapper';
+REVOKE ALL ON FUNCTION tenant_guard.account_predicate(text, text) FROM PUBLIC;
+
+-- For our own code: the call that brings a relation back to what is registered for it.
+CREATE FUNCTION tenant_guard.protect_again(relation regclass) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT format(
+        'SELECT tenant_guard.protect(%L, account_column => %L, roles => %L, redact => %L, audit => %s);',
+        p.relation, p.account_column, p.roles, p.redact, p.audit)
+    FROM tenant_guard.protected_relation AS p
+    WHERE p.relation = protect_again.relation;
+END;
+REVOKE ALL ON FUNCTION tenant_guard.protect_again(regclass) FROM PUBLIC;
+
+CREATE FUNCTION tenant_guard."check"(schemas name[] DEFAULT NULL)
+    RETURNS TABLE (severity text, code text, object text, detail text, fix text)
+    LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'check_wrapper';
+REVOKE ALL ON FUNCTION tenant_guard."check"(name[]) FROM PUBLIC;
+-- It reads catalogs only, and says to both groups what they are there to know.
+GRANT EXECUTE ON FUNCTION tenant_guard."check"(name[]) TO tenant_guard_admin, tenant_guard_auditor;
+
+-- For the checks: every relation under protection that still exists.
+CREATE VIEW tenant_guard.protected_member AS
+SELECT m.relation, m.root, m.account_column, n.nspname AS schema, m.relation::text AS name,
+    c.relowner AS owner, c.relkind AS kind,
+    c.relrowsecurity AS row_security, c.relforcerowsecurity AS force
+FROM tenant_guard.protection_member AS m
+JOIN pg_catalog.pg_class AS c ON c.oid = m.relation
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace;
+REVOKE ALL ON tenant_guard.protected_member FROM PUBLIC;
+
+-- For the checks: views and materialized views that show rows of protected relations, directly or
+-- through other views.
+CREATE VIEW tenant_guard.dependent_view AS
+WITH RECURSIVE dependent AS (
+    SELECT r.ev_class AS view, m.relation AS source
+    FROM tenant_guard.protected_member AS m
+    JOIN pg_catalog.pg_depend AS d
+        ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = m.relation
+            AND d.classid = 'pg_catalog.pg_rewrite'::regclass
+    JOIN pg_catalog.pg_rewrite AS r ON r.oid = d.objid AND r.ev_class <> m.relation
+    UNION
+    SELECT r.ev_class, v.source
+    FROM dependent AS v
+    JOIN pg_catalog.pg_depend AS d
+        ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = v.view
+            AND d.classid = 'pg_catalog.pg_rewrite'::regclass
+    JOIN pg_catalog.pg_rewrite AS r ON r.oid = d.objid AND r.ev_class <> v.view
+)
+SELECT v.view::regclass AS view, n.nspname AS schema, v.view::regclass::text AS name,
+    c.relkind AS kind, c.relowner AS owner, c.reloptions AS options,
+    pg_catalog.string_agg(DISTINCT v.source::text, ', ') AS sources,
+    -- Everybody but the owner who may read it, as a list for REVOKE.
+    (SELECT pg_catalog.string_agg(DISTINCT
+            CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(o.rolname) END, ', ')
+     FROM tenant_guard.granted_privilege AS g LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = g.grantee
+     WHERE g.relation = v.view AND g.privilege = 'SELECT' AND g.grantee <> c.relowner) AS readers
+FROM dependent AS v
+JOIN pg_catalog.pg_class AS c ON c.oid = v.view
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('v', 'm') AND n.nspname <> 'tenant_guard'
+GROUP BY v.view, n.nspname, c.relkind, c.relowner, c.reloptions;
+REVOKE ALL ON tenant_guard.dependent_view FROM PUBLIC;

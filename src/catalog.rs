@@ -42,6 +42,12 @@ fn extension_owner() -> pg_sys::Oid {
 /// Runs `work` with the rights of the extension's owner, and restores the caller's on the way out,
 /// errors included.
 pub(crate) fn as_owner<T>(work: impl FnOnce() -> T) -> T {
+    as_role(extension_owner(), work)
+}
+
+/// Runs `work` with the rights of `role`, and restores the caller's on the way out, errors
+/// included.
+pub(crate) fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     struct Restore(pg_sys::Oid, i32);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -50,16 +56,15 @@ pub(crate) fn as_owner<T>(work: impl FnOnce() -> T) -> T {
         }
     }
 
-    let owner = extension_owner();
     let mut user = pg_sys::Oid::INVALID;
     let mut context = 0;
     // SAFETY: plain backend-local state; both pointers are live for the call.
     unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
     let _restore = Restore(user, context);
-    // SAFETY: `owner` is a role of this cluster; the flags are those SECURITY DEFINER code runs
+    // SAFETY: `role` is a role of this cluster; the flags are those SECURITY DEFINER code runs
     // with, so SET ROLE stays refused meanwhile.
     unsafe {
-        pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32)
+        pg_sys::SetUserIdAndSecContext(role, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32)
     };
     work()
 }

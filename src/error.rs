@@ -55,9 +55,126 @@ pub(crate) enum Error {
     /// An argument that must not be null.
     #[error("{0} must not be null")]
     NullArgument(&'static str),
+    /// A relation cannot be protected, or is not.
+    #[error(transparent)]
+    Obstacle(#[from] Obstacle),
+    /// Tables of a schema cannot be protected.
+    #[error("schema \"{schema}\" cannot be protected: {} obstacles", found.len())]
+    SchemaObstacles {
+        /// The schema.
+        schema: String,
+        /// At least one obstacle.
+        found: Vec<Obstacle>,
+    },
+    /// The schema does not exist.
+    #[error("schema \"{0}\" does not exist")]
+    UnknownSchema(String),
+    /// No table of the schema has the column: column, schema.
+    #[error("no unprotected table of schema \"{1}\" has a column \"{0}\"")]
+    UnknownColumn(String, String),
+    /// A role that is gone.
+    #[error("role with OID {0} does not exist")]
+    UnknownRole(u32),
+    /// A list of roles that names none.
+    #[error("roles must name at least one role")]
+    EmptyRoles,
+    /// The caller may not decide about protection.
+    #[error("permission denied: must be a member of role \"tenant_guard_admin\"")]
+    NotAdmin,
     /// An interval with months has no fixed length.
     #[error("{0} must be a non-negative interval without months")]
     UnfitInterval(&'static str),
+}
+
+/// Why a relation cannot be protected, or why its protection cannot be taken off. Names of
+/// relations come qualified and quoted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Obstacle {
+    /// No such relation.
+    #[error("relation with OID {0} does not exist")]
+    Gone(u32),
+    /// Not an ordinary or partitioned table: relation and what it is.
+    #[error("{0} is {1}")]
+    WrongKind(String, &'static str),
+    /// A partition or child, which is protected with its parent.
+    #[error("{0} is a partition or child of {1}")]
+    PartOf(String, String),
+    /// Owned by somebody else.
+    #[error("must be owner of relation {0}")]
+    NotOwner(String),
+    /// No such column: column, relation.
+    #[error("column \"{0}\" of relation {1} does not exist")]
+    NoColumn(String, String),
+    /// A type that cannot hold an account: column, relation, type.
+    #[error("column \"{0}\" of relation {1} is of type {2}, which cannot hold an account")]
+    UnsupportedType(String, String, String),
+    /// Unlike texts are equal under the column's collation: column, relation.
+    #[error("column \"{0}\" of relation {1} has a nondeterministic collation")]
+    Nondeterministic(String, String),
+    /// One is a uuid, the other is not: column, relation, other relation.
+    #[error("column \"{0}\" of relation {1} is of another kind than the account column of {2}")]
+    MixedTypes(String, String, String),
+    /// Rows without an account: column, count, relation of each table that has some.
+    #[error("column \"{column}\" has null values: {}", counts(tables))]
+    NullAccounts {
+        /// The account column.
+        column: String,
+        /// How many rows in which table.
+        tables: Vec<(u64, String)>,
+    },
+    /// A column the log cannot do without: column, relation.
+    #[error("column \"{0}\" of relation {1} cannot be redacted")]
+    RedactsKey(String, String),
+    /// Not under protection.
+    #[error("relation {0} is not protected")]
+    NotProtected(String),
+}
+
+fn counts(tables: &[(u64, String)]) -> String {
+    let counts: Vec<_> = tables
+        .iter()
+        .map(|(rows, name)| format!("{rows} in {name}"))
+        .collect();
+    counts.join(", ")
+}
+
+impl Obstacle {
+    fn code(&self) -> PgSqlErrorCode {
+        use PgSqlErrorCode::*;
+        match self {
+            Self::Gone(_) => ERRCODE_UNDEFINED_TABLE,
+            Self::WrongKind(..) | Self::PartOf(..) => ERRCODE_WRONG_OBJECT_TYPE,
+            Self::NotOwner(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NoColumn(..) => ERRCODE_UNDEFINED_COLUMN,
+            Self::UnsupportedType(..) | Self::Nondeterministic(..) | Self::MixedTypes(..) => {
+                ERRCODE_FEATURE_NOT_SUPPORTED
+            }
+            Self::NullAccounts { .. } => ERRCODE_NOT_NULL_VIOLATION,
+            Self::RedactsKey(..) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NotProtected(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::PartOf(..) => "Name the topmost parent: what is below it is included.",
+            Self::UnsupportedType(..) => {
+                "An account column is of type uuid, integer, bigint, text or character varying."
+            }
+            Self::Nondeterministic(..) => {
+                "Two accounts could compare as equal. Give the column a deterministic collation."
+            }
+            Self::MixedTypes(..) => {
+                "A token names one account, and a uuid is never equal to a number or another text. \
+                 Give both columns the same type."
+            }
+            Self::NullAccounts { .. } => "Give every row an account first.",
+            Self::RedactsKey(..) => {
+                "The account and the primary key say whose row and which row an event is about."
+            }
+            _ => return None,
+        })
+    }
 }
 
 impl Error {
@@ -78,7 +195,16 @@ impl Error {
             Self::NotATrigger(_) => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::IssuerExists(_) => ERRCODE_DUPLICATE_OBJECT,
-            Self::UnknownIssuer(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::UnknownIssuer(_) | Self::UnknownRole(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::Obstacle(obstacle) => obstacle.code(),
+            // Of several obstacles the first speaks for all.
+            Self::SchemaObstacles { found, .. } => found
+                .first()
+                .map_or(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, Obstacle::code),
+            Self::UnknownColumn(..) => ERRCODE_UNDEFINED_COLUMN,
+            Self::UnknownSchema(_) => ERRCODE_INVALID_SCHEMA_NAME,
+            Self::EmptyRoles => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NotAdmin => ERRCODE_INSUFFICIENT_PRIVILEGE,
         }
     }
 
@@ -97,8 +223,18 @@ impl Error {
                 "A transaction pooler would hand it to the next client. A superuser can allow it \
                  with tenant_guard.allow_session_identity."
             }
+            Self::Obstacle(obstacle) => return obstacle.hint(),
+            Self::EmptyRoles => "Pass NULL to leave it to the table's grants.",
             _ => return None,
         })
+    }
+
+    fn detail(&self) -> Option<String> {
+        let Self::SchemaObstacles { found, .. } = self else {
+            return None;
+        };
+        let lines: Vec<_> = found.iter().map(Obstacle::to_string).collect();
+        Some(lines.join("\n"))
     }
 
     /// Raises the error in PostgreSQL; Rust destructors run on the way.
@@ -107,6 +243,9 @@ impl Error {
         let mut report = ErrorReport::new(self.code(), self.to_string(), "tenant_guard");
         if let Some(hint) = self.hint() {
             report = report.set_hint(hint);
+        }
+        if let Some(detail) = self.detail() {
+            report = report.set_detail(detail);
         }
         report.report(PgLogLevel::ERROR);
         unreachable!("an ERROR report does not return")

@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 mod catalog;
 mod error;
 mod identity;
+mod isolation;
 mod raw;
 mod secrecy;
 mod settings;
@@ -20,6 +21,12 @@ extension_sql_file!(
     "../sql/identity.sql",
     name = "identity",
     requires = ["bootstrap"]
+);
+
+extension_sql_file!(
+    "../sql/isolation.sql",
+    name = "isolation",
+    requires = ["identity"]
 );
 
 /// Called by PostgreSQL when it loads the library into a backend or a parallel worker.

@@ -29,10 +29,10 @@ SELECT
     ) AS column_is_key,
 
     b.root,
-    b.account_column::text AS former,
     quote_ident(b.account_column) AS former_quoted,
     format_type(fa.atttypid, NULL) AS former_type,
-    fa.attnum IS NOT NULL AS former_exists,
+    -- A former column that is gone was renamed to the one asked for.
+    fa.attnum IS NOT NULL AND b.account_column <> $2 AS column_changes,
     fa.attnotnull AS former_not_null,
     pg_get_expr(fd.adbin, fd.adrelid) AS former_default,
     b.not_null AS before_not_null,

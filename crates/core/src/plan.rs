@@ -103,11 +103,7 @@ pub fn protect(wanted: &Wanted, members: &[Member]) -> Vec<String> {
         plan.push(register(wanted));
     }
     let former: Vec<_> = members.iter().map(|member| member.former.clone()).collect();
-    plan.extend(restore_columns(
-        members,
-        &former,
-        wanted.column.kind.reader(),
-    ));
+    plan.extend(restore_columns(members, &former));
     for member in members {
         plan.extend(policies(wanted, member));
         plan.extend(flags(member, true, true));

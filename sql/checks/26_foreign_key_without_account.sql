@@ -1,0 +1,67 @@
+-- Row 26: checks and cascades of foreign keys ignore FORCE, so a key without the account lets a
+-- row point at, and be deleted by, another account.
+-- Finds foreign keys between protected relations that do not pair the two account columns (error).
+-- Fix: a key over (account, ...) on both sides, with the unique constraint it needs. Row security
+-- is not forced while the new key is validated: the owner would see no row to compare.
+WITH key AS (
+    SELECT f.oid, f.conname, f.conrelid, f.confrelid, f.conkey, f.confkey,
+        child.name AS child, child.schema, parent.name AS parent,
+        quote_ident(child.account_column) AS child_account,
+        quote_ident(parent.account_column) AS parent_account, ca.attnum AS child_number, pa.attnum AS parent_number,
+        (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.position)
+         FROM unnest(f.conkey) WITH ORDINALITY AS k (attnum, position)
+         JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = k.attnum)
+            AS child_columns,
+        (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.position)
+         FROM unnest(f.confkey) WITH ORDINALITY AS k (attnum, position)
+         JOIN pg_attribute AS a ON a.attrelid = f.confrelid AND a.attnum = k.attnum)
+            AS parent_columns,
+        CASE f.confupdtype WHEN 'c' THEN ' ON UPDATE CASCADE' WHEN 'r' THEN ' ON UPDATE RESTRICT'
+            ELSE '' END AS on_update,
+        CASE f.confdeltype WHEN 'c' THEN ' ON DELETE CASCADE' WHEN 'r' THEN ' ON DELETE RESTRICT'
+            WHEN 'n' THEN ' ON DELETE SET NULL' WHEN 'd' THEN ' ON DELETE SET DEFAULT'
+            ELSE '' END AS on_delete,
+        CASE WHEN f.condeferrable THEN ' DEFERRABLE' ELSE '' END
+            || CASE WHEN f.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END AS deferrable
+    FROM pg_constraint AS f
+    JOIN tenant_guard.protected_member AS child ON child.relation = f.conrelid
+    JOIN tenant_guard.protected_member AS parent ON parent.relation = f.confrelid
+    JOIN pg_attribute AS ca ON ca.attrelid = f.conrelid AND ca.attname = child.account_column
+    JOIN pg_attribute AS pa ON pa.attrelid = f.confrelid AND pa.attname = parent.account_column
+    WHERE f.contype = 'f' AND f.conparentid = 0
+        AND NOT EXISTS (
+            SELECT FROM ROWS FROM (unnest(f.conkey), unnest(f.confkey)) AS pair (child, parent)
+            WHERE pair.child = ca.attnum AND pair.parent = pa.attnum)
+        AND ($1 IS NULL OR child.schema = ANY ($1))
+)
+SELECT 'error', k.child,
+    format('foreign key %I (%s) to %s does not include the account', k.conname, k.child_columns,
+        k.parent),
+    format('BEGIN; %s%s%sALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I '
+            'FOREIGN KEY (%s, %s) REFERENCES %s (%s, %s)%s%s%s; %s%sCOMMIT;',
+        CASE WHEN has_unique THEN ''
+            ELSE format('ALTER TABLE %s ADD UNIQUE (%s, %s); ', k.parent, k.parent_account,
+                k.parent_columns) END,
+        format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; ', k.child),
+        CASE WHEN k.confrelid = k.conrelid THEN ''
+            ELSE format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; ', k.parent) END,
+        k.child, k.conname, k.conname,
+        k.child_account, k.child_columns, k.parent, k.parent_account, k.parent_columns,
+        k.on_update,
+        -- The account stays where it is when the reference goes.
+        k.on_delete || CASE WHEN k.on_delete LIKE '% SET %'
+            THEN format(' (%s)', k.child_columns) ELSE '' END,
+        k.deferrable,
+        format('ALTER TABLE %s FORCE ROW LEVEL SECURITY; ', k.child),
+        CASE WHEN k.confrelid = k.conrelid THEN ''
+            ELSE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY; ', k.parent) END)
+FROM key AS k
+CROSS JOIN LATERAL (
+    SELECT EXISTS (
+        SELECT FROM pg_index AS i
+        WHERE i.indrelid = k.confrelid AND i.indisunique AND i.indimmediate
+            AND i.indpred IS NULL AND i.indexprs IS NULL
+            AND ARRAY(SELECT a FROM unnest(i.indkey[0:i.indnkeyatts - 1]) AS a ORDER BY 1)
+                = ARRAY(SELECT a FROM unnest(k.parent_number || k.confkey) AS a ORDER BY 1)
+    ) AS has_unique
+) AS parent_index

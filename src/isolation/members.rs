@@ -1,0 +1,269 @@
+//! A relation with its partitions and children, as the catalog has them now.
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiHeapTupleData;
+use tenant_guard_core::plan::{ColumnState, FlagsBefore, Member, RememberedColumn};
+use tenant_guard_core::policy::{AccountColumn, AccountType, Policy, Trigger};
+
+use super::{Request, registry};
+use crate::catalog::as_owner;
+use crate::error::Obstacle;
+
+const MEMBERS: &str = include_str!("members.sql");
+
+/// One relation of a tree: what the plan is made from, and what decides whether it may be made.
+pub(super) struct MemberState {
+    pub(super) relation: pg_sys::Oid,
+    /// `pg_class.relkind`
+    pub(super) kind: String,
+    pub(super) temporary: bool,
+    /// In a schema of PostgreSQL's or ours.
+    pub(super) reserved: bool,
+    /// Zero where the relation has no such column.
+    pub(super) column_number: i16,
+    pub(super) column_quoted: String,
+    pub(super) column_type: String,
+    /// False for a collation under which unlike texts are equal.
+    pub(super) column_deterministic: bool,
+    column_computed: bool,
+    column_is_key: bool,
+    /// The relation this one is registered under.
+    pub(super) root: Option<pg_sys::Oid>,
+    pub(super) remembered: Option<(RememberedColumn, FlagsBefore)>,
+    pub(super) plan: Member,
+}
+
+/// A relation and everything below it, parents first.
+pub(super) struct Tree {
+    members: Vec<MemberState>,
+}
+
+impl Tree {
+    /// Reads the relation of `request` and all below it.
+    pub(super) fn read(request: &Request) -> Result<Self, Obstacle> {
+        let relations = registry::tree_of(request.relation);
+        let members = read_members(&relations, &request.column);
+        let root = members
+            .first()
+            .ok_or(Obstacle::Gone(request.relation.to_u32()))?;
+        super::obstacles::kind_and_owner(root)?;
+        Ok(Self { members })
+    }
+
+    /// Locks all of it against everybody, then reads.
+    ///
+    /// Kind and ownership are judged before the lock: a lock must not be had on what the caller
+    /// could not protect anyway.
+    pub(super) fn lock(request: &Request) -> Result<Self, Obstacle> {
+        let unlocked = Self::read(request)?;
+        let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", unlocked.name());
+        super::execute(&[lock]);
+        Self::read(request)
+    }
+
+    /// Locks and reads a protected relation with the members registered under it.
+    pub(super) fn lock_protected(relation: pg_sys::Oid) -> Result<Self, Obstacle> {
+        let column = registry::account_column(relation)?;
+        let request = Request {
+            relation,
+            column,
+            roles: vec![],
+            redact: vec![],
+            audit: false,
+        };
+        let below = Self::lock(&request)?;
+        let mut relations: Vec<_> = below.relations().collect();
+        for detached in registry::members_of(relation) {
+            if !relations.contains(&detached) {
+                // SAFETY: the oid comes from the registry joined with pg_class; a relation dropped
+                // meanwhile is locked to no effect and not read below.
+                unsafe {
+                    pg_sys::LockRelationOid(detached, pg_sys::AccessExclusiveLock as i32);
+                }
+                relations.push(detached);
+            }
+        }
+        let mut members = read_members(&relations, &request.column);
+        members.retain(|member| member.root == Some(relation));
+        for member in &members {
+            super::obstacles::kind_and_owner(member)?;
+        }
+        reindex_parents(&mut members, &relations);
+        Ok(Self { members })
+    }
+
+    pub(super) fn root(&self) -> &MemberState {
+        &self.members[0]
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.root().plan.name
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &MemberState> {
+        self.members.iter()
+    }
+
+    pub(super) fn relations(&self) -> impl Iterator<Item = pg_sys::Oid> + '_ {
+        self.members.iter().map(|member| member.relation)
+    }
+
+    pub(super) fn plan_members(&self) -> Vec<Member> {
+        self.members
+            .iter()
+            .map(|member| member.plan.clone())
+            .collect()
+    }
+
+    pub(super) fn account_type(&self) -> Option<AccountType> {
+        AccountType::from_sql(&self.root().column_type)
+    }
+
+    /// The account column, once `obstacles` found nothing against it.
+    pub(super) fn account_column(&self, name: &str) -> Result<AccountColumn, Obstacle> {
+        let root = self.root();
+        Ok(AccountColumn {
+            name: name.to_owned(),
+            quoted: root.column_quoted.clone(),
+            kind: self.account_type().ok_or_else(|| {
+                Obstacle::UnsupportedType(
+                    name.to_owned(),
+                    root.plan.name.clone(),
+                    root.column_type.clone(),
+                )
+            })?,
+        })
+    }
+
+    /// Whether the column may be given the account as default: not what computes itself, and not
+    /// the key of a table of accounts.
+    pub(super) fn sets_default(&self) -> bool {
+        !self.root().column_computed && !self.root().column_is_key
+    }
+
+    /// What is remembered of each member, for taking protection off.
+    pub(super) fn remembered(&self) -> (Vec<Option<RememberedColumn>>, Vec<FlagsBefore>) {
+        self.members
+            .iter()
+            .map(|member| match &member.remembered {
+                Some((column, flags)) => (Some(column.clone()), *flags),
+                None => (None, FlagsBefore::default()),
+            })
+            .unzip()
+    }
+}
+
+fn read_members(relations: &[pg_sys::Oid], column: &str) -> Vec<MemberState> {
+    let relations = relations.to_vec();
+    let rows = as_owner(|| {
+        Spi::connect(|client| {
+            let rows = client.select(MEMBERS, None, &[relations.into(), column.into()])?;
+            rows.map(|row| member(&row)).collect::<Result<Vec<_>, _>>()
+        })
+    });
+    rows.unwrap_or_else(|error| pgrx::error!("relations cannot be read: {error}"))
+}
+
+fn member(row: &SpiHeapTupleData<'_>) -> Result<MemberState, pgrx::spi::SpiError> {
+    let text = |name: &str| row.get_by_name::<String, _>(name);
+    let flag = |name: &str| Ok::<_, pgrx::spi::SpiError>(row.get_by_name(name)?.unwrap_or(false));
+    let policy = |which: &str| -> Result<Option<Policy>, pgrx::spi::SpiError> {
+        let Some(restrictive) = row.get_by_name(format!("{which}_restrictive"))? else {
+            return Ok(None);
+        };
+        Ok(Some(Policy {
+            restrictive,
+            all_commands: flag(&format!("{which}_all_commands"))?,
+            roles: row
+                .get_by_name(format!("{which}_roles"))?
+                .unwrap_or_default(),
+            using: text(&format!("{which}_using"))?.unwrap_or_default(),
+            check: text(&format!("{which}_check"))?.unwrap_or_default(),
+        }))
+    };
+    let trigger = |which: &str| -> Result<Option<Trigger>, pgrx::spi::SpiError> {
+        let Some(definition) = text(&format!("{which}_definition"))? else {
+            return Ok(None);
+        };
+        Ok(Some(Trigger {
+            definition,
+            always: flag(&format!("{which}_always"))?,
+            inherited: flag(&format!("{which}_inherited"))?,
+        }))
+    };
+
+    let root = row.get_by_name::<pg_sys::Oid, _>("root")?;
+    let remembered = match root {
+        None => None,
+        Some(_) => Some((
+            RememberedColumn {
+                quoted: text("former_quoted")?.unwrap_or_default(),
+                kind: text("former_type")?
+                    .as_deref()
+                    .and_then(AccountType::from_sql),
+                present: ColumnState {
+                    not_null: flag("former_not_null")?,
+                    default: text("former_default")?,
+                },
+                before: ColumnState {
+                    not_null: flag("before_not_null")?,
+                    default: text("before_default")?,
+                },
+            },
+            FlagsBefore {
+                row_security: flag("before_row_security")?,
+                force: flag("before_force")?,
+            },
+        )),
+    };
+    let column_changes = flag("column_changes")?;
+    let kind = text("kind")?.unwrap_or_default();
+    Ok(MemberState {
+        relation: row.get_by_name("relation")?.unwrap_or(pg_sys::Oid::INVALID),
+        temporary: flag("temporary")?,
+        reserved: flag("reserved")?,
+        column_number: row.get_by_name("column_number")?.unwrap_or(0),
+        column_quoted: text("column_quoted")?.unwrap_or_default(),
+        column_type: text("column_type")?.unwrap_or_default(),
+        column_deterministic: flag("column_deterministic")?,
+        column_computed: flag("column_computed")?,
+        column_is_key: flag("column_is_key")?,
+        root,
+        plan: Member {
+            name: text("name")?.unwrap_or_default(),
+            parent: row
+                .get_by_name::<i32, _>("parent")?
+                .and_then(|p| usize::try_from(p).ok()),
+            partitioned: kind == "p",
+            partition: flag("partition")?,
+            row_security: flag("row_security")?,
+            force: flag("force")?,
+            column: ColumnState {
+                not_null: flag("column_not_null")?,
+                default: text("column_default")?,
+            },
+            former: remembered
+                .as_ref()
+                .filter(|_| column_changes)
+                .map(|(column, _)| column.clone()),
+            floor: policy("floor")?,
+            access: policy("access")?,
+            capture: trigger("capture")?,
+            truncate: trigger("truncate")?,
+            exposed_to: row.get_by_name("exposed_to")?.unwrap_or_default(),
+        },
+        kind,
+        remembered,
+    })
+}
+
+/// Points the parents of what is left of `before` at their new places.
+fn reindex_parents(members: &mut [MemberState], before: &[pg_sys::Oid]) {
+    let places: Vec<_> = members.iter().map(|member| member.relation).collect();
+    for member in members {
+        member.plan.parent = member
+            .plan
+            .parent
+            .and_then(|parent| places.iter().position(|place| *place == before[parent]));
+    }
+}

@@ -1,0 +1,154 @@
+//! What stands against protecting a relation.
+
+use pgrx::prelude::*;
+use tenant_guard_core::policy::AccountType;
+
+use super::members::{MemberState, Tree};
+use super::{Request, registry};
+use crate::error::{Error, Obstacle};
+
+/// Whether the relation is one that can be protected at all, and the caller's to decide about.
+pub(super) fn kind_and_owner(member: &MemberState) -> Result<(), Obstacle> {
+    let kind = match member.kind.as_str() {
+        "r" | "p" if member.reserved => "a system catalog or a table of tenant_guard",
+        "r" | "p" if member.temporary => "a temporary table",
+        "r" | "p" => "",
+        "v" => "a view",
+        "m" => "a materialized view",
+        "f" => "a foreign table",
+        "i" | "I" => "an index",
+        "S" => "a sequence",
+        "t" => "a TOAST table",
+        _ => "not a table",
+    };
+    if !kind.is_empty() {
+        return Err(Obstacle::WrongKind(member.plan.name.clone(), kind));
+    }
+    // SAFETY: catalog lookup by oid.
+    if unsafe { pg_sys::pg_class_ownercheck(member.relation, pg_sys::GetUserId()) } {
+        Ok(())
+    } else {
+        Err(Obstacle::NotOwner(member.plan.name.clone()))
+    }
+}
+
+/// Raises what [`all`] finds first, then a clash with the account columns protected already.
+pub(super) fn refuse(request: &Request, tree: &Tree) -> Result<(), Error> {
+    let mut found = all(request, tree);
+    found.extend(mixed_types(request, tree, &[]));
+    found
+        .into_iter()
+        .next()
+        .map_or(Ok(()), |obstacle| Err(obstacle.into()))
+}
+
+/// Everything the catalog shows against protecting the tree, beside account types that clash.
+pub(super) fn all(request: &Request, tree: &Tree) -> Vec<Obstacle> {
+    let mut found: Vec<_> = tree
+        .iter()
+        .filter_map(|member| kind_and_owner(member).err())
+        .collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let name = tree.name().to_owned();
+    if let Some(parent) = registry::parent_of(request.relation) {
+        found.push(Obstacle::PartOf(name.clone(), parent));
+    }
+    let root = tree.root();
+    let column = request.column.clone();
+    if root.column_number == 0 {
+        found.push(Obstacle::NoColumn(column, name.clone()));
+    } else if tree.account_type().is_none() {
+        found.push(Obstacle::UnsupportedType(
+            column,
+            name.clone(),
+            root.column_type.clone(),
+        ));
+    } else if let Some(member) = tree.iter().find(|member| !member.column_deterministic) {
+        found.push(Obstacle::Nondeterministic(column, member.plan.name.clone()));
+    }
+    for (redacted, standing) in registry::redacted_columns(request) {
+        found.extend(match standing {
+            registry::Standing::Missing => Some(Obstacle::NoColumn(redacted, name.clone())),
+            registry::Standing::Key => Some(Obstacle::RedactsKey(redacted, name.clone())),
+            registry::Standing::Plain => None,
+        });
+    }
+    found
+}
+
+/// A relation whose account column is a uuid where ours is not, or the other way round, among
+/// those registered and `others`.
+pub(super) fn mixed_types(
+    request: &Request,
+    tree: &Tree,
+    others: &[(String, AccountType)],
+) -> Option<Obstacle> {
+    let kind = tree.account_type()?;
+    let registered = registry::account_types(request.relation);
+    let (other, _) = registered
+        .iter()
+        .chain(others)
+        .find(|(_, registered)| !kind.mixes_with(*registered))?;
+    Some(Obstacle::MixedTypes(
+        request.column.clone(),
+        tree.name().to_owned(),
+        other.clone(),
+    ))
+}
+
+/// Rows without an account, counted in every member whose column may be null.
+///
+/// Reads the heap itself: no policy hides a row from the count, and no expression of the table's
+/// owner is evaluated with our rights.
+pub(super) fn null_accounts(request: &Request, tree: &Tree) -> Option<Obstacle> {
+    let tables: Vec<_> = tree
+        .iter()
+        .filter(|m| m.column_number > 0 && !m.plan.column.not_null && m.kind == "r")
+        .map(|m| {
+            (
+                count_nulls(m.relation, m.column_number),
+                m.plan.name.clone(),
+            )
+        })
+        .filter(|(rows, _)| *rows > 0)
+        .collect();
+    (!tables.is_empty()).then(|| Obstacle::NullAccounts {
+        column: request.column.clone(),
+        tables,
+    })
+}
+
+fn count_nulls(relation: pg_sys::Oid, column: i16) -> u64 {
+    let mut nulls = 0;
+    // SAFETY: the caller holds ACCESS EXCLUSIVE on the relation, a table with storage, so it can
+    // be opened without a further lock; each tuple is used before the next one is fetched, and
+    // `column` is one of its attributes. On ERROR the resource owner ends scan and relation.
+    unsafe {
+        let table = pg_sys::table_open(relation, pg_sys::NoLock as i32);
+        let scan = pg_sys::systable_beginscan(
+            table,
+            pg_sys::Oid::INVALID,
+            false,
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+        );
+        loop {
+            pgrx::check_for_interrupts!();
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            nulls += u64::from(pg_sys::heap_attisnull(
+                tuple,
+                column.into(),
+                (*table).rd_att,
+            ));
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(table, pg_sys::NoLock as i32);
+    }
+    nulls
+}
