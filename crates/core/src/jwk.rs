@@ -15,10 +15,10 @@ use crate::json::{self, Json, JsonError, Object};
 /// keeps a hostile key set from making every verification slow.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// aws-lc verifies with no larger public exponent; RFC 8017 allows any, nobody uses them.
+/// aws-lc verifies with no public exponent beyond 33 bits; four bytes hold every one in use.
 const RSA_EXPONENT_BYTES: usize = 4;
 
-/// Members that only a private key has (RFC 7518 section 6, `priv` of RFC 9881).
+/// Members that only a private key has (RFC 7518 section 6; `priv` in key pairs of type AKP).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
 /// Encodings, sign bit cleared, of the points of edwards25519 whose order divides 8. Under such a
