@@ -3,23 +3,27 @@
 # the demo, the tests and the benches start their servers. The system's own PostgreSQL is only
 # read. PostgreSQL finds lib and share relative to its programs, so a copy works anywhere.
 #
-#   tools/build.sh [--release]
+# TENANT_GUARD_BUILD says which build: see tools/env.sh.
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-profile=debug
+source=$root
 flags=(--debug)
-if [ "${1:-}" = --release ]; then
-    profile=release
-    flags=()
-fi
-staged=$root/target/package-$profile
+case $build in
+debug) ;;
+release) flags=() ;;
+sabotage) source=$root/target/sabotage/source ;;
+*) die "unknown build \"$build\"" ;;
+esac
+# One target directory: the dependencies are the same in all of them.
+export CARGO_TARGET_DIR=$root/target
+staged=$root/target/package-$build
 
 copy_postgres() {
     local stamp="$PG_CONFIG $("$PG_CONFIG" --version)" what from to
-    [ "$(cat "$state/pg/.copied" 2>/dev/null)" != "$stamp" ] || return 0
-    say "copying $("$PG_CONFIG" --version) into $state/pg"
-    rm -rf "$state/pg"
+    [ "$(cat "$tree/.copied" 2>/dev/null)" != "$stamp" ] || return 0
+    say "copying $("$PG_CONFIG" --version) into $tree"
+    rm -rf "$tree"
     for what in bindir pkglibdir sharedir; do
         from=$("$PG_CONFIG" --$what)
         to=$(in_tree "$from")
@@ -32,14 +36,14 @@ copy_postgres() {
     rm -rf "$to/bitcode" "$to/pgxs"
     "$(bindir)/pg_config" --sharedir | grep -qxF "$(in_tree "$("$PG_CONFIG" --sharedir)")" ||
         die "the copy of \"$PG_CONFIG\" does not find its own directories"
-    printf '%s\n' "$stamp" >"$state/pg/.copied"
+    printf '%s\n' "$stamp" >"$tree/.copied"
 }
 
 package() {
-    cd "$root"
+    cd "$source"
     cargo pgrx package "${flags[@]}" --pg-config "$PG_CONFIG" --out-dir "$staged" \
-        >"$root/target/package.log" 2>&1 || {
-        cat "$root/target/package.log" >&2
+        >"$staged.log" 2>&1 || {
+        cat "$staged.log" >&2
         die "the extension does not build"
     }
 }
@@ -58,7 +62,7 @@ make_state
 mkdir -p "$root/target"
 exec 9>"$state/.build.lock"
 flock 9
-say "building the extension ($profile)"
+say "building the extension ($build)"
 package
 copy_postgres
 install_staged

@@ -1,6 +1,11 @@
 # Sourced by the scripts beside it: where things are, who runs servers, how to speak.
 #
-# Settable from outside: PG (major version), PG_CONFIG (which PostgreSQL), TMPDIR.
+# Settable from outside:
+#   PG                   major version of PostgreSQL
+#   PG_CONFIG            which PostgreSQL
+#   TMPDIR               where servers live
+#   TENANT_GUARD_BUILD   debug, for tests and demo; release, for benches; or sabotage, a copy of the
+#                        source that tools/sabotage.sh has broken. Each has a private tree of its own.
 
 set -euo pipefail
 
@@ -8,6 +13,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 PG=${PG:-15}
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG/bin/pg_config}
 PGRX_VERSION=0.18.1
+build=${TENANT_GUARD_BUILD:-debug}
 export PGRX_HOME=$root/target/pgrx
 export PATH=$root/target/tools/bin:$PATH
 
@@ -49,10 +55,11 @@ as_server_user() {
 # to the user that runs the servers. One directory for each checkout and user.
 state=${TMPDIR:-/tmp}/tenant_guard-$(id -u)-$(printf %s "$root" | sha256sum | cut -c1-8)
 clusters=$state/clusters
+tree=$state/pg-$build
 
 # Makes the state directory, or refuses one that somebody else planted in a shared /tmp.
 #   <state>            ours; others may pass through but not list
-#   <state>/pg         the private PostgreSQL, which the servers may not change
+#   <state>/pg-*       private copies of PostgreSQL, which the servers may not change
 #   <state>/clusters   data and sockets, for the server user alone
 make_state() {
     mkdir -m 0711 "$state" 2>/dev/null || true
@@ -69,7 +76,7 @@ make_state() {
 in_tree() {
     local wanted=$1 prefix
     prefix=$(common_prefix)
-    printf '%s/pg/%s\n' "$state" "${wanted#"$prefix"}"
+    printf '%s/%s\n' "$tree" "${wanted#"$prefix"}"
 }
 
 # The longest directory that bin, lib and share of the system's PostgreSQL have in common.

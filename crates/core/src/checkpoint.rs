@@ -68,8 +68,10 @@ impl FromStr for Checkpoint {
                 size: lines.next()?.parse().ok()?,
                 root: STANDARD.decode(lines.next()?).ok()?.try_into().ok()?,
             };
-            // Comparing with the canonical text refuses further lines, signs, leading zeros.
-            (checkpoint.epoch > 0 && checkpoint.to_string() == body).then_some(checkpoint)
+            // The tree of an epoch begins with a leaf, so no checkpoint is of size 0. Comparing
+            // with the canonical text refuses further lines, signs, leading zeros.
+            let possible = checkpoint.epoch > 0 && checkpoint.size > 0;
+            (possible && checkpoint.to_string() == body).then_some(checkpoint)
         };
         parse().ok_or(InvalidCheckpoint)
     }
@@ -113,6 +115,7 @@ mod tests {
             replaced("/2\n", "/02\n"),
             replaced("/2\n", "/0\n"),
             replaced("/2\n", "/2/3\n"),
+            replaced("\n17\n", "\n0\n"),
             replaced("\n17\n", "\n017\n"),
             replaced("\n17\n", "\n+17\n"),
             replaced("\n17\n", "\n-17\n"),

@@ -262,6 +262,7 @@ mod tests {
         let next_version = good.replace("tg1;", "tg2;");
         let no_account = good.replace("1:7", "0:");
         let many_roles = good.replace("1:25:", "10:9999999999");
+        let nul = good.replace("2:{}", "2:{\0");
         let mid_character = good.replace("7:ünï:3", "2:ünï:3");
         for text in [
             "",
@@ -275,6 +276,7 @@ mod tests {
             &no_account,
             &many_roles,
             &mid_character,
+            &nul,
         ] {
             assert_ne!(text, good);
             assert_eq!(Identity::parse(text), None, "{text:?}");

@@ -185,7 +185,7 @@ impl Issuer {
         if fitting.peek().is_none() {
             return Err(Refusal::AlgorithmNotAllowed);
         }
-        if fitting.any(|key| key.verifies(algorithm, token.signing_input, token.signature)) {
+        if fitting.any(|key| key.verifies(algorithm, token.signing_input, &token.signature)) {
             Ok(())
         } else {
             Err(Refusal::Signature)

@@ -1,7 +1,7 @@
 //! Strict JSON for what is signed or trusted: no repeated member, bounded nesting, no U+0000.
 //!
 //! RFC 8259 section 4 leaves repeated member names to the reader, so two readers of one token may
-//! see two different accounts (RFC 8725 section 2.4); RFC 7515 section 4 lets us refuse them.
+//! see two different accounts (RFC 7515 section 10.12); RFC 7515 section 4 lets us refuse them.
 
 use std::borrow::Cow;
 use std::cell::Cell;

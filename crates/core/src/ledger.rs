@@ -1,11 +1,17 @@
 //! The ledger over events: blocks, account trees, one global tree an epoch.
 
 mod claims;
+mod finding;
 mod records;
 mod seal;
 mod snapshot;
+mod stored;
+mod verify;
 
 pub use claims::{Claim, Claims};
+pub use finding::{Code, Finding};
 pub use records::{AccountLeaf, BlockRecord, EpochRecord, EventsHash, NO_BLOCK, blinded_account};
 pub use seal::{AccountRound, BlockPlan, Leaf, Participant, Sealed, seal};
 pub use snapshot::{Adopted, InvalidAdopted, InvalidSnapshot, Snapshot, XidRanges};
+pub use stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
+pub use verify::{Scope, Verifier};

@@ -151,8 +151,7 @@ pub(crate) struct Compact<'t> {
     pub(crate) payload: String,
     /// ASCII(header || '.' || payload), RFC 7515 section 5.1.
     pub(crate) signing_input: &'t [u8],
-    /// Base64url text.
-    pub(crate) signature: &'t str,
+    pub(crate) signature: Vec<u8>,
 }
 
 impl<'t> Compact<'t> {
@@ -165,7 +164,7 @@ impl<'t> Compact<'t> {
         let (header, payload) = signing_input.split_once('.').ok_or(Refusal::Malformed)?;
         let header = Header::parse(&decode_text(header)?)?;
         let payload = decode_text(payload)?;
-        base64url::decode(signature).ok_or(Refusal::Malformed)?;
+        let signature = base64url::decode(signature).ok_or(Refusal::Malformed)?;
         Ok(Self {
             header,
             payload,

@@ -1,4 +1,5 @@
 //! All server tests in one program: it links once, and they share one cluster.
 
 mod harness;
+mod identity;
 mod surface;

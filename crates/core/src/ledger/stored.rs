@@ -1,0 +1,129 @@
+//! Rows of the ledger as they are found, which may be anything.
+//!
+//! A byte string that must be a hash is a slice here: one of another length, and NULL as the empty
+//! one, are things to report and not to fail at.
+
+use crate::event::Entry;
+use crate::merkle::Hash;
+
+use super::records::BlockRecord;
+
+/// A row of `audit_log`.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredEvent<'a> {
+    /// The event. Its `context` is not looked at, the number below is.
+    pub entry: Entry<'a>,
+    /// Number of its context among those of the transaction.
+    pub context: Option<i16>,
+    /// Column `leaf_hash`.
+    pub leaf_hash: &'a [u8],
+    /// Values of personal columns.
+    pub personal: Option<&'a str>,
+    /// Salt of the commitment to them.
+    pub personal_salt: Option<&'a [u8]>,
+}
+
+/// A row of `ledger_account`.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredAccount<'a> {
+    /// Account in canonical text.
+    pub account: &'a str,
+    /// Random bytes that hide its name.
+    pub blinding: &'a [u8],
+    /// Leaves of its tree.
+    pub size: i64,
+    /// State of its tree, see [`Frontier::state`](crate::merkle::Frontier::state).
+    pub state: &'a [u8],
+}
+
+/// A row of `ledger_block`.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredBlock<'a> {
+    /// Format version.
+    pub version: i64,
+    /// Number.
+    pub block: i64,
+    /// Epoch.
+    pub epoch: i64,
+    /// Incarnation.
+    pub incarnation: i64,
+    /// Timeline.
+    pub timeline: i32,
+    /// Text of the snapshot.
+    pub snapshot: &'a str,
+    /// Text of the adopted incarnations.
+    pub adopted: &'a str,
+    /// Number of events.
+    pub events: i64,
+    /// Number of accounts.
+    pub accounts: i64,
+    /// Time of sealing, in microseconds since 1970-01-01 UTC.
+    pub sealed_at: i64,
+    /// Hash of the block before.
+    pub previous_hash: &'a [u8],
+    /// Size of the global tree before.
+    pub previous_size: i64,
+    /// Root of the global tree before.
+    pub previous_root: &'a [u8],
+    /// Last checkpoint of the epoch before.
+    pub previous_checkpoint: Option<&'a str>,
+    /// Hash of this block.
+    pub hash: &'a [u8],
+    /// Size of the global tree after.
+    pub tree_size: i64,
+    /// Root of the global tree after.
+    pub root: &'a [u8],
+    /// State of the global tree after.
+    pub state: &'a [u8],
+}
+
+impl<'a> StoredBlock<'a> {
+    pub(super) fn record(&self) -> BlockRecord<'a> {
+        BlockRecord {
+            version: self.version,
+            block: self.block,
+            epoch: self.epoch,
+            incarnation: self.incarnation,
+            timeline: self.timeline,
+            snapshot: self.snapshot,
+            adopted: self.adopted,
+            events: self.events,
+            accounts: self.accounts,
+            sealed_at: self.sealed_at,
+            previous_hash: hash_or_none_such(self.previous_hash),
+            previous_size: self.previous_size,
+            previous_root: hash_or_none_such(self.previous_root),
+        }
+    }
+}
+
+/// A row of `ledger_leaf`. The columns after the block are NULL for the leaves of an epoch and of
+/// a block itself.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredLeaf<'a> {
+    /// Epoch.
+    pub epoch: i64,
+    /// Place in the epoch's global tree, counted from 0.
+    pub position: i64,
+    /// Block that appended it.
+    pub block: i64,
+    /// Account in canonical text.
+    pub account: Option<&'a str>,
+    /// Name of the account in the tree.
+    pub blinded_id: Option<&'a [u8]>,
+    /// Events of the account in the block.
+    pub events: Option<i64>,
+    /// Hash over their leaf hashes.
+    pub events_hash: Option<&'a [u8]>,
+    /// Leaves of the account's tree after the block.
+    pub size: Option<i64>,
+    /// Root of the account's tree after the block.
+    pub root: Option<&'a [u8]>,
+    /// Leaf hash of the record.
+    pub leaf_hash: &'a [u8],
+}
+
+/// What is not 32 bytes long cannot be genuine and becomes a value that no hash equals.
+pub(super) fn hash_or_none_such(bytes: &[u8]) -> Hash {
+    bytes.try_into().unwrap_or([0xff; 32])
+}

@@ -1,0 +1,188 @@
+//! Recomputes a ledger from its events and reports every difference.
+//!
+//! The caller streams rows in: accounts once, then block by block the events, their contexts and
+//! the leaves. Memory grows with the number of accounts, not of events.
+//!
+//! One damaged value is reported once, where it is. To that end each hash that stands in several
+//! places is believed where two of them agree, and a tree that was lost by damage is picked up
+//! again from the state stored with the next sound block. Neither can hide anything: both happen
+//! only after a finding.
+
+mod blocks;
+mod events;
+mod leaves;
+
+use super::claims::{Claim, Claims};
+use super::finding::{Code, Finding};
+use super::stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
+use crate::checkpoint::Checkpoint;
+use crate::event::Context;
+use crate::merkle::Frontier;
+use blocks::{Current, Last};
+use events::{Accounts, Contexts, check_event, named};
+use leaves::LeafRow;
+
+/// Which events are checked. The blocks, their chain and all leaves always are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of all accounts.
+    All,
+    /// Those of one account, in canonical text.
+    Account(String),
+}
+
+/// The verification of one ledger. See [`begin_block`](Self::begin_block) for the order of calls.
+pub struct Verifier {
+    scope: Scope,
+    against: Option<Checkpoint>,
+    accounts: Accounts,
+    contexts: Contexts,
+    claims: Claims,
+    /// Some earlier block's claims are unknown, so the next block's events are too many.
+    claims_lost: bool,
+    /// Global tree of the epoch; unknown after damage to it.
+    tree: Option<Frontier>,
+    last: Option<Last>,
+    current: Option<Current>,
+    rows: Vec<LeafRow>,
+    /// Incarnation of the server, once its unsealed events are read.
+    unsealed: Option<i64>,
+    /// Last block number reported as missing because only leaves of it are left.
+    stray_block: Option<i64>,
+    buffer: Vec<u8>,
+    findings: Vec<Finding>,
+}
+
+impl Verifier {
+    /// Begins. With `against`, a checkpoint taken earlier, the ledger must be one that grew from
+    /// it; without one, blocks that were removed from the end without a trace are not found.
+    pub fn new(scope: Scope, against: Option<Checkpoint>) -> Self {
+        Self {
+            contexts: Contexts::new(scope == Scope::All),
+            scope,
+            against,
+            accounts: Accounts::default(),
+            claims: Claims::default(),
+            claims_lost: false,
+            tree: Some(Frontier::new()),
+            last: None,
+            current: None,
+            rows: Vec::new(),
+            unsealed: None,
+            stray_block: None,
+            buffer: Vec::with_capacity(1024),
+            findings: Vec::new(),
+        }
+    }
+
+    /// Adds a row of `ledger_account`. All of them come before the first block.
+    pub fn account(&mut self, row: &StoredAccount<'_>) {
+        self.accounts.add_row(row);
+    }
+
+    /// Goes to the next block, in order of their numbers, and returns which events it holds.
+    ///
+    /// The caller then calls, in this order: [`context`](Self::context) and
+    /// [`event`](Self::event) for each of these events, claim by claim and within one ordered by
+    /// (xid, command id, ordinal), the contexts of a transaction before its events;
+    /// [`leaf`](Self::leaf) for the leaves with a block number up to this one's, in order of
+    /// (block, position); [`end_block`](Self::end_block). After the last block come `leaf` for
+    /// what is left, [`begin_unsealed`](Self::begin_unsealed) and [`finish`](Self::finish).
+    pub fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
+        self.leave_transaction();
+        self.open_block(row)
+    }
+
+    /// Adds a row of `audit_context` with its column `hash`.
+    pub fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
+        self.contexts.add(context, hash, &mut self.findings);
+    }
+
+    /// Adds an event of the current block, or after [`begin_unsealed`](Self::begin_unsealed) one
+    /// that no block holds. Events of an account out of scope are passed over.
+    pub fn event(&mut self, event: &StoredEvent<'_>) {
+        let account = event.entry.account;
+        if !self.in_scope(account) {
+            return;
+        }
+        let block = self.current.as_ref().map(|current| current.block);
+        let (contexts, findings) = (&mut self.contexts, &mut self.findings);
+        let (computed, stored) = check_event(event, block, contexts, &mut self.buffer, findings);
+        match block {
+            Some(block) => self.accounts.append(account, block, computed, stored),
+            None => self.check_unclaimed(event),
+        }
+    }
+
+    /// Adds a row of `ledger_leaf`.
+    pub fn leaf(&mut self, row: &StoredLeaf<'_>) {
+        match &self.current {
+            Some(current) if current.block == row.block => self.rows.push(LeafRow::from(row)),
+            _ => self.check_stray(row),
+        }
+    }
+
+    /// Compares what the block says with what its events gave.
+    pub fn end_block(&mut self) {
+        self.leave_transaction();
+        if let Some(current) = self.current.take() {
+            self.close_block(current);
+        }
+    }
+
+    /// Goes to the events that no block holds; they and their contexts follow, each incarnation in
+    /// the same order as in a block. `incarnation` is the server's own.
+    /// [`claims`](Self::claims) tells which those are.
+    pub fn begin_unsealed(&mut self, incarnation: i64) {
+        self.leave_transaction();
+        self.unsealed = Some(incarnation);
+    }
+
+    /// What the blocks so far hold of each incarnation.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Checks what can only be said at the end.
+    pub fn finish(&mut self) {
+        self.leave_transaction();
+        self.check_accounts();
+        self.check_against();
+    }
+
+    /// Takes the findings so far, so that a caller need not hold them all.
+    pub fn take_findings(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.findings)
+    }
+
+    fn in_scope(&self, account: &str) -> bool {
+        match &self.scope {
+            Scope::All => true,
+            Scope::Account(only) => only == account,
+        }
+    }
+
+    fn leave_transaction(&mut self) {
+        self.contexts.leave(&mut self.findings);
+    }
+
+    fn report(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// An event of another database waits for the first block of this one; once that is sealed,
+    /// no block will hold it.
+    fn check_unclaimed(&mut self, event: &StoredEvent<'_>) {
+        let foreign = self.unsealed.is_some_and(|own| {
+            event.entry.key.incarnation != own
+                && self
+                    .last
+                    .as_ref()
+                    .is_some_and(|last| last.incarnation == own)
+        });
+        if foreign {
+            let detail = "it was written in another database and no block took it over";
+            self.report(named(event, None, Code::EventUnclaimed, detail));
+        }
+    }
+}

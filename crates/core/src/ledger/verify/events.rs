@@ -1,0 +1,309 @@
+//! The part of verification that looks at single events.
+
+use std::collections::HashMap;
+
+use crate::event::{Context, Entry, personal_commitment};
+use crate::ledger::finding::{Code, Finding};
+use crate::ledger::seal::AccountRound;
+use crate::ledger::stored::{StoredAccount, StoredEvent, hash_or_none_such};
+use crate::merkle::{Frontier, Hash};
+
+/// An account while the blocks pass by.
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) row: Option<AccountRow>,
+    /// Its tree and its events in the current block, from the events themselves.
+    pub(super) round: AccountRound,
+    /// The same from the stored leaf hashes, while they differ in the current block.
+    pub(super) alternate: Option<Box<AccountRound>>,
+    /// Last block in which it had an event.
+    touched_in: i64,
+    /// Size and root of its tree as the last leaf says.
+    pub(super) sealed: Option<(i64, Hash)>,
+    /// Whether `round` still is the sealed tree: not after its events were found changed.
+    pub(super) tree_known: bool,
+    /// Whether its row was reported already.
+    pub(super) row_reported: bool,
+}
+
+/// Owned copy of a row of `ledger_account`.
+pub(super) struct AccountRow {
+    pub(super) blinding: Vec<u8>,
+    pub(super) size: i64,
+    pub(super) state: Vec<u8>,
+}
+
+impl Account {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            row: None,
+            round: AccountRound::new(Frontier::new()),
+            alternate: None,
+            touched_in: 0,
+            sealed: None,
+            tree_known: true,
+            row_reported: false,
+        }
+    }
+
+    fn append(&mut self, computed: Hash, stored: Hash) {
+        if computed != stored && self.alternate.is_none() {
+            self.alternate = Some(Box::new(self.round.clone()));
+        }
+        if let Some(alternate) = &mut self.alternate {
+            alternate.append(stored);
+        }
+        self.round.append(computed);
+    }
+}
+
+/// All accounts met so far; the memory of verification.
+#[derive(Default)]
+pub(super) struct Accounts {
+    index: HashMap<String, usize>,
+    all: Vec<Account>,
+    /// Accounts with events in the current block.
+    touched: Vec<usize>,
+}
+
+impl Accounts {
+    pub(super) fn add_row(&mut self, row: &StoredAccount<'_>) {
+        let at = self.at(row.account);
+        self.all[at].row = Some(AccountRow {
+            blinding: row.blinding.to_vec(),
+            size: row.size,
+            state: row.state.to_vec(),
+        });
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    /// Place of the account, which is added if new.
+    pub(super) fn at(&mut self, name: &str) -> usize {
+        if let Some(at) = self.find(name) {
+            return at;
+        }
+        self.index.insert(name.to_owned(), self.all.len());
+        self.all.push(Account::new(name));
+        self.all.len() - 1
+    }
+
+    pub(super) fn get(&mut self, at: usize) -> &mut Account {
+        &mut self.all[at]
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Account> {
+        self.all.iter_mut()
+    }
+
+    /// Accounts that had events since the last call.
+    pub(super) fn take_touched(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.touched)
+    }
+
+    pub(super) fn append(&mut self, name: &str, block: i64, computed: Hash, stored: Hash) {
+        let at = self.at(name);
+        let account = &mut self.all[at];
+        if account.touched_in != block {
+            account.touched_in = block;
+            account.alternate = None;
+            account.round.restart();
+            self.touched.push(at);
+        }
+        account.append(computed, stored);
+    }
+}
+
+/// The contexts of the transaction whose events are being read.
+pub(super) struct Contexts {
+    transaction: (i64, i64),
+    known: Vec<KnownContext>,
+    /// Whether all events are read, so that a context without one is damage.
+    all_events: bool,
+}
+
+struct KnownContext {
+    number: i16,
+    stored: Hash,
+    computed: Hash,
+    used: bool,
+}
+
+impl Contexts {
+    pub(super) fn new(all_events: bool) -> Self {
+        Self {
+            transaction: (0, 0),
+            known: Vec::new(),
+            all_events,
+        }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        context: &Context<'_>,
+        stored: &[u8],
+        findings: &mut Vec<Finding>,
+    ) {
+        self.enter((context.incarnation, context.xid), findings);
+        let stored = hash_or_none_such(stored);
+        let computed = context.hash();
+        if stored != computed {
+            findings.push(Finding::new(
+                Code::ContextAltered,
+                format!(
+                    "context {} does not have its hash",
+                    self.name(context.number)
+                ),
+            ));
+        }
+        self.known.push(KnownContext {
+            number: context.number,
+            stored,
+            computed,
+            used: false,
+        });
+    }
+
+    /// Goes to the transaction of the next row.
+    fn enter(&mut self, transaction: (i64, i64), findings: &mut Vec<Finding>) {
+        if transaction != self.transaction {
+            self.leave(findings);
+            self.transaction = transaction;
+        }
+    }
+
+    /// Ends the transaction and reports the contexts that none of its events named.
+    pub(super) fn leave(&mut self, findings: &mut Vec<Finding>) {
+        for unused in self
+            .known
+            .iter()
+            .filter(|context| self.all_events && !context.used)
+        {
+            findings.push(Finding::new(
+                Code::ContextUnreferenced,
+                format!("no event names context {}", self.name(unused.number)),
+            ));
+        }
+        self.known.clear();
+    }
+
+    /// The hashes an event may have been written with: what the context's row holds and what its
+    /// columns give, usually the same.
+    fn candidates(&mut self, number: i16) -> Option<[Hash; 2]> {
+        let context = self
+            .known
+            .iter_mut()
+            .find(|context| context.number == number)?;
+        context.used = true;
+        Some([context.stored, context.computed])
+    }
+
+    fn name(&self, number: i16) -> String {
+        let (incarnation, xid) = self.transaction;
+        format!("{incarnation:016x}-{xid}-{number}")
+    }
+}
+
+/// Leaf hash of an event as its columns give it. Where the context's row is damaged and one of
+/// its two hashes gives the stored leaf, that one is taken: the damage is reported already.
+/// `None` when the context is gone and nothing can be computed.
+fn computed_leaf(
+    event: &StoredEvent<'_>,
+    contexts: &mut Contexts,
+    buffer: &mut Vec<u8>,
+) -> Option<Hash> {
+    let mut leaf_with = |context| {
+        Entry {
+            context,
+            ..event.entry
+        }
+        .leaf_hash(buffer)
+    };
+    let Some(number) = event.context else {
+        return Some(leaf_with(None));
+    };
+    let [stored, computed] = contexts.candidates(number)?;
+    let leaf = leaf_with(Some(stored));
+    if stored == computed || leaf == event.leaf_hash {
+        return Some(leaf);
+    }
+    Some(leaf_with(Some(computed)))
+}
+
+/// Checks one event by itself. Returns its computed and its stored leaf hash.
+pub(super) fn check_event(
+    event: &StoredEvent<'_>,
+    block: Option<i64>,
+    contexts: &mut Contexts,
+    buffer: &mut Vec<u8>,
+    findings: &mut Vec<Finding>,
+) -> (Hash, Hash) {
+    let key = event.entry.key;
+    contexts.enter((key.incarnation, key.xid), findings);
+    let stored = hash_or_none_such(event.leaf_hash);
+    let computed = computed_leaf(event, contexts, buffer);
+    match computed {
+        None => findings.push(named(
+            event,
+            block,
+            Code::ContextMissing,
+            "its context is gone",
+        )),
+        Some(computed) if computed != stored => findings.push(named(
+            event,
+            block,
+            Code::EventAltered,
+            "the leaf hash computed from its columns is not the stored one",
+        )),
+        Some(_) => {}
+    }
+    if let Some((code, detail)) = check_personal(event) {
+        findings.push(named(event, block, code, detail));
+    }
+    (computed.unwrap_or(stored), stored)
+}
+
+fn check_personal(event: &StoredEvent<'_>) -> Option<(Code, &'static str)> {
+    let commitment = event.entry.personal;
+    match (event.personal, event.personal_salt) {
+        (None, None) if commitment.is_none() => None,
+        (Some(personal), Some(salt)) => {
+            let opening = salt
+                .try_into()
+                .map(|salt| personal_commitment(salt, personal));
+            let opens = opening.is_ok_and(|opening| commitment == Some(&opening));
+            (!opens).then_some((
+                Code::PersonalAltered,
+                "the personal values do not open their commitment",
+            ))
+        }
+        _ if commitment.is_none() => Some((
+            Code::PersonalAltered,
+            "personal values without a commitment",
+        )),
+        _ => Some((
+            Code::PersonalMissing,
+            "personal values or their salt are gone",
+        )),
+    }
+}
+
+pub(super) fn named(
+    event: &StoredEvent<'_>,
+    block: Option<i64>,
+    code: Code,
+    detail: &str,
+) -> Finding {
+    let entry = &event.entry;
+    Finding {
+        code,
+        block,
+        account: Some(entry.account.to_owned()),
+        event_id: Some(entry.key.to_string()),
+        relation: entry.relation.map(str::to_owned),
+        detail: detail.to_owned(),
+    }
+}

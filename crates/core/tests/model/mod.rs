@@ -1,0 +1,567 @@
+//! A ledger held in memory: the rows a database would store, in the JSON form of the vectors.
+//! Byte strings are hexadecimal, times microseconds.
+
+use serde::{Deserialize, Serialize};
+use tenant_guard_core::checkpoint::Checkpoint;
+use tenant_guard_core::event::{Context, Entry, EventKey, personal_commitment};
+use tenant_guard_core::ledger::{
+    AccountRound, Adopted, BlockPlan, Claim, Claims, Finding, NO_BLOCK, Participant, Scope,
+    Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier, blinded_account, seal,
+};
+use tenant_guard_core::merkle::{Frontier, Hash};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Event {
+    pub(crate) incarnation: i64,
+    pub(crate) xid: i64,
+    pub(crate) ordinal: i32,
+    pub(crate) command_id: i64,
+    pub(crate) kind: String,
+    pub(crate) action: String,
+    pub(crate) account_id: String,
+    pub(crate) relation: Option<String>,
+    pub(crate) leaf_relation: Option<String>,
+    pub(crate) row_key: Option<String>,
+    pub(crate) target: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) role: Option<Vec<String>>,
+    pub(crate) session_role: String,
+    pub(crate) current_role: String,
+    pub(crate) occurred_at: i64,
+    pub(crate) context: Option<i16>,
+    pub(crate) data: Option<String>,
+    pub(crate) personal: Option<String>,
+    pub(crate) personal_salt: Option<String>,
+    pub(crate) personal_commitment: Option<String>,
+    pub(crate) redacted: Vec<String>,
+    pub(crate) leaf_hash: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ContextRow {
+    pub(crate) incarnation: i64,
+    pub(crate) xid: i64,
+    pub(crate) number: i16,
+    pub(crate) issuer: Option<String>,
+    pub(crate) token_id: Option<String>,
+    pub(crate) session: Option<String>,
+    pub(crate) client_address: Option<String>,
+    pub(crate) application_name: Option<String>,
+    pub(crate) transaction_start: i64,
+    pub(crate) hash: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AccountRow {
+    pub(crate) account_id: String,
+    pub(crate) blinding: String,
+    pub(crate) size: i64,
+    pub(crate) state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BlockRow {
+    pub(crate) block: i64,
+    pub(crate) version: i64,
+    pub(crate) epoch: i64,
+    pub(crate) incarnation: i64,
+    pub(crate) timeline: i32,
+    pub(crate) snapshot: String,
+    pub(crate) adopted: String,
+    pub(crate) events: i64,
+    pub(crate) accounts: i64,
+    pub(crate) sealed_at: i64,
+    pub(crate) previous_hash: String,
+    pub(crate) previous_size: i64,
+    pub(crate) previous_root: String,
+    pub(crate) previous_checkpoint: Option<String>,
+    pub(crate) hash: String,
+    pub(crate) tree_size: i64,
+    pub(crate) root: String,
+    pub(crate) state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LeafRow {
+    pub(crate) block: i64,
+    pub(crate) position: i64,
+    pub(crate) epoch: i64,
+    pub(crate) account_id: Option<String>,
+    pub(crate) blinded_id: Option<String>,
+    pub(crate) events: Option<i64>,
+    pub(crate) events_hash: Option<String>,
+    pub(crate) account_size: Option<i64>,
+    pub(crate) account_root: Option<String>,
+    pub(crate) leaf_hash: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ledger {
+    pub(crate) audit_log: Vec<Event>,
+    pub(crate) audit_context: Vec<ContextRow>,
+    pub(crate) ledger_account: Vec<AccountRow>,
+    pub(crate) ledger_block: Vec<BlockRow>,
+    pub(crate) ledger_leaf: Vec<LeafRow>,
+}
+
+/// Bytes of a hexadecimal text, none if it is no such.
+pub(crate) fn bytes(text: &str) -> Vec<u8> {
+    hex::decode(text).unwrap_or_default()
+}
+
+pub(crate) fn hash(text: &str) -> Hash {
+    bytes(text).try_into().unwrap_or([0xff; 32])
+}
+
+fn borrowed(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+impl Event {
+    pub(crate) fn key(&self) -> EventKey {
+        EventKey {
+            incarnation: self.incarnation,
+            xid: self.xid,
+            ordinal: self.ordinal,
+        }
+    }
+
+    /// Calls `then` with the event as core takes it.
+    pub(crate) fn with_stored<R>(&self, then: impl FnOnce(&StoredEvent<'_>) -> R) -> R {
+        let roles = self.role.as_deref().map(borrowed);
+        let redacted = borrowed(&self.redacted);
+        let commitment = self.personal_commitment.as_deref().map(bytes);
+        let salt = self.personal_salt.as_deref().map(bytes);
+        let leaf_hash = bytes(&self.leaf_hash);
+        then(&StoredEvent {
+            entry: Entry {
+                key: self.key(),
+                command_id: self.command_id,
+                kind: &self.kind,
+                action: &self.action,
+                account: &self.account_id,
+                relation: self.relation.as_deref(),
+                leaf_relation: self.leaf_relation.as_deref(),
+                row_key: self.row_key.as_deref(),
+                target: self.target.as_deref(),
+                subject: self.subject.as_deref(),
+                roles: roles.as_deref(),
+                session_role: &self.session_role,
+                current_role: &self.current_role,
+                occurred_at: self.occurred_at,
+                context: None,
+                data: self.data.as_deref(),
+                personal: commitment.as_deref(),
+                redacted: &redacted,
+            },
+            context: self.context,
+            leaf_hash: &leaf_hash,
+            personal: self.personal.as_deref(),
+            personal_salt: salt.as_deref(),
+        })
+    }
+
+    /// The leaf hash of the event with a context of this hash.
+    pub(crate) fn computed_leaf(&self, context: Option<Hash>) -> Hash {
+        self.with_stored(|event| {
+            Entry {
+                context,
+                ..event.entry
+            }
+            .leaf_hash(&mut Vec::new())
+        })
+    }
+}
+
+impl ContextRow {
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context {
+            incarnation: self.incarnation,
+            xid: self.xid,
+            number: self.number,
+            issuer: self.issuer.as_deref(),
+            token_id: self.token_id.as_deref(),
+            session: self.session.as_deref(),
+            client_address: self.client_address.as_deref(),
+            application_name: self.application_name.as_deref(),
+            transaction_start: self.transaction_start,
+        }
+    }
+}
+
+impl Ledger {
+    /// Captures an event: commits to its personal values and hashes it.
+    pub(crate) fn capture(&mut self, mut event: Event) {
+        if let (Some(personal), Some(salt)) = (&event.personal, &event.personal_salt) {
+            event.personal_commitment =
+                Some(hex::encode(personal_commitment(&hash(salt), personal)));
+        }
+        let context = event.context.map(|number| {
+            let of_event = |row: &&ContextRow| {
+                (row.incarnation, row.xid, row.number) == (event.incarnation, event.xid, number)
+            };
+            hash(
+                &self
+                    .audit_context
+                    .iter()
+                    .find(of_event)
+                    .expect("context first")
+                    .hash,
+            )
+        });
+        event.leaf_hash = hex::encode(event.computed_leaf(context));
+        self.audit_log.push(event);
+    }
+
+    /// Seals the events a snapshot sees, as the database does.
+    pub(crate) fn seal(
+        &mut self,
+        (incarnation, timeline): (i64, i32),
+        snapshot: &str,
+        adopted: &str,
+        sealed_at: i64,
+    ) {
+        let last = self.ledger_block.last().cloned();
+        let same = |last: &&BlockRow| (last.incarnation, last.timeline) == (incarnation, timeline);
+        let continued = last.as_ref().filter(same);
+        let mut tree = match continued {
+            Some(last) => Frontier::from_state(last.tree_size as u64, &bytes(&last.state)).unwrap(),
+            None => Frontier::new(),
+        };
+        let previous_checkpoint = match (&last, continued) {
+            (Some(last), None) => Some(self.checkpoint(last)),
+            _ => None,
+        };
+        let plan = BlockPlan {
+            block: last.as_ref().map_or(1, |last| last.block + 1),
+            epoch: last.as_ref().map_or(0, |last| last.epoch) + i64::from(continued.is_none()),
+            incarnation,
+            timeline,
+            snapshot,
+            adopted,
+            sealed_at,
+            previous_hash: last.as_ref().map_or(NO_BLOCK, |last| hash(&last.hash)),
+            previous_checkpoint: previous_checkpoint.as_deref(),
+        };
+        let mut claims = self.claims();
+        let claimed = claims.add_block(
+            incarnation,
+            snapshot.parse().unwrap(),
+            &adopted.parse().unwrap(),
+        );
+        let mut rounds: Vec<(String, AccountRound)> = Vec::new();
+        for event in claimed.iter().flat_map(|claim| self.claimed(claim)) {
+            let at = rounds
+                .iter()
+                .position(|(name, _)| *name == event.account_id);
+            let at = at.unwrap_or_else(|| {
+                rounds.push((
+                    event.account_id.clone(),
+                    self.begin_round(&event.account_id),
+                ));
+                rounds.len() - 1
+            });
+            rounds[at].1.append(hash(&event.leaf_hash));
+        }
+        rounds
+            .iter()
+            .for_each(|(name, round)| self.store_account(name, round.tree()));
+        let blinding = |name: &str| {
+            let of_name = |row: &&AccountRow| row.account_id == name;
+            hash(&self.ledger_account.iter().find(of_name).unwrap().blinding)
+        };
+        let participants = rounds.iter().map(|(name, round)| Participant {
+            account: name,
+            blinded_id: blinded_account(&blinding(name), name),
+            round,
+        });
+        let sealed = seal(&plan, participants.collect(), &mut tree);
+        for leaf in &sealed.leaves {
+            let record = leaf.account.map(|(_, record)| record);
+            self.ledger_leaf.push(LeafRow {
+                block: plan.block,
+                position: leaf.position,
+                epoch: plan.epoch,
+                account_id: leaf.account.map(|(name, _)| name.to_owned()),
+                blinded_id: record.map(|record| hex::encode(record.blinded_id)),
+                events: record.map(|record| record.events),
+                events_hash: record.map(|record| hex::encode(record.events_hash)),
+                account_size: record.map(|record| record.size),
+                account_root: record.map(|record| hex::encode(record.root)),
+                leaf_hash: hex::encode(leaf.hash),
+            });
+        }
+        self.ledger_block.push(BlockRow {
+            block: plan.block,
+            version: sealed.record.version,
+            epoch: plan.epoch,
+            incarnation,
+            timeline,
+            snapshot: snapshot.to_owned(),
+            adopted: adopted.to_owned(),
+            events: sealed.record.events,
+            accounts: sealed.record.accounts,
+            sealed_at,
+            previous_hash: hex::encode(sealed.record.previous_hash),
+            previous_size: sealed.record.previous_size,
+            previous_root: hex::encode(sealed.record.previous_root),
+            previous_checkpoint: previous_checkpoint.clone(),
+            hash: hex::encode(sealed.hash),
+            tree_size: tree.size() as i64,
+            root: hex::encode(tree.root()),
+            state: hex::encode(tree.state()),
+        });
+    }
+
+    pub(crate) fn checkpoint(&self, block: &BlockRow) -> String {
+        Checkpoint {
+            incarnation: block.incarnation,
+            epoch: block.epoch,
+            size: block.tree_size as u64,
+            root: hash(&block.root),
+        }
+        .to_string()
+    }
+
+    /// Verifies as the database does. `incarnation` is the server's.
+    pub(crate) fn verify(
+        &self,
+        scope: Scope,
+        against: Option<&str>,
+        incarnation: i64,
+    ) -> Vec<Finding> {
+        let against = against.map(|text| text.parse().expect("checkpoint"));
+        let mut verifier = Verifier::new(scope.clone(), against);
+        for row in &self.ledger_account {
+            verifier.account(&StoredAccount {
+                account: &row.account_id,
+                blinding: &bytes(&row.blinding),
+                size: row.size,
+                state: &bytes(&row.state),
+            });
+        }
+        let mut leaves: Vec<&LeafRow> = self.ledger_leaf.iter().collect();
+        leaves.sort_by_key(|leaf| (leaf.block, leaf.position));
+        let mut leaves = leaves.into_iter().peekable();
+        let mut blocks: Vec<&BlockRow> = self.ledger_block.iter().collect();
+        blocks.sort_by_key(|block| block.block);
+        for row in blocks {
+            for claim in begin_block(&mut verifier, row) {
+                self.feed(&mut verifier, claim.incarnation, |xid| {
+                    claim.xids.contains(xid)
+                });
+            }
+            while let Some(leaf) = leaves.next_if(|leaf| leaf.block <= row.block) {
+                feed_leaf(&mut verifier, leaf);
+            }
+            verifier.end_block();
+        }
+        leaves.for_each(|leaf| feed_leaf(&mut verifier, leaf));
+        verifier.begin_unsealed(incarnation);
+        for of in self.incarnations() {
+            let sealed = verifier.claims().of(of);
+            self.feed(&mut verifier, of, |xid| !sealed.contains(xid));
+        }
+        verifier.finish();
+        verifier.take_findings()
+    }
+
+    fn claims(&self) -> Claims {
+        let mut claims = Claims::default();
+        for block in &self.ledger_block {
+            let snapshot: Snapshot = block.snapshot.parse().unwrap();
+            let adopted: Adopted = block.adopted.parse().unwrap();
+            claims.add_block(block.incarnation, snapshot, &adopted);
+        }
+        claims
+    }
+
+    fn claimed(&self, claim: &Claim) -> Vec<&Event> {
+        self.in_order(claim.incarnation, |xid| claim.xids.contains(xid))
+    }
+
+    fn in_order(&self, incarnation: i64, wanted: impl Fn(i64) -> bool) -> Vec<&Event> {
+        let wanted = |event: &&Event| event.incarnation == incarnation && wanted(event.xid);
+        let mut events: Vec<&Event> = self.audit_log.iter().filter(wanted).collect();
+        events.sort_by_key(|event| (event.xid, event.command_id, event.ordinal));
+        events
+    }
+
+    fn incarnations(&self) -> Vec<i64> {
+        let of_events = self.audit_log.iter().map(|event| event.incarnation);
+        let of_contexts = self.audit_context.iter().map(|context| context.incarnation);
+        let mut all: Vec<i64> = of_events.chain(of_contexts).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Feeds events and contexts merged by transaction, contexts first.
+    fn feed(&self, verifier: &mut Verifier, incarnation: i64, wanted: impl Fn(i64) -> bool) {
+        let events = self.in_order(incarnation, &wanted);
+        let mut contexts: Vec<&ContextRow> = self.audit_context.iter().collect();
+        contexts.retain(|row| row.incarnation == incarnation && wanted(row.xid));
+        contexts.sort_by_key(|row| (row.xid, row.number));
+        let mut contexts = contexts.into_iter().peekable();
+        for event in events {
+            while let Some(row) = contexts.next_if(|row| row.xid <= event.xid) {
+                verifier.context(&row.context(), &bytes(&row.hash));
+            }
+            event.with_stored(|event| verifier.event(event));
+        }
+        contexts.for_each(|row| verifier.context(&row.context(), &bytes(&row.hash)));
+    }
+
+    fn begin_round(&self, account: &str) -> AccountRound {
+        let row = self
+            .ledger_account
+            .iter()
+            .find(|row| row.account_id == account);
+        AccountRound::new(match row {
+            Some(row) => Frontier::from_state(row.size as u64, &bytes(&row.state)).unwrap(),
+            None => Frontier::new(),
+        })
+    }
+
+    fn store_account(&mut self, account: &str, tree: &Frontier) {
+        let (size, state) = (tree.size() as i64, hex::encode(tree.state()));
+        match self
+            .ledger_account
+            .iter_mut()
+            .find(|row| row.account_id == account)
+        {
+            Some(row) => (row.size, row.state) = (size, state),
+            None => {
+                let blinding = hex::encode([0xb0 + self.ledger_account.len() as u8; 32]);
+                let account_id = account.to_owned();
+                self.ledger_account.push(AccountRow {
+                    account_id,
+                    blinding,
+                    size,
+                    state,
+                });
+            }
+        }
+    }
+}
+
+fn begin_block(verifier: &mut Verifier, row: &BlockRow) -> Vec<Claim> {
+    verifier.begin_block(&StoredBlock {
+        version: row.version,
+        block: row.block,
+        epoch: row.epoch,
+        incarnation: row.incarnation,
+        timeline: row.timeline,
+        snapshot: &row.snapshot,
+        adopted: &row.adopted,
+        events: row.events,
+        accounts: row.accounts,
+        sealed_at: row.sealed_at,
+        previous_hash: &bytes(&row.previous_hash),
+        previous_size: row.previous_size,
+        previous_root: &bytes(&row.previous_root),
+        previous_checkpoint: row.previous_checkpoint.as_deref(),
+        hash: &bytes(&row.hash),
+        tree_size: row.tree_size,
+        root: &bytes(&row.root),
+        state: &bytes(&row.state),
+    })
+}
+
+fn feed_leaf(verifier: &mut Verifier, row: &LeafRow) {
+    let decoded = |text: &Option<String>| text.as_deref().map(bytes);
+    verifier.leaf(&StoredLeaf {
+        epoch: row.epoch,
+        position: row.position,
+        block: row.block,
+        account: row.account_id.as_deref(),
+        blinded_id: decoded(&row.blinded_id).as_deref(),
+        events: row.events,
+        events_hash: decoded(&row.events_hash).as_deref(),
+        size: row.account_size,
+        root: decoded(&row.account_root).as_deref(),
+        leaf_hash: &bytes(&row.leaf_hash),
+    });
+}
+
+/// A small ledger with all that may be in one: two accounts and the system account, three blocks,
+/// a transaction that commits late, one whose events were captured out of order, personal values,
+/// and a second epoch in another database that takes over an event left behind.
+pub(crate) fn sample() -> Ledger {
+    let first = tenant_guard_core::event::incarnation(7_300_000_000_000_000_001, 16_384);
+    let second = tenant_guard_core::event::incarnation(7_400_000_000_000_000_002, 16_401);
+    let mut ledger = Ledger::default();
+    let mut write = |incarnation: i64, xid: i64, account: &str, commands: &[i64]| {
+        let start = 1_760_000_000_000_000 + xid * 1_000_000;
+        let row = ContextRow {
+            incarnation,
+            xid,
+            number: 0,
+            issuer: Some("https://login.example".to_owned()),
+            token_id: Some(format!("token-{xid}")),
+            session: None,
+            client_address: Some("192.0.2.7".to_owned()),
+            application_name: Some("shop".to_owned()),
+            transaction_start: start,
+            hash: String::new(),
+        };
+        let hash = hex::encode(row.context().hash());
+        ledger.audit_context.push(ContextRow { hash, ..row });
+        for (ordinal, command_id) in (1..).zip(commands) {
+            ledger.capture(Event {
+                incarnation,
+                xid,
+                ordinal,
+                command_id: *command_id,
+                kind: "row".to_owned(),
+                action: "INSERT".to_owned(),
+                account_id: account.to_owned(),
+                relation: Some("shop.message".to_owned()),
+                leaf_relation: Some("shop.message_2026_01".to_owned()),
+                row_key: Some(format!(r#"{{"id":{}}}"#, xid * 10 + i64::from(ordinal))),
+                subject: Some("user-1".to_owned()),
+                role: Some(vec!["agent".to_owned(), "admin".to_owned()]),
+                session_role: "app".to_owned(),
+                current_role: "app".to_owned(),
+                occurred_at: start + 1_500 + i64::from(ordinal),
+                context: Some(0),
+                data: Some(format!(
+                    r#"{{"body":"gr\u00fc\u00df {xid}","amount":1.10}}"#
+                )),
+                personal: Some(format!(r#"{{"email":"p{xid}@example.org"}}"#)),
+                personal_salt: Some(hex::encode([xid as u8; 32])),
+                redacted: vec!["secret".to_owned()],
+                ..Event::default()
+            });
+        }
+    };
+    let (one, two) = ("2b1c7f6e-0d43-4b0a-9d3f-1f0e4c5a7788", "007");
+    write(first, 100, one, &[1, 2, 3]);
+    write(first, 101, two, &[1]);
+    write(first, 102, two, &[1, 1]); // in progress when block 1 is sealed
+    write(first, 103, one, &[5, 4]); // captured in another order than changed
+    let application = Event {
+        incarnation: first,
+        xid: 104,
+        ordinal: 1,
+        kind: "system".to_owned(),
+        action: "protect".to_owned(),
+        target: Some("shop.message".to_owned()),
+        session_role: "owner".to_owned(),
+        current_role: "postgres".to_owned(),
+        occurred_at: 1_760_000_104_000_000,
+        ..Event::default()
+    };
+    write(first, 106, one, &[1]);
+    write(first, 107, two, &[1]);
+    write(first, 112, two, &[1]); // never sealed where it was written
+    write(second, 50, one, &[1, 2]);
+    write(second, 51, two, &[1]);
+    write(second, 60, two, &[1]); // not sealed yet
+    ledger.capture(application);
+    ledger.seal((first, 1), "102:105:102", "", 1_760_000_200_000_000);
+    ledger.seal((first, 1), "110:110:", "", 1_760_000_201_000_000);
+    let adopted = format!("{first:016x}:113");
+    ledger.seal((second, 1), "55:55:", &adopted, 1_760_000_300_000_000);
+    ledger
+}
