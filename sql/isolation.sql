@@ -131,7 +131,8 @@ CREATE FUNCTION tenant_guard.protect_again(relation regclass) RETURNS text
 BEGIN ATOMIC
     SELECT format(
         'SELECT tenant_guard.protect(%L, account_column => %L, roles => %L, redact => %L, audit => %s);',
-        p.relation, p.account_column, p.roles, p.redact, p.audit)
+        p.relation, p.account_column, p.roles, p.redact,
+        CASE WHEN p.audit THEN 'true' ELSE 'false' END)
     FROM tenant_guard.protected_relation AS p
     WHERE p.relation = protect_again.relation;
 END;

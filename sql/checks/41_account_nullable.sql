@@ -7,5 +7,6 @@ SELECT 'warning', m.name, format('account column %I may be null', m.account_colu
 FROM tenant_guard.protected_member AS m
 JOIN pg_attribute AS a
     ON a.attrelid = m.relation AND a.attname = m.account_column AND NOT a.attisdropped
-WHERE NOT a.attnotnull
+-- A partitioned table holds no rows; its partitions are members too.
+WHERE NOT a.attnotnull AND m.kind <> 'p'
     AND ($1 IS NULL OR m.schema = ANY ($1))

@@ -242,6 +242,7 @@ fn member(row: &SpiHeapTupleData<'_>) -> Result<MemberState, pgrx::spi::SpiError
                 not_null: flag("column_not_null")?,
                 default: text("column_default")?,
             },
+            column_in_key: flag("column_in_key")?,
             former: remembered
                 .as_ref()
                 .filter(|_| column_changes)

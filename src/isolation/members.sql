@@ -28,6 +28,11 @@ SELECT
         WHERE k.indrelid = c.oid AND k.indisprimary AND k.indnkeyatts = 1 AND k.indkey[0] = a.attnum
     ) AS column_is_key,
 
+    EXISTS (
+        SELECT FROM pg_index AS k
+        WHERE k.indrelid = c.oid AND k.indisprimary AND a.attnum = ANY (k.indkey)
+    ) AS column_in_key,
+
     b.root,
     quote_ident(b.account_column) AS former_quoted,
     format_type(fa.atttypid, NULL) AS former_type,

@@ -78,6 +78,8 @@ pub struct Member {
     pub force: bool,
     /// State of the account column asked for.
     pub column: ColumnState,
+    /// Whether that column is part of the member's primary key.
+    pub column_in_key: bool,
     /// The account column registered so far, where another one is asked for.
     pub former: Option<RememberedColumn>,
     /// The policy named [`FLOOR`].
@@ -108,8 +110,8 @@ pub fn protect(wanted: &Wanted, members: &[Member]) -> Vec<String> {
         plan.extend(policies(wanted, member));
         plan.extend(flags(member, true, true));
     }
-    for member in members.iter().rev() {
-        plan.extend(column(wanted, member));
+    for index in (0..members.len()).rev() {
+        plan.extend(column(wanted, members, index));
     }
     for member in members {
         plan.extend(withdraw(member));
@@ -158,20 +160,29 @@ fn flags(member: &Member, row_security: bool, force: bool) -> Option<String> {
         .then(|| format!("ALTER TABLE ONLY {} {}", member.name, actions.join(", ")))
 }
 
-fn column(wanted: &Wanted, member: &Member) -> Option<String> {
+fn column(wanted: &Wanted, members: &[Member], index: usize) -> Option<String> {
+    let member = &members[index];
     let column = &wanted.column.quoted;
     let reader = wanted.column.kind.reader();
     let mut actions = Vec::new();
     if wanted.sets_default && member.column.default.as_deref() != Some(reader) {
         actions.push(format!("ALTER COLUMN {column} SET DEFAULT {reader}"));
     }
-    if !member.column.not_null {
+    if !member.column.not_null && !stays_nullable(members, index) {
         actions.push(format!("ALTER COLUMN {column} SET NOT NULL"));
     }
     // ONLY: each member is brought under protection by its own statement, children first, so
     // that what stood on a child is not overwritten through its parent.
     (!actions.is_empty())
         .then(|| format!("ALTER TABLE ONLY {} {}", member.name, actions.join(", ")))
+}
+
+/// Whether a partitioned table is left nullable: NOT NULL could not be dropped from it again while
+/// a partition has the column in a primary key of its own. It holds no rows itself.
+fn stays_nullable(members: &[Member], index: usize) -> bool {
+    members[index].partitioned
+        && (index + 1..members.len())
+            .any(|below| members[below].column_in_key && descends(members, below, index))
 }
 
 fn withdraw(member: &Member) -> Option<String> {
@@ -482,9 +493,31 @@ mod tests {
     }
 
     #[test]
+    fn parent_of_a_partition_with_the_account_in_its_key_stays_nullable() {
+        let root = Member {
+            partitioned: true,
+            ..bare("t")
+        };
+        let leaf = Member {
+            parent: Some(0),
+            partition: true,
+            column_in_key: true,
+            ..protected("t_1")
+        };
+        let plan = protect(&wanted(), &[root, leaf]);
+        assert!(
+            !plan
+                .iter()
+                .any(|statement| statement.contains("SET NOT NULL")),
+            "{plan:#?}"
+        );
+    }
+
+    #[test]
     fn later_default_of_somebody_else_stays() {
         let column = RememberedColumn {
             quoted: "account_id".into(),
+            kind: Some(AccountType::Text),
             present: ColumnState {
                 not_null: true,
                 default: Some("'x'::text".into()),

@@ -2,4 +2,5 @@
 
 mod harness;
 mod identity;
+mod isolation;
 mod surface;

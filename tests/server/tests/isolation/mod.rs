@@ -1,0 +1,100 @@
+//! Isolation: what an account sees and can do, and how protection comes and goes.
+
+mod attacks;
+mod checks;
+mod plans;
+mod refusals;
+mod restoring;
+
+use postgres::{Client, Transaction};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, assert_ordinary};
+
+/// A database with an issuer, a schema `shop` whose owner nobody logs in as, and an application.
+struct Shop {
+    db: Database,
+    issuer: Issuer,
+    owner: String,
+    app: String,
+}
+
+impl Shop {
+    /// The schema, empty.
+    fn empty() -> Self {
+        let db = Database::new();
+        let issuer = Issuer::es256("https://issuer.example");
+        let mut superuser = db.superuser();
+        issuer.register(&mut superuser);
+        let (owner, app) = (format!("{}_owner", db.name()), db.role("app"));
+        superuser
+            .batch_execute(&format!(
+                "CREATE ROLE {owner} NOLOGIN NOSUPERUSER NOBYPASSRLS;
+                 GRANT tenant_guard_admin TO {owner};
+                 CREATE SCHEMA shop AUTHORIZATION {owner};
+                 GRANT USAGE ON SCHEMA shop TO PUBLIC;
+                 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA shop
+                     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}"
+            ))
+            .unwrap();
+        Self {
+            db,
+            issuer,
+            owner,
+            app,
+        }
+    }
+
+    /// The schema after `ddl`, run as its owner.
+    fn with(ddl: &str) -> Self {
+        let shop = Self::empty();
+        shop.owner().batch_execute(ddl).unwrap();
+        shop
+    }
+
+    /// Contacts of two accounts, protected: rows 1 and 2 are A's, row 3 is B's.
+    fn contacts() -> Self {
+        Self::with(&format!(
+            "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid, name text);
+             INSERT INTO shop.contact VALUES
+                 (1, '{ACCOUNT_A}', 'ann'), (2, '{ACCOUNT_A}', 'abe'), (3, '{ACCOUNT_B}', 'bob');
+             SELECT tenant_guard.protect('shop.contact', audit => false)"
+        ))
+    }
+
+    /// The dump of the schema.
+    fn dump(&self) -> String {
+        dump(&self.db, &["--schema=shop"])
+    }
+
+    /// A session with the owner's rights and nothing more.
+    fn owner(&self) -> Client {
+        let mut client = self.db.superuser();
+        client
+            .batch_execute(&format!("SET SESSION AUTHORIZATION {}", self.owner))
+            .unwrap();
+        client
+    }
+
+    /// A session of the application.
+    fn app(&self) -> Client {
+        let mut client = self.db.connect_as(&self.app);
+        assert_ordinary(&mut client);
+        client
+    }
+
+    /// Runs `work` in a transaction of the application bound to `account`, and commits.
+    fn within<T>(&self, account: &str, work: impl FnOnce(&mut Transaction<'_>) -> T) -> T {
+        let mut session = self.app();
+        let mut transaction = session.transaction().unwrap();
+        self.issuer.sign_in(&mut transaction, account);
+        let result = work(&mut transaction);
+        transaction.commit().unwrap();
+        result
+    }
+}
+
+/// What `pg_dump` prints, without the key that differs from run to run.
+fn dump(db: &Database, arguments: &[&str]) -> String {
+    let text = String::from_utf8(db.pg_dump(arguments)).unwrap();
+    let lines = text.lines().filter(|line| !line.contains("restrict "));
+    lines.collect::<Vec<_>>().join("\n")
+}

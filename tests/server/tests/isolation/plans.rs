@@ -1,0 +1,326 @@
+//! What a plan prints, protect does; what is asked for again, costs nothing.
+
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, lines};
+
+use super::Shop;
+
+const TABLES: &str =
+    "CREATE TABLE shop.note (id int PRIMARY KEY, account_id uuid, body text, secret text);
+     CREATE TABLE shop.message (account_id uuid NOT NULL, at date) PARTITION BY RANGE (at);
+     CREATE TABLE shop.message_1 PARTITION OF shop.message
+         FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+     CREATE TABLE shop.party (account_id uuid);
+     CREATE TABLE shop.person (name text) INHERITS (shop.party)";
+
+fn plan(shop: &Shop, arguments: &str) -> Vec<String> {
+    lines(
+        &mut shop.owner(),
+        &format!("SELECT statement FROM tenant_guard.protection_plan({arguments}) ORDER BY step"),
+    )
+}
+
+#[test]
+fn plan_run_statement_by_statement_gives_what_protect_gives() {
+    let (planned, protected) = (Shop::with(TABLES), Shop::with(TABLES));
+    for table in ["note", "message", "party"] {
+        let arguments = format!("'shop.{table}', roles => '{{ROLE}}', audit => false");
+        let statements = plan(&planned, &arguments.replace("ROLE", &planned.app));
+        assert!(statements[0].starts_with("SELECT tenant_guard.register_protection("));
+        let mut owner = planned.owner();
+        for statement in statements {
+            owner.batch_execute(&statement).unwrap();
+        }
+        let call = format!("SELECT tenant_guard.protect({arguments})");
+        protected
+            .owner()
+            .batch_execute(&call.replace("ROLE", &protected.app))
+            .unwrap();
+    }
+    let catalog = |shop: &Shop| {
+        let mut superuser = shop.db.superuser();
+        let mut text = shop.dump();
+        for table in ["protection", "protection_member"] {
+            let rows = format!("SELECT t FROM tenant_guard.{table} t ORDER BY 1::text");
+            text += &lines(&mut superuser, &rows).join("\n");
+        }
+        text.replace(shop.db.name(), "test")
+    };
+    assert_eq!(catalog(&planned), catalog(&protected));
+}
+
+#[test]
+fn same_arguments_again_change_nothing_and_say_so() {
+    let shop = Shop::with(TABLES);
+    let admin = shop.db.role("admin");
+    shop.db
+        .superuser()
+        .batch_execute(&format!("GRANT {} TO {admin}", shop.owner))
+        .unwrap();
+    let (mut session, notices) = shop.db.connect_with_notices(&admin);
+    for table in ["note", "message", "party"] {
+        let call = format!("SELECT tenant_guard.protect('shop.{table}', audit => false)");
+        session.batch_execute(&call).unwrap();
+        assert!(notices.take().is_empty());
+        let before = super::dump(&shop.db, &[]);
+        session.batch_execute(&call).unwrap();
+        assert_eq!(
+            notices.take(),
+            [format!(
+                "00000: relation shop.{table} is already protected in this way"
+            )]
+        );
+        assert!(plan(&shop, &format!("'shop.{table}', audit => false")).is_empty());
+        assert_eq!(before, super::dump(&shop.db, &[]));
+    }
+}
+
+#[test]
+fn other_arguments_are_exactly_the_difference() {
+    let shop = Shop::with(TABLES);
+    let app = &shop.app;
+    let mut owner = shop.owner();
+    owner
+        .batch_execute("SELECT tenant_guard.protect('shop.message', audit => false)")
+        .unwrap();
+    assert_eq!(
+        plan(
+            &shop,
+            &format!("'shop.message', roles => '{{{app}}}', audit => false")
+        ),
+        [
+            format!("ALTER POLICY tenant_guard_access ON shop.message TO {app}"),
+            format!("ALTER POLICY tenant_guard_access ON shop.message_1 TO {app}"),
+        ]
+    );
+    owner
+        .batch_execute("ALTER TABLE shop.message_1 NO FORCE ROW LEVEL SECURITY")
+        .unwrap();
+    assert_eq!(
+        plan(&shop, "'shop.message', audit => false"),
+        ["ALTER TABLE ONLY shop.message_1 FORCE ROW LEVEL SECURITY"]
+    );
+}
+
+#[test]
+fn other_account_column_gives_the_former_one_back() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (org uuid DEFAULT gen_random_uuid(), account_id uuid NOT NULL)",
+    );
+    let mut owner = shop.owner();
+    let before = shop.dump();
+    for column in ["org", "account_id"] {
+        let call = format!("SELECT tenant_guard.protect('shop.t', '{column}', audit => false)");
+        owner.batch_execute(&call).unwrap();
+    }
+    let columns = "SELECT a.attname, a.attnotnull, pg_get_expr(d.adbin, d.adrelid)
+                   FROM pg_attribute a LEFT JOIN pg_attrdef d ON adrelid = attrelid AND adnum = attnum
+                   WHERE attrelid = 'shop.t'::regclass AND attnum > 0 ORDER BY attnum";
+    assert_eq!(
+        lines(&mut owner, columns),
+        [
+            "org|f|gen_random_uuid()",
+            "account_id|t|tenant_guard.account_id()"
+        ]
+    );
+    assert!(
+        lines(
+            &mut shop.db.superuser(),
+            "SELECT code FROM tenant_guard.check() WHERE severity = 'error'"
+        )
+        .is_empty()
+    );
+    owner
+        .batch_execute("SELECT tenant_guard.unprotect('shop.t')")
+        .unwrap();
+    assert_eq!(before, shop.dump());
+}
+
+#[test]
+fn partition_made_later_comes_in_by_protecting_again() {
+    let shop = Shop::with(TABLES);
+    let before = shop.dump();
+    let mut owner = shop.owner();
+    let protect = "SELECT tenant_guard.protect('shop.message', audit => false)";
+    owner.batch_execute(protect).unwrap();
+    owner
+        .batch_execute(&format!(
+            "CREATE TABLE shop.message_2 PARTITION OF shop.message
+                 FOR VALUES FROM ('2024-02-01') TO ('2024-03-01')"
+        ))
+        .unwrap();
+    shop.db
+        .superuser()
+        .batch_execute(&format!(
+            "INSERT INTO shop.message VALUES ('{ACCOUNT_A}', '2024-02-02'), ('{ACCOUNT_B}', '2024-02-03')"
+        ))
+        .unwrap();
+    let unprotected = "SELECT object FROM tenant_guard.check() WHERE code LIKE '13-%'";
+    assert_eq!(
+        lines(&mut shop.db.superuser(), unprotected),
+        ["shop.message_2"]
+    );
+    owner.batch_execute(protect).unwrap();
+    assert!(
+        lines(
+            &mut shop.db.superuser(),
+            "SELECT code FROM tenant_guard.check() WHERE severity = 'error'"
+        )
+        .is_empty()
+    );
+    shop.within(ACCOUNT_A, |t| {
+        assert_eq!(lines(t, "SELECT at FROM shop.message_2"), ["2024-02-02"]);
+    });
+    // What came later goes back to what its parent had.
+    owner
+        .batch_execute("SELECT tenant_guard.unprotect('shop.message'); DROP TABLE shop.message_2")
+        .unwrap();
+    assert_eq!(before, shop.dump());
+}
+
+#[test]
+fn key_and_identity_columns_keep_their_default() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.account (id uuid PRIMARY KEY DEFAULT gen_random_uuid());
+         SELECT tenant_guard.protect('shop.account', 'id', audit => false)",
+    );
+    let default = "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef";
+    assert_eq!(lines(&mut shop.owner(), default), ["gen_random_uuid()"]);
+    // Nobody makes an account but the one the token names.
+    shop.within(ACCOUNT_A, |t| {
+        let insert = format!("INSERT INTO shop.account VALUES ('{ACCOUNT_A}')");
+        t.batch_execute(&insert).unwrap();
+        assert_eq!(lines(t, "SELECT id FROM shop.account"), [ACCOUNT_A]);
+    });
+
+    let shop = Shop::with(
+        "CREATE TABLE shop.account (account_id bigint GENERATED ALWAYS AS IDENTITY, name text);
+         SELECT tenant_guard.protect('shop.account', audit => false)",
+    );
+    assert!(lines(&mut shop.owner(), default).is_empty());
+}
+
+#[test]
+fn schema_protects_tables_with_the_column_and_names_the_others() {
+    let shop = Shop::with(TABLES);
+    shop.owner()
+        .batch_execute(
+            "CREATE TABLE shop.currency (code text); CREATE VIEW shop.v AS TABLE shop.note",
+        )
+        .unwrap();
+    let admin = shop.db.role("admin");
+    shop.db
+        .superuser()
+        .batch_execute(&format!("GRANT {} TO {admin}", shop.owner))
+        .unwrap();
+    let (mut session, notices) = shop.db.connect_with_notices(&admin);
+    session
+        .batch_execute(
+            "SELECT tenant_guard.protect_schema('shop', redact => '{secret}', audit => false)",
+        )
+        .unwrap();
+    assert_eq!(
+        notices.take(),
+        ["00000: left alone, without column \"account_id\": shop.currency"]
+    );
+    let protected = "SELECT relation, account_column, roles, redact, audit
+                     FROM tenant_guard.protected_relation ORDER BY 1::text";
+    assert_eq!(
+        lines(&mut session, protected),
+        [
+            "shop.message|account_id|<null>|{}|f",
+            "shop.note|account_id|<null>|{secret}|f",
+            "shop.party|account_id|<null>|{}|f",
+        ]
+    );
+    // A table protected already keeps its own arguments.
+    session
+        .batch_execute("SELECT tenant_guard.protect_schema('shop', audit => false)")
+        .unwrap();
+    let redact = "SELECT redact FROM tenant_guard.protected_relation WHERE redact <> '{}'";
+    assert_eq!(lines(&mut session, redact), ["{secret}"]);
+}
+
+#[test]
+fn roles_decide_who_comes_in_and_the_floor_whose_rows() {
+    let shop = Shop::with(&format!(
+        "CREATE TABLE shop.t (account_id uuid, n int);
+         INSERT INTO shop.t VALUES ('{ACCOUNT_A}', 1), ('{ACCOUNT_B}', 2)"
+    ));
+    let (app, outsider) = (&shop.app, shop.db.role("outsider"));
+    shop.owner()
+        .batch_execute(&format!(
+            "GRANT SELECT ON shop.t TO {outsider};
+             SELECT tenant_guard.protect('shop.t', roles => '{{{app}}}', audit => false)"
+        ))
+        .unwrap();
+    shop.within(ACCOUNT_A, |t| {
+        assert_eq!(lines(t, "SELECT n FROM shop.t"), ["1"])
+    });
+    let mut session = shop.db.connect_as(&outsider);
+    let mut t = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut t, ACCOUNT_A);
+    assert!(lines(&mut t, "SELECT n FROM shop.t").is_empty());
+}
+
+#[test]
+fn two_sessions_protecting_one_table_end_as_one() {
+    let shop = Shop::with(TABLES);
+    let protect = "SELECT tenant_guard.protect('shop.message', audit => false)";
+    let mut first = shop.owner();
+    let mut transaction = first.transaction().unwrap();
+    transaction.batch_execute(protect).unwrap();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| shop.owner().batch_execute(protect));
+        wait_for_lock(&shop.db);
+        transaction.commit().unwrap();
+        second.join().unwrap().unwrap();
+    });
+    let policies = "SELECT polrelid::regclass, count(*) FROM pg_policy GROUP BY 1 ORDER BY count(*), 1";
+    assert_eq!(
+        lines(&mut shop.db.superuser(), policies),
+        ["shop.message|2", "shop.message_1|2"]
+    );
+    assert!(
+        lines(
+            &mut shop.db.superuser(),
+            "SELECT code FROM tenant_guard.check() WHERE severity = 'error'"
+        )
+        .is_empty()
+    );
+}
+
+/// Waits until a session of the database waits for a lock.
+fn wait_for_lock(db: &Database) {
+    let mut superuser = db.superuser();
+    let waiting = "SELECT FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    for _ in 0..500 {
+        if lines(&mut superuser, waiting).len() == 1 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("no session waits for a lock");
+}
+
+#[test]
+fn operator_planted_in_the_search_path_is_not_taken_by_a_plan() {
+    let shop = Shop::with(&format!(
+        "CREATE TABLE shop.t (account_id varchar, n int);
+         INSERT INTO shop.t VALUES ('a', 1), ('b', 2)"
+    ));
+    shop.db
+        .superuser()
+        .batch_execute(
+            "CREATE FUNCTION public.always(varchar, text) RETURNS boolean
+                 LANGUAGE sql IMMUTABLE RETURN true;
+             CREATE OPERATOR public.= (FUNCTION = public.always, LEFTARG = varchar, RIGHTARG = text)",
+        )
+        .unwrap();
+    let statements = plan(&shop, "'shop.t', audit => false");
+    let mut owner = shop.owner();
+    for statement in statements {
+        owner.batch_execute(&statement).unwrap();
+    }
+    shop.within("a", |t| assert_eq!(lines(t, "SELECT n FROM shop.t"), ["1"]));
+}

@@ -1,0 +1,283 @@
+//! Taking protection off, and carrying it through a dump.
+
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, expect_error, lines};
+
+use super::Shop;
+
+/// Asserts that protecting and unprotecting `relation` leaves the dump of the schema as it was.
+#[track_caller]
+fn returns(shop: &Shop, relation: &str) {
+    let before = shop.dump();
+    let mut owner = shop.owner();
+    owner
+        .batch_execute(&format!(
+            "SELECT tenant_guard.protect('{relation}', audit => false)"
+        ))
+        .unwrap();
+    assert!(before != shop.dump());
+    owner
+        .batch_execute(&format!("SELECT tenant_guard.unprotect('{relation}')"))
+        .unwrap();
+    let after = shop.dump();
+    assert_eq!(before, after);
+    let left = "SELECT (SELECT count(*) FROM tenant_guard.protection)
+                     + (SELECT count(*) FROM tenant_guard.protection_member)";
+    assert_eq!(lines(&mut shop.db.superuser(), left), ["0"]);
+}
+
+#[test]
+fn plain_table_returns_to_what_it_was() {
+    returns(
+        &Shop::with("CREATE TABLE shop.t (account_id uuid)"),
+        "shop.t",
+    );
+}
+
+#[test]
+fn odd_defaults_return() {
+    let shop = Shop::with(
+        "CREATE SEQUENCE shop.numbers;
+         CREATE FUNCTION shop.\"odd \"\"name\"() RETURNS bigint LANGUAGE sql RETURN 7;
+         CREATE TABLE shop.\"Odd Table\" (\"Account \"\"Id\" int
+             DEFAULT (shop.\"odd \"\"name\"() + nextval('shop.numbers'))::numeric::int);
+         CREATE TABLE shop.text (account_id varchar(20) DEFAULT E'it''s\\n' || current_user)",
+    );
+    let before = shop.dump();
+    let mut owner = shop.owner();
+    owner
+        .batch_execute(
+            "SELECT tenant_guard.protect('shop.\"Odd Table\"', 'Account \"Id', audit => false);
+             SELECT tenant_guard.protect('shop.text', audit => false);
+             SELECT tenant_guard.unprotect('shop.\"Odd Table\"');
+             SELECT tenant_guard.unprotect('shop.text')",
+        )
+        .unwrap();
+    let after = shop.dump();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn row_security_of_ones_own_returns() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (account_id uuid NOT NULL, n int);
+         ALTER TABLE shop.t ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY mine ON shop.t AS RESTRICTIVE USING (n > 0)",
+    );
+    returns(&shop, "shop.t");
+}
+
+#[test]
+fn partitions_return_each_to_its_own() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (account_id uuid, n int) PARTITION BY LIST (n);
+         CREATE TABLE shop.t1 PARTITION OF shop.t FOR VALUES IN (1);
+         CREATE TABLE shop.t2 PARTITION OF shop.t (account_id NOT NULL DEFAULT gen_random_uuid())
+             FOR VALUES IN (2);
+         CREATE TABLE shop.t3 PARTITION OF shop.t FOR VALUES IN (3, 4) PARTITION BY LIST (n);
+         CREATE TABLE shop.t3a PARTITION OF shop.t3 (account_id NOT NULL) FOR VALUES IN (3);
+         CREATE TABLE shop.t3b PARTITION OF shop.t3 FOR VALUES IN (4);
+         ALTER TABLE shop.t1 ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE shop.t3b FORCE ROW LEVEL SECURITY",
+    );
+    returns(&shop, "shop.t");
+}
+
+#[test]
+fn children_return_each_to_its_own() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.p (account_id uuid);
+         CREATE TABLE shop.c1 (account_id uuid NOT NULL DEFAULT gen_random_uuid()) INHERITS (shop.p);
+         CREATE TABLE shop.c2 (n int) INHERITS (shop.p);
+         CREATE TABLE shop.g () INHERITS (shop.c1, shop.c2)",
+    );
+    returns(&shop, "shop.p");
+}
+
+#[test]
+fn partition_with_the_account_in_its_own_key_returns() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (account_id uuid, n int) PARTITION BY LIST (n);
+         CREATE TABLE shop.t1 PARTITION OF shop.t FOR VALUES IN (1);
+         ALTER TABLE shop.t1 ADD PRIMARY KEY (account_id, n)",
+    );
+    returns(&shop, "shop.t");
+}
+
+#[test]
+fn grants_return_in_their_order_with_options_and_grantors() {
+    let shop = Shop::with("CREATE TABLE shop.t (id int PRIMARY KEY, account_id uuid, note text)");
+    let roles: Vec<_> = ["a", "b", "c", "d"]
+        .iter()
+        .map(|label| shop.db.role(label))
+        .collect();
+    let [a, b, c, d] = &roles[..] else {
+        unreachable!()
+    };
+    shop.owner()
+        .batch_execute(&format!(
+            "GRANT TRUNCATE ON shop.t TO {a};
+             GRANT SELECT, TRIGGER ON shop.t TO {b} WITH GRANT OPTION;
+             GRANT INSERT ON shop.t TO {a} WITH GRANT OPTION;
+             GRANT REFERENCES (id, note), SELECT (note) ON shop.t TO {c};
+             GRANT TRUNCATE ON shop.t TO PUBLIC;
+             GRANT UPDATE ON shop.t TO {c}"
+        ))
+        .unwrap();
+    for (grantor, privilege, grantee) in [(b, "TRIGGER", d), (b, "SELECT", a), (a, "INSERT", d)] {
+        shop.db
+            .connect_as(grantor)
+            .batch_execute(&format!("GRANT {privilege} ON shop.t TO {grantee}"))
+            .unwrap();
+    }
+    let acl = "SELECT relacl, ARRAY(SELECT attacl::text FROM pg_attribute WHERE attrelid = c.oid
+                                    AND attnum > 0 ORDER BY attnum)
+               FROM pg_class c WHERE oid = 'shop.t'::regclass";
+    let before = lines(&mut shop.db.superuser(), acl);
+    returns(&shop, "shop.t");
+    assert_eq!(lines(&mut shop.db.superuser(), acl), before);
+}
+
+#[test]
+fn grants_made_or_revoked_under_protection_stay_so() {
+    let shop = Shop::with("CREATE TABLE shop.t (id int PRIMARY KEY, account_id uuid)");
+    let (a, b) = (shop.db.role("a"), shop.db.role("b"));
+    shop.owner()
+        .batch_execute(&format!(
+            "GRANT SELECT, TRUNCATE ON shop.t TO {a};
+             SELECT tenant_guard.protect('shop.t', audit => false);
+             REVOKE SELECT ON shop.t FROM {a};
+             GRANT SELECT ON shop.t TO {b};
+             SELECT tenant_guard.unprotect('shop.t')"
+        ))
+        .unwrap();
+    let rights = "SELECT grantee::regrole, string_agg(privilege_type, ',' ORDER BY privilege_type)
+                  FROM pg_class, aclexplode(relacl) WHERE oid = 'shop.t'::regclass
+                  AND grantee <> relowner GROUP BY grantee ORDER BY grantee::regrole::text";
+    assert_eq!(
+        lines(&mut shop.db.superuser(), rights),
+        [
+            format!("{a}|TRUNCATE"),
+            format!("{}|DELETE,INSERT,SELECT,UPDATE", shop.app),
+            format!("{b}|SELECT"),
+        ]
+    );
+}
+
+#[test]
+fn default_chosen_later_stays() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (account_id uuid DEFAULT gen_random_uuid());
+         SELECT tenant_guard.protect('shop.t', audit => false);
+         ALTER TABLE shop.t ALTER account_id DROP DEFAULT;
+         SELECT tenant_guard.unprotect('shop.t')",
+    );
+    let default = "SELECT count(*) FROM pg_attrdef";
+    assert_eq!(lines(&mut shop.owner(), default), ["0"]);
+}
+
+#[test]
+fn part_of_a_protection_cannot_be_taken_off_alone() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (account_id uuid, n int) PARTITION BY LIST (n);
+         CREATE TABLE shop.t1 PARTITION OF shop.t FOR VALUES IN (1);
+         SELECT tenant_guard.protect('shop.t', audit => false)",
+    );
+    expect_error(
+        shop.owner()
+            .batch_execute("SELECT tenant_guard.unprotect('shop.t1')"),
+        "42809",
+        "shop.t1 is a partition or child of shop.t",
+    );
+}
+
+#[test]
+fn detached_partition_stays_protected_and_returns_with_its_parent() {
+    let shop = Shop::with(&format!(
+        "CREATE TABLE shop.t (account_id uuid, n int) PARTITION BY LIST (n);
+         CREATE TABLE shop.t1 PARTITION OF shop.t FOR VALUES IN (1);
+         INSERT INTO shop.t VALUES ('{ACCOUNT_A}', 1), ('{ACCOUNT_B}', 1);
+         SELECT tenant_guard.protect('shop.t', audit => false);
+         ALTER TABLE shop.t DETACH PARTITION shop.t1"
+    ));
+    shop.within(ACCOUNT_A, |t| {
+        assert_eq!(lines(t, "SELECT account_id FROM shop.t1"), [ACCOUNT_A]);
+    });
+    shop.owner()
+        .batch_execute("SELECT tenant_guard.unprotect('shop.t')")
+        .unwrap();
+    let rest = "SELECT count(*) FROM pg_policy";
+    assert_eq!(lines(&mut shop.db.superuser(), rest), ["0"]);
+}
+
+#[test]
+fn table_protected_alone_joins_the_parent_it_is_attached_to() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (account_id uuid, n int) PARTITION BY LIST (n);
+         CREATE TABLE shop.t1 (account_id uuid DEFAULT gen_random_uuid(), n int);
+         SELECT tenant_guard.protect('shop.t1', audit => false);
+         ALTER TABLE shop.t ATTACH PARTITION shop.t1 FOR VALUES IN (1);
+         SELECT tenant_guard.protect('shop.t', audit => false)",
+    );
+    let mut owner = shop.owner();
+    let protected = "SELECT relation FROM tenant_guard.protected_relation";
+    assert_eq!(lines(&mut owner, protected), ["shop.t"]);
+    owner
+        .batch_execute("SELECT tenant_guard.unprotect('shop.t')")
+        .unwrap();
+    let defaults = "SELECT adrelid::regclass, pg_get_expr(adbin, adrelid) FROM pg_attrdef";
+    assert_eq!(lines(&mut owner, defaults), ["shop.t1|gen_random_uuid()"]);
+}
+
+#[test]
+fn dropped_table_leaves_no_trace_in_a_dump() {
+    let shop = Shop::contacts();
+    shop.owner()
+        .batch_execute("DROP TABLE shop.contact")
+        .unwrap();
+    let restored = Database::empty();
+    restored.restore(&shop.db.pg_dump(&[]));
+    let rows = "SELECT count(*) FROM tenant_guard.protection_member";
+    assert_eq!(lines(&mut restored.superuser(), rows), ["0"]);
+}
+
+#[test]
+fn dump_and_restore_keep_protection() {
+    let shop = Shop::with(&format!(
+        "CREATE TABLE shop.t (id int PRIMARY KEY, account_id uuid);
+         INSERT INTO shop.t VALUES (1, '{ACCOUNT_A}'), (2, '{ACCOUNT_B}');
+         CREATE TABLE shop.m (account_id uuid, n int) PARTITION BY LIST (n);
+         CREATE TABLE shop.m1 PARTITION OF shop.m FOR VALUES IN (1);
+         INSERT INTO shop.m VALUES ('{ACCOUNT_A}', 1), ('{ACCOUNT_B}', 1)"
+    ));
+    let before = shop.dump();
+    shop.owner()
+        .batch_execute("SELECT tenant_guard.protect_schema('shop', audit => false)")
+        .unwrap();
+    let (plain, archive) = (Database::empty(), Database::empty());
+    plain.restore(&shop.db.pg_dump(&[]));
+    archive.pg_restore(
+        &["--single-transaction"],
+        &shop.db.pg_dump(&["--format=custom"]),
+    );
+    for db in [&plain, &archive] {
+        let mut superuser = db.superuser();
+        assert!(lines(&mut superuser, "SELECT * FROM tenant_guard.check()").is_empty());
+        let mut session = db.connect_as(&shop.app);
+        expect_error(
+            session.batch_execute("SELECT FROM shop.t"),
+            "28000",
+            "no identity",
+        );
+        let mut t = session.transaction().unwrap();
+        shop.issuer.sign_in(&mut t, ACCOUNT_B);
+        assert_eq!(lines(&mut t, "SELECT id FROM shop.t"), ["2"]);
+        assert_eq!(lines(&mut t, "SELECT account_id FROM shop.m1"), [ACCOUNT_B]);
+        t.rollback().unwrap();
+        superuser
+            .batch_execute(
+                "SELECT tenant_guard.unprotect(relation) FROM tenant_guard.protected_relation",
+            )
+            .unwrap();
+        assert_eq!(before, super::dump(db, &["--schema=shop"]));
+    }
+}
