@@ -58,6 +58,36 @@ pub(crate) enum Error {
     /// An interval with months has no fixed length.
     #[error("{0} must be a non-negative interval without months")]
     UnfitInterval(&'static str),
+    /// The ledger's tables are not there.
+    #[error("the audit ledger does not exist in this database")]
+    LedgerMissing,
+    /// Some of the ledger's tables are there, this one is not.
+    #[error("ledger table \"{0}\" is lost")]
+    LedgerTableLost(&'static str),
+    /// A table of the ledger has other columns or constraints than our code gave it.
+    #[error("ledger table \"{0}\" was altered")]
+    LedgerAltered(String),
+    /// Somebody else than our code writes a table of the ledger.
+    #[error("ledger table \"{0}\" is append-only")]
+    AppendOnly(String),
+    /// A capture trigger whose arguments no longer fit the table: relation and column.
+    #[error("capture trigger of \"{0}\" does not fit column \"{1}\"")]
+    StaleTrigger(String, String),
+    /// A relation vanished while it was looked up.
+    #[error("relation with OID {0} does not exist")]
+    RelationGone(u32),
+    /// The name of an action that is empty or too long.
+    #[error("action must be 1 to {0} bytes long")]
+    UnfitAction(usize),
+    /// A value that cannot be written into the log.
+    #[error("value for the audit log is not valid UTF-8")]
+    NotUtf8,
+    /// A value larger than a row of the log can be.
+    #[error("event is too large for the audit log")]
+    EventTooLarge,
+    /// More events, or contexts of events, than a transaction's keys can tell apart.
+    #[error("too many audited events in one transaction")]
+    TooManyEvents,
 }
 
 impl Error {
@@ -77,6 +107,15 @@ impl Error {
             Self::UnfitIssuer(_) | Self::UnfitInterval(_) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotATrigger(_) => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::LedgerMissing
+            | Self::LedgerTableLost(_)
+            | Self::LedgerAltered(_)
+            | Self::AppendOnly(_)
+            | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::RelationGone(_) => ERRCODE_UNDEFINED_TABLE,
+            Self::UnfitAction(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NotUtf8 => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+            Self::EventTooLarge | Self::TooManyEvents => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::IssuerExists(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::UnknownIssuer(_) => ERRCODE_UNDEFINED_OBJECT,
         }
@@ -97,6 +136,13 @@ impl Error {
                 "A transaction pooler would hand it to the next client. A superuser can allow it \
                  with tenant_guard.allow_session_identity."
             }
+            Self::LedgerMissing => {
+                "A member of tenant_guard_admin creates it with tenant_guard.init_ledger()."
+            }
+            Self::LedgerTableLost(_) => {
+                "Restore it from a backup: an empty one would hide the loss."
+            }
+            Self::StaleTrigger(..) => "Call tenant_guard.protect() on the table again.",
             _ => return None,
         })
     }

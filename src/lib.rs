@@ -6,6 +6,7 @@
 
 use pgrx::prelude::*;
 
+mod audit;
 mod catalog;
 mod error;
 mod identity;
@@ -21,6 +22,7 @@ extension_sql_file!(
     name = "identity",
     requires = ["bootstrap"]
 );
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["identity"]);
 
 /// Called by PostgreSQL when it loads the library into a backend or a parallel worker.
 #[pg_guard]

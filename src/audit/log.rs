@@ -112,7 +112,12 @@ impl Row {
     pub(super) fn new(table: &'static Table) -> Self {
         let mut buffer = BUFFER.take();
         buffer.clear();
-        Self { table, values: [Value::Null; 23], filled: 0, buffer }
+        Self {
+            table,
+            values: [Value::Null; 23],
+            filled: 0,
+            buffer,
+        }
     }
 
     fn push(&mut self, value: Value) {
@@ -157,7 +162,9 @@ impl Row {
 
     /// A one-dimensional array of texts, as the server lays it out.
     pub(super) fn texts(&mut self, values: Option<&[&str]>) {
-        let Some(values) = values else { return self.null() };
+        let Some(values) = values else {
+            return self.null();
+        };
         // Number of dimensions, offset of the data (0: no nulls), type of the elements; then for
         // each dimension its length and lower bound.
         let mut content = Vec::new();
@@ -191,8 +198,11 @@ impl Row {
         // type; the buffer outlives the call, which copies them into a tuple.
         unsafe {
             let (relation, verified) = open(self.table);
-            let tuple =
-                pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let tuple = pg_sys::heap_form_tuple(
+                (*relation).rd_att,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
             pg_sys::heap_insert(
                 relation,
                 tuple,
@@ -222,7 +232,11 @@ fn bytes_of(words: &mut [u64]) -> &mut [u8] {
 /// The 4-byte header of a varlena with `length` bytes behind it, as SET_VARSIZE writes it.
 fn varlena_header(length: usize) -> [u8; 4] {
     let size = (length + 4) as u32;
-    if cfg!(target_endian = "big") { size.to_ne_bytes() } else { (size << 2).to_ne_bytes() }
+    if cfg!(target_endian = "big") {
+        size.to_ne_bytes()
+    } else {
+        (size << 2).to_ne_bytes()
+    }
 }
 
 /// Whether the table is there.
@@ -273,11 +287,14 @@ unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
         let as_made = class.relkind == pg_sys::RELKIND_RELATION as i8
             && class.relam == pg_sys::HEAP_TABLE_AM_OID
             && attributes.len() == table.columns.len()
-            && attributes.iter().zip(table.columns).all(|(attribute, (name, type_id))| {
-                !attribute.attisdropped
-                    && CStr::from_ptr(attribute.attname.data.as_ptr()) == *name
-                    && attribute.atttypid == *type_id
-            });
+            && attributes
+                .iter()
+                .zip(table.columns)
+                .all(|(attribute, (name, type_id))| {
+                    !attribute.attisdropped
+                        && CStr::from_ptr(attribute.attname.data.as_ptr()) == *name
+                        && attribute.atttypid == *type_id
+                });
         if !as_made {
             Error::LedgerAltered(super::text::relation_name(relation)).raise();
         }
@@ -291,7 +308,10 @@ unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
             if !definition.indimmediate {
                 Error::LedgerAltered(super::text::relation_name(relation)).raise();
             }
-            let numbers = definition.indkey.values.as_slice(definition.indnatts as usize);
+            let numbers = definition
+                .indkey
+                .values
+                .as_slice(definition.indnatts as usize);
             if definition.indisprimary
                 && definition.indisvalid
                 && definition.indisready
@@ -303,7 +323,10 @@ unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
             }
             pg_sys::index_close(index, pg_sys::NoLock as i32);
         }
-        Verified { relation: (*relation).rd_id, only_index: plain.filter(|_| indexes.len() == 1) }
+        Verified {
+            relation: (*relation).rd_id,
+            only_index: plain.filter(|_| indexes.len() == 1),
+        }
     }
 }
 
@@ -345,8 +368,8 @@ unsafe fn insert_into_indexes(relation: pg_sys::Relation, tuple: pg_sys::HeapTup
     // here is released here, or with the transaction after an error.
     unsafe {
         let state = pg_sys::CreateExecutorState();
-        let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>())
-            .cast::<pg_sys::ResultRelInfo>();
+        let result =
+            pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
         (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
         pg_sys::InitResultRelInfo(result, relation, 0, std::ptr::null_mut(), 0);
         pg_sys::ExecOpenIndices(result, false);
@@ -364,7 +387,10 @@ unsafe fn insert_into_indexes(relation: pg_sys::Relation, tuple: pg_sys::HeapTup
             std::ptr::null_mut(),
             std::ptr::null_mut(),
         );
-        debug_assert!(recheck.is_null(), "only deferrable indexes ask for a second check");
+        debug_assert!(
+            recheck.is_null(),
+            "only deferrable indexes ask for a second check"
+        );
         pg_sys::ExecDropSingleTupleTableSlot(slot);
         pg_sys::ExecCloseIndices(result);
         pg_sys::pfree(result.cast());
@@ -381,10 +407,8 @@ fn register_callback() {
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
+unsafe extern "C-unwind" fn changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
     VERIFIED.set(VERIFIED.get().map(|known| {
-        known.filter(|known| {
-            relation != pg_sys::Oid::INVALID && known.relation != relation
-        })
+        known.filter(|known| relation != pg_sys::Oid::INVALID && known.relation != relation)
     }));
 }

@@ -5,15 +5,9 @@ mod capture;
 mod events;
 mod log;
 mod pinned;
-mod record;
+pub(crate) mod record;
 mod relation;
-mod tables;
+pub(crate) mod tables;
 mod text;
-mod transaction;
+pub(crate) mod transaction;
 mod values;
-
-pub(crate) use record::record_system;
-pub(crate) use tables::{LedgerWriting, ensure_ledger};
-pub(crate) use transaction::incarnation;
-
-pgrx::extension_sql_file!("../../sql/audit.sql", name = "audit", requires = ["identity"]);

@@ -3,7 +3,6 @@
 use std::ffi::{CStr, c_int};
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 unsafe extern "C" {
     /// Of `utils/bytea.h`, which pgrx does not bind.

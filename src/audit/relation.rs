@@ -62,7 +62,9 @@ impl Relation {
         if is_null {
             return;
         }
-        let Some(column) = &self.columns[self.account] else { return };
+        let Some(column) = &self.columns[self.account] else {
+            return;
+        };
         // SAFETY: the caller vouches for the value; `build` admits no other form.
         unsafe {
             match column.form {
@@ -73,8 +75,9 @@ impl Relation {
                 }
                 Form::Text => with_varlena(value, |text| {
                     let text = to_utf8(text);
-                    let canonical =
-                        std::str::from_utf8(&text).ok().and_then(|t| AccountId::from_text(t).ok());
+                    let canonical = std::str::from_utf8(&text)
+                        .ok()
+                        .and_then(|t| AccountId::from_text(t).ok());
                     match canonical {
                         Some(account) => out.extend_from_slice(account.as_str().as_bytes()),
                         None => out.extend_from_slice(&text),
@@ -164,8 +167,7 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
         let mut follows = false;
 
         let descriptor = (*relation).rd_att;
-        let attributes =
-            (*descriptor).attrs.as_slice((*descriptor).natts as usize);
+        let attributes = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
         let columns: Vec<Option<Column>> = attributes
             .iter()
             .map(|attribute| {
@@ -196,14 +198,23 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
             let named = |column: &Option<Column>| {
                 column.as_ref().is_some_and(|column| column.name == wanted)
             };
-            columns.iter().position(named).unwrap_or_else(|| stale(wanted))
+            columns
+                .iter()
+                .position(named)
+                .unwrap_or_else(|| stale(wanted))
         };
-        redacted_names.iter().for_each(|name| { position(name); });
+        redacted_names.iter().for_each(|name| {
+            position(name);
+        });
         let account = position(&account_name);
         let key = primary_key(relation);
         for &i in key.iter().chain([&account]) {
             if columns[i].as_ref().is_some_and(|column| column.redacted) {
-                stale(&columns[i].as_ref().map_or(String::new(), |column| column.name.clone()));
+                stale(
+                    &columns[i]
+                        .as_ref()
+                        .map_or(String::new(), |column| column.name.clone()),
+                );
             }
         }
         let account_form = columns[account].as_ref().map(|column| column.form);
@@ -254,7 +265,10 @@ unsafe fn arguments(trigger: &pg_sys::TriggerData) -> (String, Vec<String>) {
             -1,
         );
         let redacted = Vec::<Option<String>>::from_datum(redacted, false).unwrap_or_default();
-        (name(*definition.tgargs), redacted.into_iter().flatten().collect())
+        (
+            name(*definition.tgargs),
+            redacted.into_iter().flatten().collect(),
+        )
     }
 }
 
@@ -269,7 +283,10 @@ unsafe fn primary_key(relation: pg_sys::Relation) -> Vec<usize> {
         }
         let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
         let definition = &*(*index).rd_index;
-        let numbers = definition.indkey.values.as_slice(definition.indnkeyatts as usize);
+        let numbers = definition
+            .indkey
+            .values
+            .as_slice(definition.indnkeyatts as usize);
         let key = numbers.iter().map(|&number| number as usize - 1).collect();
         pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
         key
@@ -277,15 +294,17 @@ unsafe fn primary_key(relation: pg_sys::Relation) -> Vec<usize> {
 }
 
 fn partition_ancestors(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    #[pg_guard]
     unsafe extern "C-unwind" {
         /// Of `catalog/partition.h`, which pgrx does not bind: ancestors from parent to root.
         fn get_partition_ancestors(relid: pg_sys::Oid) -> *mut pg_sys::List;
     }
-    // SAFETY: the function returns a list of oids in the current context.
+    // SAFETY: the function returns a list of oids in the current context; the boundary turns an
+    // error it raises into an unwinding one.
     unsafe {
-        let list = pgrx::PgList::<pg_sys::Oid>::from_pg(get_partition_ancestors(relation));
-        list.iter_oid().collect()
+        let list = pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_ancestors(relation));
+        pgrx::PgList::<pg_sys::Oid>::from_pg(list)
+            .iter_oid()
+            .collect()
     }
 }
 
@@ -296,8 +315,10 @@ fn register_callbacks() {
     // SAFETY: the callbacks live as long as the library and never raise.
     unsafe {
         pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
-        for cache in [pg_sys::SysCacheIdentifier::NAMESPACEOID, pg_sys::SysCacheIdentifier::TYPEOID]
-        {
+        for cache in [
+            pg_sys::SysCacheIdentifier::NAMESPACEOID,
+            pg_sys::SysCacheIdentifier::TYPEOID,
+        ] {
             pg_sys::CacheRegisterSyscacheCallback(
                 cache as i32,
                 Some(catalog_changed),
@@ -309,13 +330,13 @@ fn register_callbacks() {
 
 /// Forgets what depends on a relation, or everything when PostgreSQL names none.
 #[pg_guard]
-unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
+unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
     forget(|cached| relation == pg_sys::Oid::INVALID || cached.depends.contains(&relation));
 }
 
 /// Names of schemas and properties of types stand in every description.
 #[pg_guard]
-unsafe extern "C-unwind" fn catalog_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
+unsafe extern "C-unwind" fn catalog_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     forget(|_| true);
 }
 
@@ -329,4 +350,3 @@ fn forget(stale: impl Fn(&Relation) -> bool) {
     });
     drop(gone);
 }
-

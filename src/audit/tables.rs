@@ -7,17 +7,23 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::catalog::as_owner;
-use crate::error::{Error, OrRaise};
+use crate::error::Error;
 use crate::raw::raw_function;
 
-const TABLES: [&str; 5] =
-    ["audit_log", "audit_context", "ledger_account", "ledger_block", "ledger_leaf"];
+const TABLES: [&str; 5] = [
+    "audit_log",
+    "audit_context",
+    "ledger_account",
+    "ledger_block",
+    "ledger_leaf",
+];
 
 thread_local! {
     static WRITING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// While it lives, the guard triggers let this backend's SQL write the ledger's tables.
+#[expect(dead_code, reason = "sealing writes under it")]
 pub(crate) struct LedgerWriting {
     outer: bool,
     /// The flag belongs to the backend's one thread.
@@ -26,8 +32,12 @@ pub(crate) struct LedgerWriting {
 
 impl LedgerWriting {
     /// Lifts the guards until the returned value is dropped, which an error does too.
+    #[expect(dead_code, reason = "sealing writes under it")]
     pub(crate) fn begin() -> Self {
-        Self { outer: WRITING.replace(true), _not_send: PhantomData }
+        Self {
+            outer: WRITING.replace(true),
+            _not_send: PhantomData,
+        }
     }
 }
 
@@ -95,7 +105,9 @@ fn lock_extension() {
 }
 
 fn exists(table: &str) -> bool {
-    query(&format!("SELECT to_regclass('tenant_guard.{table}') IS NOT NULL"))
+    query(&format!(
+        "SELECT to_regclass('tenant_guard.{table}') IS NOT NULL"
+    ))
 }
 
 fn adopt(table: &str) {
@@ -104,7 +116,9 @@ fn adopt(table: &str) {
         "SELECT relowner = current_user::regrole FROM pg_class \
          WHERE oid = 'tenant_guard.{table}'::regclass"
     )) {
-        run(&format!("ALTER TABLE tenant_guard.{table} OWNER TO CURRENT_USER"));
+        run(&format!(
+            "ALTER TABLE tenant_guard.{table} OWNER TO CURRENT_USER"
+        ));
     }
     if !query(&format!(
         "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'tenant_guard.{table}'::regclass \
@@ -127,9 +141,16 @@ fn adopt(table: &str) {
 }
 
 fn run(statements: &str) {
-    Spi::run(statements).or_raise();
+    Spi::run(statements).unwrap_or_else(|error| not_prepared(error));
 }
 
 fn query(statement: &str) -> bool {
-    Spi::get_one::<bool>(statement).or_raise().unwrap_or(false)
+    match Spi::get_one(statement) {
+        Ok(answer) => answer.unwrap_or(false),
+        Err(error) => not_prepared(error),
+    }
+}
+
+fn not_prepared(error: pgrx::spi::SpiError) -> ! {
+    pgrx::error!("ledger tables cannot be prepared: {error}")
 }

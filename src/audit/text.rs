@@ -57,7 +57,9 @@ pub(super) fn to_server(text: &str) -> Cow<'_, [u8]> {
 
 /// Bytes that were gathered as UTF-8, as text. Raises 22021 where they are not.
 pub(super) fn checked(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).map_err(|_| Error::NotUtf8).or_raise()
+    std::str::from_utf8(bytes)
+        .map_err(|_| Error::NotUtf8)
+        .or_raise()
 }
 
 /// A name from the catalog as text.

@@ -81,17 +81,24 @@ pub(super) fn next_key() -> EventKey {
             state.contexts.clear();
         }
         let ordinal = state.next_ordinal;
-        state.next_ordinal = ordinal.checked_add(1).ok_or(Error::TooManyEvents).or_raise();
-        EventKey { incarnation: incarnation(), xid, ordinal }
+        state.next_ordinal = ordinal
+            .checked_add(1)
+            .ok_or(Error::TooManyEvents)
+            .or_raise();
+        EventKey {
+            incarnation: incarnation(),
+            xid,
+            ordinal,
+        }
     })
 }
 
 /// Who acts now.
 pub(super) fn actor() -> Rc<Actor> {
     let generation = binding::generation();
-    if let Some(actor) = STATE.with_borrow(|state| {
-        (state.identity_generation == generation).then(|| state.actor.clone())
-    }) {
+    if let Some(actor) = STATE
+        .with_borrow(|state| (state.identity_generation == generation).then(|| state.actor.clone()))
+    {
         return actor;
     }
     let actor = Rc::new(binding::with_unchecked(|identity| match identity {
@@ -120,7 +127,11 @@ pub(super) fn context(key: EventKey, actor: &Rc<Actor>) -> (i16, Hash) {
         let fits = |written: &&Written| {
             Rc::ptr_eq(&written.actor, actor) && written.application_name == application_name
         };
-        state.contexts.iter().find(fits).map(|written| (written.number, written.hash))
+        state
+            .contexts
+            .iter()
+            .find(fits)
+            .map(|written| (written.number, written.hash))
     });
     if let Some(found) = found {
         return found;
@@ -183,8 +194,9 @@ fn client_address() -> Option<String> {
                 // SAFETY: two functions of the server without and with one argument; both results
                 // live in the current memory context.
                 unsafe {
-                    let address = direct_function_call_as_datum(pg_sys::inet_client_addr, &[])?;
-                    direct_function_call::<String>(pg_sys::network_host, &[Some(address)])
+                    let address =
+                        pgrx::direct_function_call_as_datum(pg_sys::inet_client_addr, &[])?;
+                    pgrx::direct_function_call::<String>(pg_sys::network_host, &[Some(address)])
                 }
             })
             .clone()
@@ -196,7 +208,11 @@ pub(super) fn role_names() -> (Rc<str>, Rc<str>) {
     // SAFETY: reads backend-local variables.
     let (session, current) = unsafe { (pg_sys::GetSessionUserId(), pg_sys::GetUserId()) };
     let session_name = role_name(session);
-    let current_name = if current == session { session_name.clone() } else { role_name(current) };
+    let current_name = if current == session {
+        session_name.clone()
+    } else {
+        role_name(current)
+    };
     (session_name, current_name)
 }
 
@@ -236,16 +252,18 @@ unsafe extern "C-unwind" fn subtransaction_ended(
     event: pg_sys::SubXactEvent::Type,
     subtransaction: pg_sys::SubTransactionId,
     _parent: pg_sys::SubTransactionId,
-    _: *mut std::ffi::c_void,
+    _argument: *mut std::ffi::c_void,
 ) {
     if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
         STATE.with_borrow_mut(|state| {
-            state.contexts.retain(|written| written.subtransaction < subtransaction);
+            state
+                .contexts
+                .retain(|written| written.subtransaction < subtransaction);
         });
     }
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn roles_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
+unsafe extern "C-unwind" fn roles_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     ROLE_NAMES.with_borrow_mut(HashMap::clear);
 }

@@ -3,7 +3,6 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 use tenant_guard_core::audit::{
     push_date, push_hex, push_integer, push_json_string, push_timestamp, push_timestamptz,
     push_uuid,
@@ -75,7 +74,11 @@ impl Form {
         unsafe {
             match self {
                 Self::Bool => {
-                    let text: &[u8] = if value.value() as u8 != 0 { b"true" } else { b"false" };
+                    let text: &[u8] = if value.value() as u8 != 0 {
+                        b"true"
+                    } else {
+                        b"false"
+                    };
                     out.extend_from_slice(text);
                 }
                 Self::Int2 => push_integer(out, i64::from(value.value() as i16)),
@@ -139,7 +142,9 @@ pub(super) unsafe fn with_varlena<T>(value: pg_sys::Datum, read: impl FnOnce(&[u
     // which outlasts the call, and is released here because rows may hold many of a megabyte.
     unsafe {
         let stored = value.cast_mut_ptr::<pg_sys::varlena>();
-        let plain = if pgrx::varatt_is_4b_u(stored) || pgrx::varatt_is_1b(stored) && !pgrx::varatt_is_1b_e(stored) {
+        let plain = if pgrx::varatt_is_4b_u(stored)
+            || pgrx::varatt_is_1b(stored) && !pgrx::varatt_is_1b_e(stored)
+        {
             stored
         } else {
             pg_sys::pg_detoast_datum_packed(stored)
@@ -187,15 +192,14 @@ pub(super) fn follows_settings(type_id: pg_sys::Oid, depends: &mut Vec<pg_sys::O
         }
         match pg_sys::get_typtype(base) as u8 {
             pg_sys::TYPTYPE_ENUM => false,
-            pg_sys::TYPTYPE_RANGE => {
-                follows_settings(pg_sys::get_range_subtype(base), depends)
-            }
+            pg_sys::TYPTYPE_RANGE => follows_settings(pg_sys::get_range_subtype(base), depends),
             pg_sys::TYPTYPE_MULTIRANGE => {
                 follows_settings(pg_sys::get_multirange_range(base), depends)
             }
             pg_sys::TYPTYPE_COMPOSITE => {
                 depends.push(pg_sys::get_typ_typrelid(base));
-                let row = PgTupleDesc::from_pg_copy(pg_sys::lookup_rowtype_tupdesc_copy(base, -1));
+                let row =
+                    pgrx::PgTupleDesc::from_pg_copy(pg_sys::lookup_rowtype_tupdesc_copy(base, -1));
                 let mut columns = row.iter().filter(|column| !column.is_dropped());
                 columns.any(|column| follows_settings(column.type_oid().value(), depends))
             }
@@ -288,9 +292,7 @@ pub(super) unsafe fn same_image(
                     || pg_sys::toast_raw_datum_size(a) == pg_sys::toast_raw_datum_size(b)
                         && with_varlena(a, |a| with_varlena(b, |b| a == b))
             }
-            -2 => {
-                CStr::from_ptr(a.cast_mut_ptr()) == CStr::from_ptr(b.cast_mut_ptr())
-            }
+            -2 => CStr::from_ptr(a.cast_mut_ptr()) == CStr::from_ptr(b.cast_mut_ptr()),
             _ => {
                 let bytes = |datum: pg_sys::Datum| {
                     std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), length as usize)

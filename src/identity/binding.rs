@@ -46,6 +46,7 @@ struct LastAccount {
 
 thread_local! {
     static CURRENT: Cell<*const Extra> = const { Cell::new(ptr::null()) };
+    static GENERATION: Cell<u64> = const { Cell::new(0) };
     static WRITING: Cell<bool> = const { Cell::new(false) };
     /// Local id of the transaction that was bound to `LAST_ACCOUNT`.
     static BOUND_TRANSACTION: Cell<u32> = const { Cell::new(0) };
@@ -100,7 +101,6 @@ pub(crate) fn with_current<T>(read: impl FnOnce(&IdentityView<'_>) -> T) -> Opti
 
 /// Calls `read` with the bound identity whether or not it has expired: for capture, which records
 /// who acted, also at COMMIT.
-#[expect(dead_code, reason = "audit capture reads it")]
 pub(crate) fn with_unchecked<T>(read: impl FnOnce(Option<&IdentityView<'_>>) -> T) -> T {
     // SAFETY: as in `current`.
     match unsafe { CURRENT.get().as_ref() } {
@@ -109,10 +109,10 @@ pub(crate) fn with_unchecked<T>(read: impl FnOnce(Option<&IdentityView<'_>>) -> 
     }
 }
 
-/// Address of the bound value: differs whenever another identity is bound, null for none.
-#[expect(dead_code, reason = "audit capture reads it")]
-pub(crate) fn generation() -> *const c_void {
-    CURRENT.get().cast()
+/// Counts how often the bound identity was replaced in this backend: the same number, the same
+/// identity.
+pub(crate) fn generation() -> u64 {
+    GENERATION.get()
 }
 
 /// Whether a valid identity is bound. Never raises.
@@ -285,6 +285,7 @@ pub(crate) unsafe extern "C-unwind" fn assign_identity(
         BOUND_TRANSACTION.set(local_transaction());
     }
     CURRENT.set(extra.cast());
+    GENERATION.set(GENERATION.get() + 1);
     // SAFETY: `extra` is what the check hook allocated for this value, or null.
     if let Some(extra) = unsafe { extra.cast::<Extra>().as_ref() } {
         BOUND_TRANSACTION.set(local_transaction());

@@ -20,7 +20,10 @@ pub fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {
     // Most values need no escape at all. Looking at 16 bytes without a branch lets the compiler use vector registers.
     let mut blocks = text.chunks_exact(16);
     for block in &mut blocks {
-        if block.iter().fold(false, |found, &byte| found | needs_escape(byte)) {
+        if block
+            .iter()
+            .fold(false, |found, &byte| found | needs_escape(byte))
+        {
             push_escaped(out, block);
         } else {
             out.extend_from_slice(block);
@@ -68,14 +71,22 @@ pub fn push_integer(out: &mut Vec<u8>, number: i64) {
 pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.extend(bytes.iter().flat_map(|byte| {
-        [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+        [
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ]
     }));
 }
 
 /// Appends a UUID in its canonical form: lower case, hyphenated (RFC 9562 section 4).
 pub fn push_uuid(out: &mut Vec<u8>, uuid: [u8; 16]) {
     let mut text = uuid::Uuid::encode_buffer();
-    out.extend_from_slice(uuid::Uuid::from_bytes(uuid).hyphenated().encode_lower(&mut text).as_bytes());
+    out.extend_from_slice(
+        uuid::Uuid::from_bytes(uuid)
+            .hyphenated()
+            .encode_lower(&mut text)
+            .as_bytes(),
+    );
 }
 
 /// Appends a `date`, given as days since 2000-01-01, as PostgreSQL writes it with `DateStyle = ISO`.
@@ -132,13 +143,21 @@ fn push_point_in_time(out: &mut Vec<u8>, microseconds: i64, zone: &[u8]) {
 fn push_calendar_day(out: &mut Vec<u8>, days_since_2000: i64) -> bool {
     // A year that starts in March has its leap day at the end, and its months follow one linear formula.
     let days = days_since_2000 + MARCH_YEAR_0_TO_2000;
-    let (cycle, day_of_cycle) = (days.div_euclid(DAYS_PER_400_YEARS), days.rem_euclid(DAYS_PER_400_YEARS));
+    let (cycle, day_of_cycle) = (
+        days.div_euclid(DAYS_PER_400_YEARS),
+        days.rem_euclid(DAYS_PER_400_YEARS),
+    );
     let year_of_cycle =
         (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
-    let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    let day_of_year =
+        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = 400 * cycle + year_of_cycle + i64::from(month <= 2);
     // There is no year 0: astronomical year 0 is 1 BC.
     push_padded(out, if year > 0 { year } else { 1 - year }, 4);
@@ -176,7 +195,9 @@ fn push_padded(out: &mut Vec<u8>, number: i64, width: usize) {
 pub fn push_identifier(out: &mut String, name: &str) {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
     let bare = name.bytes().next().is_some_and(plain)
-        && name.bytes().all(|byte| plain(byte) || byte.is_ascii_digit());
+        && name
+            .bytes()
+            .all(|byte| plain(byte) || byte.is_ascii_digit());
     if bare {
         out.push_str(name);
     } else {
@@ -199,7 +220,9 @@ mod tests {
 
     #[test]
     fn strings_are_escaped_as_the_grammar_demands() {
-        let json = text(|out| push_json_string(out, "a\"b\\c\n\r\t\u{8}\u{c}\u{1}\u{1f}é\u{7f}/".as_bytes()));
+        let json = text(|out| {
+            push_json_string(out, "a\"b\\c\n\r\t\u{8}\u{c}\u{1}\u{1f}é\u{7f}/".as_bytes())
+        });
         assert_eq!(json, "\"a\\\"b\\\\c\\n\\r\\t\\b\\f\\u0001\\u001fé\u{7f}/\"");
     }
 
@@ -234,7 +257,10 @@ mod tests {
         ] {
             assert_eq!(text(|out| push_timestamptz(out, microseconds)), expected);
         }
-        assert_eq!(text(|out| push_timestamp(out, 45_296_120_000)), "2000-01-01 12:34:56.12");
+        assert_eq!(
+            text(|out| push_timestamp(out, 45_296_120_000)),
+            "2000-01-01 12:34:56.12"
+        );
     }
 
     #[test]
@@ -255,7 +281,12 @@ mod tests {
 
     #[test]
     fn uuids_are_canonical() {
-        let uuid = text(|out| push_uuid(out, *b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef"));
+        let uuid = text(|out| {
+            push_uuid(
+                out,
+                *b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef",
+            )
+        });
         assert_eq!(uuid, "01234567-89ab-cdef-0123-456789abcdef");
     }
 
