@@ -41,7 +41,7 @@ raw_function! {
                 Error::NotATrigger("capture_truncate()").raise();
             }
             let table = relation::of(trigger);
-            write(&table, "truncate", &Image::default());
+            write(&table, "truncate", &Image::default(), None);
         }
         pg_sys::Datum::from(0)
     }
@@ -70,6 +70,8 @@ pub(super) unsafe fn trigger_data<'a>(
 #[derive(Default)]
 struct Image {
     account: Vec<u8>,
+    /// Of an UPDATE, the account the row is in after it.
+    account_after: Vec<u8>,
     row_key: Vec<u8>,
     data: Vec<u8>,
     /// Of an UPDATE, the changed columns as they are after it, until they join `data`.
@@ -102,50 +104,60 @@ const KEPT_BYTES: usize = 1 << 20;
 
 unsafe fn capture_row(trigger: &pg_sys::TriggerData) {
     let mut work = WORK.take().unwrap_or_default();
-    let Work { image, old, new } = &mut *work;
     // SAFETY: a row trigger has its row, for UPDATE the old and the new one, in the format of its
-    // open relation.
+    // open relation; the headers were written by the running transaction.
     unsafe {
         let table = relation::of(trigger);
         let descriptor = (*trigger.tg_relation).rd_att;
-        image.clear();
+        work.image.clear();
+        work.old.read(trigger.tg_trigtuple, descriptor);
         match trigger.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
             pg_sys::TRIGGER_EVENT_UPDATE => {
-                old.read(trigger.tg_trigtuple, descriptor);
-                new.read(trigger.tg_newtuple, descriptor);
-                pinned(&table, || image.of_update(&table, old, new));
-                table.account_of(
-                    old.values[table.account],
-                    old.nulls[table.account],
-                    &mut image.account,
-                );
-                write(&table, "update", image);
-                // A row that moves to another account is an event in both.
-                let before = std::mem::take(&mut image.account);
-                table.account_of(
-                    new.values[table.account],
-                    new.nulls[table.account],
-                    &mut image.account,
-                );
-                if image.account != before {
-                    write(&table, "update", image);
-                }
+                work.new.read(trigger.tg_newtuple, descriptor);
+                let command_id = pg_sys::HeapTupleHeaderGetCmin((*trigger.tg_newtuple).t_data);
+                work.update(&table, command_id);
             }
-            operation => {
-                let is_insert = operation == pg_sys::TRIGGER_EVENT_INSERT;
-                old.read(trigger.tg_trigtuple, descriptor);
-                pinned(&table, || image.of_row(&table, old, is_insert));
-                table.account_of(
-                    old.values[table.account],
-                    old.nulls[table.account],
-                    &mut image.account,
-                );
-                write(&table, if is_insert { "insert" } else { "delete" }, image);
+            pg_sys::TRIGGER_EVENT_INSERT => {
+                let command_id = pg_sys::HeapTupleHeaderGetCmin((*trigger.tg_trigtuple).t_data);
+                work.row(&table, "insert", command_id);
+            }
+            _ => {
+                let command_id = pg_sys::HeapTupleHeaderGetCmax((*trigger.tg_trigtuple).t_data);
+                work.row(&table, "delete", command_id);
             }
         }
     }
-    if image.data.capacity().max(image.new.capacity()) <= KEPT_BYTES {
+    if work.image.data.capacity().max(work.image.new.capacity()) <= KEPT_BYTES {
         WORK.set(Some(work));
+    }
+}
+
+impl Work {
+    /// Writes the event of an inserted or deleted row, which is in `old`.
+    unsafe fn row(&mut self, table: &Relation, action: &str, command_id: pg_sys::CommandId) {
+        let Self { image, old, .. } = self;
+        // SAFETY: the row was read from `table`.
+        unsafe {
+            pinned(table, || image.of_row(table, old, action == "insert"));
+            old.account(table, &mut image.account);
+        }
+        write(table, action, image, Some(command_id));
+    }
+
+    /// Writes the event of an UPDATE; of a row that moves to another account, one in each.
+    unsafe fn update(&mut self, table: &Relation, command_id: pg_sys::CommandId) {
+        let Self { image, old, new } = self;
+        // SAFETY: both rows were read from `table`.
+        unsafe {
+            pinned(table, || image.of_update(table, old, new));
+            old.account(table, &mut image.account);
+            write(table, "update", image, Some(command_id));
+            new.account(table, &mut image.account_after);
+            if image.account_after != image.account {
+                std::mem::swap(&mut image.account_after, &mut image.account);
+                write(table, "update", image, Some(command_id));
+            }
+        }
     }
 }
 
@@ -160,7 +172,7 @@ fn pinned(table: &Relation, write: impl FnOnce()) {
     }
 }
 
-fn write(table: &Relation, action: &str, image: &Image) {
+fn write(table: &Relation, action: &str, image: &Image, command_id: Option<pg_sys::CommandId>) {
     let redacted: Vec<&str> = image
         .redacted
         .iter()
@@ -176,6 +188,7 @@ fn write(table: &Relation, action: &str, image: &Image) {
         target: None,
         data: present(&image.data),
         redacted: &redacted,
+        command_id,
     }
     .write();
 }
@@ -199,6 +212,13 @@ impl Row {
                 self.nulls.as_mut_ptr(),
             );
         }
+    }
+
+    /// Replaces the content of `out` by the row's account.
+    unsafe fn account(&self, table: &Relation, out: &mut Vec<u8>) {
+        let i = table.account;
+        // SAFETY: the caller passes the table the row was read from.
+        unsafe { table.account_of(self.values[i], self.nulls[i], out) }
     }
 
     /// Appends one column as a member of a JSON object that began at `start`.

@@ -20,6 +20,9 @@ pub(super) struct Event<'a> {
     pub(super) target: Option<&'a str>,
     pub(super) data: Option<&'a str>,
     pub(super) redacted: &'a [&'a str],
+    /// Command that made the change, where that is not the running one: a trigger runs later, and
+    /// other triggers may have run commands before it.
+    pub(super) command_id: Option<pg_sys::CommandId>,
 }
 
 thread_local! {
@@ -39,7 +42,7 @@ impl Event<'_> {
             .map(|roles| roles.iter().map(String::as_str).collect());
         // SAFETY: read the clock and the state of the running transaction; the command id is
         // marked as used by the insert below.
-        let (now, command_id) = unsafe {
+        let (now, running) = unsafe {
             (
                 pg_sys::GetCurrentTimestamp(),
                 pg_sys::GetCurrentCommandId(true),
@@ -47,7 +50,7 @@ impl Event<'_> {
         };
         let entry = Entry {
             key,
-            command_id: i64::from(command_id),
+            command_id: i64::from(self.command_id.unwrap_or(running)),
             kind: self.kind.as_str(),
             action: self.action,
             account: self.account,

@@ -23,7 +23,6 @@ thread_local! {
 }
 
 /// While it lives, the guard triggers let this backend's SQL write the ledger's tables.
-#[expect(dead_code, reason = "sealing writes under it")]
 pub(crate) struct LedgerWriting {
     outer: bool,
     /// The flag belongs to the backend's one thread.
