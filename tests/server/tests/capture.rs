@@ -46,12 +46,6 @@ fn log(client: &mut impl GenericClient, columns: &str) -> Vec<String> {
     )
 }
 
-/// The last image in the log.
-#[track_caller]
-fn last_data(client: &mut impl GenericClient) -> String {
-    log(client, "data").pop().expect("the log holds an event")
-}
-
 const CHANGE: &str = "action, account_id, row_key, data";
 
 #[test]
