@@ -79,6 +79,13 @@ fn trees() {
     );
 }
 
+/// The record is one array with as many items as its head says.
+fn assert_whole(record: &[u8]) {
+    let mut decoder = minicbor::Decoder::new(record);
+    decoder.skip().expect("well-formed");
+    assert_eq!(decoder.position(), record.len());
+}
+
 fn entry_vector(name: &str, event: &Event, context: Option<Hash>) -> Value {
     let (entry, leaf) = event.with_stored(|stored| {
         let entry = Entry {
@@ -87,6 +94,7 @@ fn entry_vector(name: &str, event: &Event, context: Option<Hash>) -> Value {
         };
         let mut encoded = Vec::new();
         encode_entry(&entry, &mut encoded);
+        assert_whole(&encoded);
         assert_eq!(entry.leaf_hash(&mut Vec::new()), leaf_hash(&encoded));
         (hex::encode(&encoded), leaf_hash(&encoded))
     });
@@ -185,6 +193,7 @@ fn contexts() {
     let vector = |row: ContextRow| {
         let mut encoded = Vec::new();
         row.context().encode(&mut encoded);
+        assert_whole(&encoded);
         let hash = hex::encode(row.context().hash());
         json!({ "context": ContextRow { hash, ..row }, "record": hex::encode(encoded) })
     };
@@ -266,6 +275,7 @@ fn records() {
     fn vector(fields: Value, encode: impl FnOnce(&mut Vec<u8>), leaf: Hash) -> Value {
         let mut record = Vec::new();
         encode(&mut record);
+        assert_whole(&record);
         assert_eq!(leaf, leaf_hash(&record));
         json!({ "fields": fields, "record": hex::encode(record), "leaf_hash": hex::encode(leaf) })
     }
@@ -456,7 +466,7 @@ fn entries_read_back() {
         let mut encoded = Vec::new();
         encode_entry(&entry, &mut encoded);
         let mut d = minicbor::Decoder::new(&encoded);
-        assert_eq!(d.array().unwrap(), Some(21));
+        assert_eq!(d.array().unwrap(), Some(22));
         assert_eq!((d.str().unwrap(), d.u8().unwrap()), ("entry", 1));
         let (incarnation, xid, ordinal) = (d.i64().unwrap(), d.i64().unwrap(), d.i32().unwrap());
         assert_eq!(
