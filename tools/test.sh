@@ -38,6 +38,7 @@ quick() {
     group "formatting" cargo fmt --all --check
     group "lints" cargo clippy -q --workspace --all-targets -- -D warnings
     group "core" cargo test -q --no-fail-fast -p tenant_guard_core
+    group "ledger format, second verifier" tests/vectors/verify_ledger_vectors.py
 }
 
 full() {
