@@ -42,6 +42,7 @@ CREATE TABLE tenant_guard.audit_context (
     session text,
     client_address text,
     application_name text,
+    hash bytea NOT NULL,
     PRIMARY KEY (incarnation, xid, number)
 ) USING heap;
 COMMENT ON TABLE tenant_guard.audit_context IS 'what was known of the client of a transaction';
@@ -66,10 +67,12 @@ CREATE TABLE tenant_guard.ledger_block (
     timeline integer NOT NULL,
     version smallint NOT NULL,
     snapshot text NOT NULL,
+    adopted text NOT NULL,
     previous_hash bytea NOT NULL,
     hash bytea NOT NULL,
     root bytea NOT NULL,
     previous_root bytea NOT NULL,
+    state bytea NOT NULL,
     previous_checkpoint text
 ) USING heap;
 COMMENT ON TABLE tenant_guard.ledger_block IS 'sealing rounds';
@@ -78,10 +81,12 @@ CREATE TABLE tenant_guard.ledger_leaf (
     epoch bigint NOT NULL,
     position bigint NOT NULL,
     block bigint NOT NULL,
-    account_size bigint,
+    events bigint,
+    size bigint,
     account_id text,
     blinded_id bytea,
-    account_root bytea,
+    events_hash bytea,
+    root bytea,
     leaf_hash bytea NOT NULL,
     PRIMARY KEY (epoch, position)
 ) USING heap;

@@ -46,6 +46,27 @@ pub(crate) enum Error {
     /// The issuer is not registered.
     #[error("issuer \"{0}\" does not exist")]
     UnknownIssuer(String),
+    /// A sealing transaction that has an id of its own.
+    #[error("seal() must be called in a transaction that has written nothing")]
+    SealAfterWrite,
+    /// A sealing transaction that reads under an older snapshot.
+    #[error("seal() must be called in a READ COMMITTED transaction")]
+    SealIsolation,
+    /// There is no block to make a checkpoint of.
+    #[error("the ledger has no sealed block")]
+    NothingSealed,
+    /// Not the body of a checkpoint, nor a signed note with one.
+    #[error("against is not a checkpoint of a tenant_guard ledger")]
+    UnfitCheckpoint,
+    /// Not the text of an account.
+    #[error("account is not an account id")]
+    UnfitAccount,
+    /// Something the ledger builds on cannot be read.
+    #[error("{0} in the ledger is damaged")]
+    BrokenLedger(&'static str),
+    /// The operating system gives no random bytes.
+    #[error("no random bytes are available")]
+    NoRandomness,
     /// The library is loaded where the extension is not created.
     #[error("extension \"tenant_guard\" is not installed in this database")]
     NotInstalled,
@@ -102,9 +123,16 @@ impl Error {
             Self::SecondAccount
             | Self::HeldCursor
             | Self::NotInstalled
+            | Self::NothingSealed
             | Self::SessionIdentityOff
             | Self::SessionIdentityInBlock => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::UnfitIssuer(_) | Self::UnfitInterval(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::UnfitIssuer(_)
+            | Self::UnfitInterval(_)
+            | Self::UnfitCheckpoint
+            | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::SealAfterWrite | Self::SealIsolation => ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::BrokenLedger(_) => ERRCODE_DATA_CORRUPTED,
+            Self::NoRandomness => ERRCODE_INTERNAL_ERROR,
             Self::NotATrigger(_) => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::LedgerMissing
@@ -132,6 +160,11 @@ impl Error {
             }
             Self::SecondAccount => "End the transaction before another account signs in.",
             Self::HeldCursor => "Close it first: it still holds rows of the last account.",
+            Self::SealAfterWrite => {
+                "Its snapshot would leave this transaction out for good. Call it on its own."
+            }
+            Self::NothingSealed => "Call tenant_guard.seal() first.",
+            Self::BrokenLedger(_) => "Call tenant_guard.verify_ledger() to see what was changed.",
             Self::SessionIdentityOff => {
                 "A transaction pooler would hand it to the next client. A superuser can allow it \
                  with tenant_guard.allow_session_identity."

@@ -8,8 +8,10 @@ use pgrx::prelude::*;
 
 mod audit;
 mod catalog;
+mod clock;
 mod error;
 mod identity;
+mod ledger;
 mod raw;
 mod secrecy;
 mod settings;
@@ -23,6 +25,7 @@ extension_sql_file!(
     requires = ["bootstrap"]
 );
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["identity"]);
+extension_sql_file!("../sql/ledger.sql", name = "ledger", requires = ["audit"]);
 
 /// Called by PostgreSQL when it loads the library into a backend or a parallel worker.
 #[pg_guard]

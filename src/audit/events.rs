@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use tenant_guard_core::event::{Entry, EventKey, Kind};
 
 use super::log;
-use super::transaction::{self, EPOCH_OFFSET};
+use super::transaction;
 
 /// What happened; who, when and where from is found by [`Event::write`].
 pub(super) struct Event<'a> {
@@ -62,7 +62,7 @@ impl Event<'_> {
             roles: roles.as_deref(),
             session_role: &session_role,
             current_role: &current_role,
-            occurred_at: now + EPOCH_OFFSET,
+            occurred_at: crate::clock::to_unix(now),
             context: Some(context_hash),
             data: self.data,
             personal: None,

@@ -67,6 +67,7 @@ pub(super) static AUDIT_CONTEXT: Table = Table {
         (c"session", pg_sys::TEXTOID),
         (c"client_address", pg_sys::TEXTOID),
         (c"application_name", pg_sys::TEXTOID),
+        (c"hash", pg_sys::BYTEAOID),
     ],
     key: &[1, 2, 4],
 };

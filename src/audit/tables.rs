@@ -31,7 +31,6 @@ pub(crate) struct LedgerWriting {
 
 impl LedgerWriting {
     /// Lifts the guards until the returned value is dropped, which an error does too.
-    #[expect(dead_code, reason = "sealing writes under it")]
     pub(crate) fn begin() -> Self {
         Self {
             outer: WRITING.replace(true),

@@ -15,9 +15,6 @@ use super::text::{checked, to_utf8};
 use crate::error::{Error, OrRaise};
 use crate::identity::binding;
 
-/// Microseconds between the Unix epoch and PostgreSQL's, 2000-01-01.
-pub(super) const EPOCH_OFFSET: i64 = 946_684_800_000_000;
-
 /// Who acts according to the bound identity; all empty where none is bound.
 #[derive(Default)]
 pub(super) struct Actor {
@@ -170,7 +167,7 @@ fn write_context(key: EventKey, number: i16, actor: &Actor, application_name: &[
         session: actor.session.as_deref(),
         client_address: client_address.as_deref(),
         application_name: (!application_name.is_empty()).then_some(application_name),
-        transaction_start: start + EPOCH_OFFSET,
+        transaction_start: crate::clock::to_unix(start),
     };
     let mut row = log::Row::new(&log::AUDIT_CONTEXT);
     row.int8(context.incarnation);
@@ -182,8 +179,10 @@ fn write_context(key: EventKey, number: i16, actor: &Actor, application_name: &[
     row.text(context.session);
     row.text(context.client_address);
     row.text(context.application_name);
+    let hash = context.hash();
+    row.bytes(&hash);
     row.insert();
-    context.hash()
+    hash
 }
 
 /// Address of the client; `None` on a local socket and in background workers.

@@ -15,11 +15,9 @@ use pgrx::prelude::*;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::identity::{Identity, IdentityView};
 
+use crate::clock::statement_start_us;
 use crate::error::Error;
 use crate::settings::{ON_MISSING_IDENTITY, OnMissingIdentity};
-
-/// Microseconds between the Unix epoch and PostgreSQL's, 2000-01-01.
-const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
 
 /// Parsed form of the setting: this header, then the bytes of the value itself.
 #[repr(C)]
@@ -76,19 +74,13 @@ fn current() -> Result<Option<&'static Extra>, Error> {
     // replaces CURRENT before it goes.
     let found = match unsafe { CURRENT.get().as_ref() } {
         None => Error::NoIdentity,
-        Some(extra) if extra.valid_until_us <= statement_now_us() => Error::Expired,
+        Some(extra) if extra.valid_until_us <= statement_start_us() => Error::Expired,
         Some(extra) => return Ok(Some(extra)),
     };
     match ON_MISSING_IDENTITY.get() {
         OnMissingIdentity::Error => Err(found),
         OnMissingIdentity::Empty => Ok(None),
     }
-}
-
-/// The start of the running client statement, Unix microseconds.
-pub(crate) fn statement_now_us() -> i64 {
-    // SAFETY: reads a backend-local variable.
-    unsafe { pg_sys::GetCurrentStatementStartTimestamp() + EPOCH_OFFSET_US }
 }
 
 /// Calls `read` with the valid identity; `None` where there is none and readers return NULL.
@@ -118,7 +110,8 @@ pub(crate) fn generation() -> u64 {
 /// Whether a valid identity is bound. Never raises.
 pub(crate) fn is_bound() -> bool {
     // SAFETY: as in `current`.
-    unsafe { CURRENT.get().as_ref() }.is_some_and(|extra| extra.valid_until_us > statement_now_us())
+    unsafe { CURRENT.get().as_ref() }
+        .is_some_and(|extra| extra.valid_until_us > statement_start_us())
 }
 
 /// The account as a uuid value that stays valid until another account is bound.
