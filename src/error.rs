@@ -46,6 +46,27 @@ pub(crate) enum Error {
     /// The issuer is not registered.
     #[error("issuer \"{0}\" does not exist")]
     UnknownIssuer(String),
+    /// A sealing transaction that has an id of its own.
+    #[error("seal() must be called in a transaction that has written nothing")]
+    SealAfterWrite,
+    /// A sealing transaction that reads under an older snapshot.
+    #[error("seal() must be called in a READ COMMITTED transaction")]
+    SealIsolation,
+    /// There is no block to make a checkpoint of.
+    #[error("the ledger has no sealed block")]
+    NothingSealed,
+    /// Not the body of a checkpoint, nor a signed note with one.
+    #[error("against is not a checkpoint of a tenant_guard ledger")]
+    UnfitCheckpoint,
+    /// Not the text of an account.
+    #[error("account is not an account id")]
+    UnfitAccount,
+    /// Something the ledger builds on cannot be read.
+    #[error("{0} in the ledger is damaged")]
+    BrokenLedger(&'static str),
+    /// The operating system gives no random bytes.
+    #[error("no random bytes are available")]
+    NoRandomness,
     /// The library is loaded where the extension is not created.
     #[error("extension \"tenant_guard\" is not installed in this database")]
     NotInstalled,
@@ -84,6 +105,36 @@ pub(crate) enum Error {
     /// An interval with months has no fixed length.
     #[error("{0} must be a non-negative interval without months")]
     UnfitInterval(&'static str),
+    /// The ledger's tables are not there.
+    #[error("the audit ledger does not exist in this database")]
+    LedgerMissing,
+    /// Some of the ledger's tables are there, this one is not.
+    #[error("ledger table \"{0}\" is lost")]
+    LedgerTableLost(&'static str),
+    /// A table of the ledger has other columns or constraints than our code gave it.
+    #[error("ledger table \"{0}\" was altered")]
+    LedgerAltered(String),
+    /// Somebody else than our code writes a table of the ledger.
+    #[error("ledger table \"{0}\" is append-only")]
+    AppendOnly(String),
+    /// A capture trigger whose arguments no longer fit the table: relation and column.
+    #[error("capture trigger of \"{0}\" does not fit column \"{1}\"")]
+    StaleTrigger(String, String),
+    /// A relation vanished while it was looked up.
+    #[error("relation with OID {0} does not exist")]
+    RelationGone(u32),
+    /// The name of an action that is empty or too long.
+    #[error("action must be 1 to {0} bytes long")]
+    UnfitAction(usize),
+    /// A value that cannot be written into the log.
+    #[error("value for the audit log is not valid UTF-8")]
+    NotUtf8,
+    /// A value larger than a row of the log can be.
+    #[error("event is too large for the audit log")]
+    EventTooLarge,
+    /// More events, or contexts of events, than a transaction's keys can tell apart.
+    #[error("too many audited events in one transaction")]
+    TooManyEvents,
 }
 
 /// Why a relation cannot be protected, or why its protection cannot be taken off. Names of
@@ -189,11 +240,27 @@ impl Error {
             Self::SecondAccount
             | Self::HeldCursor
             | Self::NotInstalled
+            | Self::NothingSealed
             | Self::SessionIdentityOff
             | Self::SessionIdentityInBlock => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::UnfitIssuer(_) | Self::UnfitInterval(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::UnfitIssuer(_)
+            | Self::UnfitInterval(_)
+            | Self::UnfitCheckpoint
+            | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::SealAfterWrite | Self::SealIsolation => ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::BrokenLedger(_) => ERRCODE_DATA_CORRUPTED,
+            Self::NoRandomness => ERRCODE_INTERNAL_ERROR,
             Self::NotATrigger(_) => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::LedgerMissing
+            | Self::LedgerTableLost(_)
+            | Self::LedgerAltered(_)
+            | Self::AppendOnly(_)
+            | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::RelationGone(_) => ERRCODE_UNDEFINED_TABLE,
+            Self::UnfitAction(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NotUtf8 => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+            Self::EventTooLarge | Self::TooManyEvents => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::IssuerExists(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::UnknownIssuer(_) | Self::UnknownRole(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::Obstacle(obstacle) => obstacle.code(),
@@ -219,12 +286,24 @@ impl Error {
             }
             Self::SecondAccount => "End the transaction before another account signs in.",
             Self::HeldCursor => "Close it first: it still holds rows of the last account.",
+            Self::SealAfterWrite => {
+                "Its snapshot would leave this transaction out for good. Call it on its own."
+            }
+            Self::NothingSealed => "Call tenant_guard.seal() first.",
+            Self::BrokenLedger(_) => "Call tenant_guard.verify_ledger() to see what was changed.",
             Self::SessionIdentityOff => {
                 "A transaction pooler would hand it to the next client. A superuser can allow it \
                  with tenant_guard.allow_session_identity."
             }
             Self::Obstacle(obstacle) => return obstacle.hint(),
             Self::EmptyRoles => "Pass NULL to leave it to the table's grants.",
+            Self::LedgerMissing => {
+                "A member of tenant_guard_admin creates it with tenant_guard.init_ledger()."
+            }
+            Self::LedgerTableLost(_) => {
+                "Restore it from a backup: an empty one would hide the loss."
+            }
+            Self::StaleTrigger(..) => "Call tenant_guard.protect() on the table again.",
             _ => return None,
         })
     }

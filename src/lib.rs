@@ -6,10 +6,13 @@
 
 use pgrx::prelude::*;
 
+mod audit;
 mod catalog;
+mod clock;
 mod error;
 mod identity;
 mod isolation;
+mod ledger;
 mod raw;
 mod secrecy;
 mod settings;
@@ -22,6 +25,8 @@ extension_sql_file!(
     name = "identity",
     requires = ["bootstrap"]
 );
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["identity"]);
+extension_sql_file!("../sql/ledger.sql", name = "ledger", requires = ["audit"]);
 
 extension_sql_file!(
     "../sql/isolation.sql",

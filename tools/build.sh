@@ -12,11 +12,13 @@ flags=(--debug)
 case $build in
 debug) ;;
 release) flags=() ;;
-sabotage) source=$root/target/sabotage/source ;;
+sabotage)
+    source=$root/target/sabotage/source
+    # Cargo gives the library of both sources the same file name, so they must not share this.
+    export CARGO_TARGET_DIR=$root/target/sabotage/target
+    ;;
 *) die "unknown build \"$build\"" ;;
 esac
-# One target directory: the dependencies are the same in all of them.
-export CARGO_TARGET_DIR=$root/target
 staged=$root/target/package-$build
 
 copy_postgres() {

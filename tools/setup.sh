@@ -64,7 +64,8 @@ for purpose in "$@"; do
             system_packages "postgresql-$PG" "postgresql-server-dev-$PG"
         fi
         # pgrx reads the server's headers with libclang; the cryptography is C and assembler.
-        system_packages gcc make pkg-config clang libclang-dev
+        # python3 runs the second implementation of the ledger format.
+        system_packages gcc make patch pkg-config clang libclang-dev python3
         rust
         ;;
     demo) system_packages python3 python3-jwt python3-cryptography python3-psycopg2 ;;

@@ -3,7 +3,7 @@
 # line of totals. The exit code is 0 only when everything passed.
 #
 #   tools/test.sh quick     formatting, lints, the pure crates: under 90 seconds
-#   tools/test.sh full      quick, then the server tests: what CI runs
+#   tools/test.sh full      quick, then the server tests and their sabotage: what CI runs
 #   tools/test.sh long      full, then the tests that take minutes
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -38,11 +38,13 @@ quick() {
     group "formatting" cargo fmt --all --check
     group "lints" cargo clippy -q --workspace --all-targets -- -D warnings
     group "core" cargo test -q --no-fail-fast -p tenant_guard_core
+    group "ledger format, second verifier" tests/vectors/verify_ledger_vectors.py
 }
 
 full() {
     quick
     group "server" cargo test -q --no-fail-fast -p tenant_guard_tests
+    group "sabotage" tools/sabotage.sh
 }
 
 long() {

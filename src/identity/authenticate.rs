@@ -9,6 +9,7 @@ use tenant_guard_core::token::Verified;
 
 use super::{binding, issuers, readers};
 use crate::catalog;
+use crate::clock::statement_start_us;
 use crate::error::{Error, OrRaise};
 use crate::raw::{raw_function, text_argument};
 use crate::secrecy::hide_statement;
@@ -82,7 +83,7 @@ fn verify(token: &str, account: Option<&str>) -> Result<Rc<Verified>, Error> {
         static REMEMBERED: RefCell<(u64, Remembered)> = RefCell::default();
     }
 
-    let now_us = binding::statement_now_us();
+    let now_us = statement_start_us();
     let (generation, issuers) = issuers::current();
     REMEMBERED.with_borrow_mut(|(remembered_generation, remembered)| {
         if *remembered_generation != generation {

@@ -15,11 +15,9 @@ use pgrx::prelude::*;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::identity::{Identity, IdentityView};
 
+use crate::clock::statement_start_us;
 use crate::error::Error;
 use crate::settings::{ON_MISSING_IDENTITY, OnMissingIdentity};
-
-/// Microseconds between the Unix epoch and PostgreSQL's, 2000-01-01.
-const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
 
 /// Parsed form of the setting: this header, then the bytes of the value itself.
 #[repr(C)]
@@ -46,6 +44,7 @@ struct LastAccount {
 
 thread_local! {
     static CURRENT: Cell<*const Extra> = const { Cell::new(ptr::null()) };
+    static GENERATION: Cell<u64> = const { Cell::new(0) };
     static WRITING: Cell<bool> = const { Cell::new(false) };
     /// Local id of the transaction that was bound to `LAST_ACCOUNT`.
     static BOUND_TRANSACTION: Cell<u32> = const { Cell::new(0) };
@@ -75,19 +74,13 @@ fn current() -> Result<Option<&'static Extra>, Error> {
     // replaces CURRENT before it goes.
     let found = match unsafe { CURRENT.get().as_ref() } {
         None => Error::NoIdentity,
-        Some(extra) if extra.valid_until_us <= statement_now_us() => Error::Expired,
+        Some(extra) if extra.valid_until_us <= statement_start_us() => Error::Expired,
         Some(extra) => return Ok(Some(extra)),
     };
     match ON_MISSING_IDENTITY.get() {
         OnMissingIdentity::Error => Err(found),
         OnMissingIdentity::Empty => Ok(None),
     }
-}
-
-/// The start of the running client statement, Unix microseconds.
-pub(crate) fn statement_now_us() -> i64 {
-    // SAFETY: reads a backend-local variable.
-    unsafe { pg_sys::GetCurrentStatementStartTimestamp() + EPOCH_OFFSET_US }
 }
 
 /// Calls `read` with the valid identity; `None` where there is none and readers return NULL.
@@ -100,7 +93,6 @@ pub(crate) fn with_current<T>(read: impl FnOnce(&IdentityView<'_>) -> T) -> Opti
 
 /// Calls `read` with the bound identity whether or not it has expired: for capture, which records
 /// who acted, also at COMMIT.
-#[expect(dead_code, reason = "audit capture reads it")]
 pub(crate) fn with_unchecked<T>(read: impl FnOnce(Option<&IdentityView<'_>>) -> T) -> T {
     // SAFETY: as in `current`.
     match unsafe { CURRENT.get().as_ref() } {
@@ -109,16 +101,17 @@ pub(crate) fn with_unchecked<T>(read: impl FnOnce(Option<&IdentityView<'_>>) -> 
     }
 }
 
-/// Address of the bound value: differs whenever another identity is bound, null for none.
-#[expect(dead_code, reason = "audit capture reads it")]
-pub(crate) fn generation() -> *const c_void {
-    CURRENT.get().cast()
+/// Counts how often the bound identity was replaced in this backend: the same number, the same
+/// identity.
+pub(crate) fn generation() -> u64 {
+    GENERATION.get()
 }
 
 /// Whether a valid identity is bound. Never raises.
 pub(crate) fn is_bound() -> bool {
     // SAFETY: as in `current`.
-    unsafe { CURRENT.get().as_ref() }.is_some_and(|extra| extra.valid_until_us > statement_now_us())
+    unsafe { CURRENT.get().as_ref() }
+        .is_some_and(|extra| extra.valid_until_us > statement_start_us())
 }
 
 /// The account as a uuid value that stays valid until another account is bound.
@@ -285,6 +278,7 @@ pub(crate) unsafe extern "C-unwind" fn assign_identity(
         BOUND_TRANSACTION.set(local_transaction());
     }
     CURRENT.set(extra.cast());
+    GENERATION.set(GENERATION.get() + 1);
     // SAFETY: `extra` is what the check hook allocated for this value, or null.
     if let Some(extra) = unsafe { extra.cast::<Extra>().as_ref() } {
         BOUND_TRANSACTION.set(local_transaction());

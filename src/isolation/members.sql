@@ -61,6 +61,7 @@ SELECT
     row_trigger.tgparentid <> 0 AS capture_inherited,
     pg_get_triggerdef(truncate_trigger.oid) AS truncate_definition,
     truncate_trigger.tgenabled = 'A' AS truncate_always,
+    truncate_trigger.tgparentid <> 0 AS truncate_inherited,
 
     ARRAY(
         SELECT DISTINCT CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END

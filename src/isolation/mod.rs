@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::plan::{self, Wanted};
 use tenant_guard_core::policy::AccountType;
 
+use crate::audit::record::record_system;
 use crate::error::{Error, Obstacle, OrRaise};
 use members::Tree;
 
@@ -123,6 +124,15 @@ fn register_protection(
         .map_or(Ok(()), Err)
         .or_raise();
     registry::register(&request, &tree);
+    let arguments = serde_json::json!({
+        "account_column": request.column, "redact": request.redact, "audit": request.audit,
+    });
+    record_system(
+        "protect",
+        Some(request.relation),
+        "",
+        Some(&arguments.to_string()),
+    );
 }
 
 /// Protects every table of a schema that has the account column and is not protected yet.
@@ -188,6 +198,7 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
         grants::restore(member);
     }
     registry::forget(relation);
+    record_system("unprotect", Some(relation), "", None);
 }
 
 /// The condition of our policies for a column of the given type, as the catalog prints it; null

@@ -199,7 +199,7 @@ impl Entry<'_> {
     fn append_to(&self, out: &mut Vec<u8>) {
         let data: Option<Hash> = self.data.map(|data| Sha256::digest(data).into());
         let mut w = Writer::new(out);
-        w.array(21)
+        w.array(22)
             .text("entry")
             .int(FORMAT_VERSION)
             .int(self.key.incarnation)

@@ -113,8 +113,9 @@ pub fn protect(wanted: &Wanted, members: &[Member]) -> Vec<String> {
     for index in (0..members.len()).rev() {
         plan.extend(column(wanted, members, index));
     }
+    plan.extend(members.iter().filter_map(withdraw));
+    plan.extend(members.iter().filter_map(drop_own_capture));
     for member in members {
-        plan.extend(withdraw(member));
         plan.extend(triggers(wanted, member));
     }
     plan
@@ -196,14 +197,28 @@ fn withdraw(member: &Member) -> Option<String> {
     })
 }
 
+/// A table that was protected by itself before it became a partition keeps a row trigger of its own,
+/// which would stand in the way of the one that comes from its parent.
+fn drop_own_capture(member: &Member) -> Option<String> {
+    let own = member
+        .capture
+        .as_ref()
+        .is_some_and(|trigger| !trigger.inherited);
+    (own && follows_parent(member)).then(|| format!("DROP TRIGGER {CAPTURE} ON {}", member.name))
+}
+
+/// Whether the member's row trigger is made through its parent's.
+fn follows_parent(member: &Member) -> bool {
+    member.partition && member.parent.is_some()
+}
+
 fn triggers(wanted: &Wanted, member: &Member) -> Vec<String> {
     if !wanted.audit {
         return drop_triggers(member);
     }
     let name = &member.name;
     let mut statements = Vec::new();
-    let inherits_it = member.partition && member.parent.is_some();
-    if !inherits_it
+    if !follows_parent(member)
         || member
             .capture
             .as_ref()
@@ -212,11 +227,8 @@ fn triggers(wanted: &Wanted, member: &Member) -> Vec<String> {
         let capture = Trigger::capture(name, &wanted.column, &wanted.redact);
         statements.extend(capture.difference(member.capture.as_ref(), CAPTURE, name));
     }
-    statements.extend(Trigger::capture_truncate(name).difference(
-        member.truncate.as_ref(),
-        CAPTURE_TRUNCATE,
-        name,
-    ));
+    let truncate = Trigger::capture_truncate(name, &wanted.column, &wanted.redact);
+    statements.extend(truncate.difference(member.truncate.as_ref(), CAPTURE_TRUNCATE, name));
     statements
 }
 
@@ -368,7 +380,7 @@ mod tests {
             floor: Some(Policy::floor(&w.column)),
             access: Some(Policy::access(&w.column, &[])),
             capture: Some(Trigger::capture(name, &w.column, &[])),
-            truncate: Some(Trigger::capture_truncate(name)),
+            truncate: Some(Trigger::capture_truncate(name, &w.column, &[])),
             ..Member::default()
         }
     }

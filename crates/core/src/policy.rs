@@ -210,11 +210,13 @@ impl Trigger {
         ))
     }
 
-    /// The statement trigger of `relation`.
-    pub fn capture_truncate(relation: &str) -> Self {
+    /// The statement trigger of `relation`, told the same.
+    pub fn capture_truncate(relation: &str, column: &AccountColumn, redact: &[String]) -> Self {
         Self::wanted(format!(
             "CREATE TRIGGER {CAPTURE_TRUNCATE} AFTER TRUNCATE ON {relation} \
-             FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.capture_truncate()"
+             FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.capture_truncate({}, {})",
+            literal(&column.name),
+            literal(&array(redact)),
         ))
     }
 

@@ -122,7 +122,7 @@ fn truncating_is_refused_even_where_it_was_granted_before() {
         .unwrap();
     shop.app().batch_execute("TRUNCATE shop.note").unwrap();
     shop.owner()
-        .batch_execute("SELECT tenant_guard.protect('shop.note', audit => false)")
+        .batch_execute("SELECT tenant_guard.protect('shop.note')")
         .unwrap();
     let mut session = shop.app();
     expect_error(
@@ -146,7 +146,7 @@ fn reading_and_writing_a_partition_directly_is_held_like_its_parent() {
          CREATE TABLE shop.message_1_x PARTITION OF shop.message_1 DEFAULT;
          INSERT INTO shop.message VALUES
              ('{ACCOUNT_A}', '2024-01-05', 'a'), ('{ACCOUNT_B}', '2024-01-06', 'b');
-         SELECT tenant_guard.protect('shop.message', audit => false)"
+         SELECT tenant_guard.protect('shop.message')"
     ));
     shop.within(ACCOUNT_A, |t| {
         for table in ["message", "message_1", "message_1_x"] {
@@ -174,7 +174,7 @@ fn reading_an_inheritance_child_directly_is_held_like_its_parent() {
         "CREATE TABLE shop.party (account_id uuid, name text);
          CREATE TABLE shop.person (born date) INHERITS (shop.party);
          INSERT INTO shop.person VALUES ('{ACCOUNT_A}', 'ann'), ('{ACCOUNT_B}', 'bob');
-         SELECT tenant_guard.protect('shop.party', audit => false)"
+         SELECT tenant_guard.protect('shop.party')"
     ));
     shop.within(ACCOUNT_A, |t| {
         assert_eq!(lines(t, "SELECT name FROM shop.party"), ["ann"]);
@@ -246,7 +246,7 @@ fn every_type_of_account_column_is_held() {
          INSERT INTO shop.by_bigint VALUES (1, 7), (2, 8);
          INSERT INTO shop.by_text VALUES (1, '7'), (2, '8'), (3, '07'), (4, '7 ');
          INSERT INTO shop.by_varchar VALUES (1, '7'), (2, '8'), (3, '07'), (4, '7 ');
-         SELECT tenant_guard.protect_schema('shop', audit => false)",
+         SELECT tenant_guard.protect_schema('shop')",
     );
     shop.within("7", |t| {
         for table in ["by_int", "by_bigint", "by_text", "by_varchar"] {
@@ -280,7 +280,7 @@ fn parallel_workers_filter_by_the_account_of_their_leader() {
          INSERT INTO shop.big SELECT n,
              CASE WHEN n % 3 = 0 THEN '{ACCOUNT_A}' ELSE '{ACCOUNT_B}' END::uuid, repeat('x', 50)
          FROM generate_series(1, 30000) AS n;
-         SELECT tenant_guard.protect('shop.big', audit => false);
+         SELECT tenant_guard.protect('shop.big');
          ANALYZE shop.big"
     ));
     shop.within(ACCOUNT_A, |t| {
@@ -310,7 +310,7 @@ fn pointing_at_another_accounts_parent_fails_on_the_composite_key_only() {
          CREATE TABLE shop.composite (id int PRIMARY KEY, account_id uuid, parent_id int,
              FOREIGN KEY (account_id, parent_id) REFERENCES shop.parent (account_id, id));
          INSERT INTO shop.parent VALUES (1, '{ACCOUNT_A}'), (2, '{ACCOUNT_B}');
-         SELECT tenant_guard.protect_schema('shop', audit => false)"
+         SELECT tenant_guard.protect_schema('shop')"
     ));
     // The attack on the simple key, which the policies cannot see.
     let attack = "INSERT INTO shop.simple (id, parent_id) VALUES (1, 2)";

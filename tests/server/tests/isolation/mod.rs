@@ -7,7 +7,7 @@ mod refusals;
 mod restoring;
 
 use postgres::{Client, Transaction};
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, assert_ordinary};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, assert_ordinary, lines};
 
 /// A database with an issuer, a schema `shop` whose owner nobody logs in as, and an application.
 struct Shop {
@@ -56,13 +56,24 @@ impl Shop {
             "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid, name text);
              INSERT INTO shop.contact VALUES
                  (1, '{ACCOUNT_A}', 'ann'), (2, '{ACCOUNT_A}', 'abe'), (3, '{ACCOUNT_B}', 'bob');
-             SELECT tenant_guard.protect('shop.contact', audit => false)"
+             SELECT tenant_guard.protect('shop.contact')"
         ))
     }
 
     /// The dump of the schema.
     fn dump(&self) -> String {
         dump(&self.db, &["--schema=shop"])
+    }
+
+    /// These columns of the findings of check(). Settings kept for a role are the cluster's, so
+    /// those that other tests keep are left out.
+    fn check(&self, columns: &str) -> Vec<String> {
+        let query = format!(
+            "SELECT {columns} FROM tenant_guard.check()
+             WHERE code <> '70-setting-planted' OR detail LIKE '%{}\\_%'",
+            self.db.name()
+        );
+        lines(&mut self.db.superuser(), &query)
     }
 
     /// A session with the owner's rights and nothing more.

@@ -23,7 +23,7 @@ fn plan(shop: &Shop, arguments: &str) -> Vec<String> {
 fn plan_run_statement_by_statement_gives_what_protect_gives() {
     let (planned, protected) = (Shop::with(TABLES), Shop::with(TABLES));
     for table in ["note", "message", "party"] {
-        let arguments = format!("'shop.{table}', roles => '{{ROLE}}', audit => false");
+        let arguments = format!("'shop.{table}', roles => '{{ROLE}}'");
         let statements = plan(&planned, &arguments.replace("ROLE", &planned.app));
         assert!(statements[0].starts_with("SELECT tenant_guard.register_protection("));
         let mut owner = planned.owner();
@@ -58,7 +58,7 @@ fn same_arguments_again_change_nothing_and_say_so() {
         .unwrap();
     let (mut session, notices) = shop.db.connect_with_notices(&admin);
     for table in ["note", "message", "party"] {
-        let call = format!("SELECT tenant_guard.protect('shop.{table}', audit => false)");
+        let call = format!("SELECT tenant_guard.protect('shop.{table}')");
         session.batch_execute(&call).unwrap();
         assert!(notices.take().is_empty());
         let before = super::dump(&shop.db, &[]);
@@ -69,7 +69,7 @@ fn same_arguments_again_change_nothing_and_say_so() {
                 "00000: relation shop.{table} is already protected in this way"
             )]
         );
-        assert!(plan(&shop, &format!("'shop.{table}', audit => false")).is_empty());
+        assert!(plan(&shop, &format!("'shop.{table}'")).is_empty());
         assert_eq!(before, super::dump(&shop.db, &[]));
     }
 }
@@ -80,13 +80,10 @@ fn other_arguments_are_exactly_the_difference() {
     let app = &shop.app;
     let mut owner = shop.owner();
     owner
-        .batch_execute("SELECT tenant_guard.protect('shop.message', audit => false)")
+        .batch_execute("SELECT tenant_guard.protect('shop.message')")
         .unwrap();
     assert_eq!(
-        plan(
-            &shop,
-            &format!("'shop.message', roles => '{{{app}}}', audit => false")
-        ),
+        plan(&shop, &format!("'shop.message', roles => '{{{app}}}'")),
         [
             format!("ALTER POLICY tenant_guard_access ON shop.message TO {app}"),
             format!("ALTER POLICY tenant_guard_access ON shop.message_1 TO {app}"),
@@ -96,7 +93,7 @@ fn other_arguments_are_exactly_the_difference() {
         .batch_execute("ALTER TABLE shop.message_1 NO FORCE ROW LEVEL SECURITY")
         .unwrap();
     assert_eq!(
-        plan(&shop, "'shop.message', audit => false"),
+        plan(&shop, "'shop.message'"),
         ["ALTER TABLE ONLY shop.message_1 FORCE ROW LEVEL SECURITY"]
     );
 }
@@ -109,7 +106,7 @@ fn other_account_column_gives_the_former_one_back() {
     let mut owner = shop.owner();
     let before = shop.dump();
     for column in ["org", "account_id"] {
-        let call = format!("SELECT tenant_guard.protect('shop.t', '{column}', audit => false)");
+        let call = format!("SELECT tenant_guard.protect('shop.t', '{column}')");
         owner.batch_execute(&call).unwrap();
     }
     let columns = "SELECT a.attname, a.attnotnull, pg_get_expr(d.adbin, d.adrelid)
@@ -140,13 +137,13 @@ fn partition_made_later_comes_in_by_protecting_again() {
     let shop = Shop::with(TABLES);
     let before = shop.dump();
     let mut owner = shop.owner();
-    let protect = "SELECT tenant_guard.protect('shop.message', audit => false)";
+    let protect = "SELECT tenant_guard.protect('shop.message')";
     owner.batch_execute(protect).unwrap();
     owner
-        .batch_execute(&format!(
+        .batch_execute(
             "CREATE TABLE shop.message_2 PARTITION OF shop.message
-                 FOR VALUES FROM ('2024-02-01') TO ('2024-03-01')"
-        ))
+                 FOR VALUES FROM ('2024-02-01') TO ('2024-03-01')",
+        )
         .unwrap();
     shop.db
         .superuser()
@@ -181,7 +178,7 @@ fn partition_made_later_comes_in_by_protecting_again() {
 fn key_and_identity_columns_keep_their_default() {
     let shop = Shop::with(
         "CREATE TABLE shop.account (id uuid PRIMARY KEY DEFAULT gen_random_uuid());
-         SELECT tenant_guard.protect('shop.account', 'id', audit => false)",
+         SELECT tenant_guard.protect('shop.account', 'id')",
     );
     let default = "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef";
     assert_eq!(lines(&mut shop.owner(), default), ["gen_random_uuid()"]);
@@ -194,7 +191,7 @@ fn key_and_identity_columns_keep_their_default() {
 
     let shop = Shop::with(
         "CREATE TABLE shop.account (account_id bigint GENERATED ALWAYS AS IDENTITY, name text);
-         SELECT tenant_guard.protect('shop.account', audit => false)",
+         SELECT tenant_guard.protect('shop.account')",
     );
     assert!(lines(&mut shop.owner(), default).is_empty());
 }
@@ -214,9 +211,7 @@ fn schema_protects_tables_with_the_column_and_names_the_others() {
         .unwrap();
     let (mut session, notices) = shop.db.connect_with_notices(&admin);
     session
-        .batch_execute(
-            "SELECT tenant_guard.protect_schema('shop', redact => '{secret}', audit => false)",
-        )
+        .batch_execute("SELECT tenant_guard.protect_schema('shop', redact => '{secret}')")
         .unwrap();
     assert_eq!(
         notices.take(),
@@ -227,14 +222,14 @@ fn schema_protects_tables_with_the_column_and_names_the_others() {
     assert_eq!(
         lines(&mut session, protected),
         [
-            "shop.message|account_id|<null>|{}|f",
-            "shop.note|account_id|<null>|{secret}|f",
-            "shop.party|account_id|<null>|{}|f",
+            "shop.message|account_id|<null>|{}|t",
+            "shop.note|account_id|<null>|{secret}|t",
+            "shop.party|account_id|<null>|{}|t",
         ]
     );
     // A table protected already keeps its own arguments.
     session
-        .batch_execute("SELECT tenant_guard.protect_schema('shop', audit => false)")
+        .batch_execute("SELECT tenant_guard.protect_schema('shop')")
         .unwrap();
     let redact = "SELECT redact FROM tenant_guard.protected_relation WHERE redact <> '{}'";
     assert_eq!(lines(&mut session, redact), ["{secret}"]);
@@ -250,7 +245,7 @@ fn roles_decide_who_comes_in_and_the_floor_whose_rows() {
     shop.owner()
         .batch_execute(&format!(
             "GRANT SELECT ON shop.t TO {outsider};
-             SELECT tenant_guard.protect('shop.t', roles => '{{{app}}}', audit => false)"
+             SELECT tenant_guard.protect('shop.t', roles => '{{{app}}}')"
         ))
         .unwrap();
     shop.within(ACCOUNT_A, |t| {
@@ -265,7 +260,7 @@ fn roles_decide_who_comes_in_and_the_floor_whose_rows() {
 #[test]
 fn two_sessions_protecting_one_table_end_as_one() {
     let shop = Shop::with(TABLES);
-    let protect = "SELECT tenant_guard.protect('shop.message', audit => false)";
+    let protect = "SELECT tenant_guard.protect('shop.message')";
     let mut first = shop.owner();
     let mut transaction = first.transaction().unwrap();
     transaction.batch_execute(protect).unwrap();
@@ -275,7 +270,8 @@ fn two_sessions_protecting_one_table_end_as_one() {
         transaction.commit().unwrap();
         second.join().unwrap().unwrap();
     });
-    let policies = "SELECT polrelid::regclass, count(*) FROM pg_policy GROUP BY 1 ORDER BY count(*), 1";
+    let policies =
+        "SELECT polrelid::regclass, count(*) FROM pg_policy GROUP BY 1 ORDER BY count(*), 1";
     assert_eq!(
         lines(&mut shop.db.superuser(), policies),
         ["shop.message|2", "shop.message_1|2"]
@@ -305,10 +301,10 @@ fn wait_for_lock(db: &Database) {
 
 #[test]
 fn operator_planted_in_the_search_path_is_not_taken_by_a_plan() {
-    let shop = Shop::with(&format!(
+    let shop = Shop::with(
         "CREATE TABLE shop.t (account_id varchar, n int);
-         INSERT INTO shop.t VALUES ('a', 1), ('b', 2)"
-    ));
+         INSERT INTO shop.t VALUES ('a', 1), ('b', 2)",
+    );
     shop.db
         .superuser()
         .batch_execute(
@@ -317,10 +313,86 @@ fn operator_planted_in_the_search_path_is_not_taken_by_a_plan() {
              CREATE OPERATOR public.= (FUNCTION = public.always, LEFTARG = varchar, RIGHTARG = text)",
         )
         .unwrap();
-    let statements = plan(&shop, "'shop.t', audit => false");
+    let statements = plan(&shop, "'shop.t'");
     let mut owner = shop.owner();
     for statement in statements {
         owner.batch_execute(&statement).unwrap();
     }
     shop.within("a", |t| assert_eq!(lines(t, "SELECT n FROM shop.t"), ["1"]));
+}
+
+#[test]
+fn triggers_of_the_log_come_change_and_go_with_the_arguments() {
+    let shop = Shop::with(TABLES);
+    let mut owner = shop.owner();
+    let mut protect = |table: &str, arguments: &str| {
+        let call = format!("SELECT tenant_guard.protect('shop.{table}', {arguments})");
+        owner.batch_execute(&call).unwrap();
+        lines(
+            &mut owner,
+            "SELECT tgrelid::regclass, substr(tgname, 14), tgenabled,
+                 replace(encode(tgargs, 'escape'), '\\000', ' ')
+             FROM pg_trigger WHERE tgname LIKE 'tenant_guard%' AND tgname <> 'tenant_guard_guard'
+             ORDER BY tgrelid::regclass::text COLLATE \"C\", 2",
+        )
+    };
+    assert!(protect("note", "audit => false").is_empty());
+    assert_eq!(
+        protect("note", "redact => '{secret}'"),
+        [
+            "shop.note|capture|A|account_id {secret} ",
+            "shop.note|capture_truncate|A|account_id {secret} ",
+        ]
+    );
+    assert_eq!(
+        protect("note", "redact => '{secret,body}'"),
+        [
+            "shop.note|capture|A|account_id {secret,body} ",
+            "shop.note|capture_truncate|A|account_id {secret,body} ",
+        ]
+    );
+    assert!(protect("note", "audit => false").is_empty());
+    assert_eq!(
+        protect("message", "audit => true"),
+        [
+            "shop.message|capture|A|account_id {} ",
+            "shop.message|capture_truncate|A|account_id {} ",
+            "shop.message_1|capture|A|account_id {} ",
+            "shop.message_1|capture_truncate|A|account_id {} ",
+        ]
+    );
+    assert!(protect("message", "audit => false").is_empty());
+    assert_eq!(
+        protect("party", "audit => true"),
+        [
+            "shop.party|capture|A|account_id {} ",
+            "shop.party|capture_truncate|A|account_id {} ",
+            "shop.person|capture|A|account_id {} ",
+            "shop.person|capture_truncate|A|account_id {} ",
+        ]
+    );
+}
+
+#[test]
+fn protecting_and_unprotecting_are_events_of_the_system() {
+    let shop = Shop::with(TABLES);
+    shop.owner()
+        .batch_execute(
+            "SELECT tenant_guard.protect('shop.note', redact => '{secret}');
+             SELECT tenant_guard.unprotect('shop.note')",
+        )
+        .unwrap();
+    let events = "SELECT kind, action, relation, account_id, l.\"current_role\", data
+                  FROM tenant_guard.audit_log AS l ORDER BY xid, ordinal";
+    assert_eq!(
+        lines(&mut shop.db.superuser(), events),
+        [
+            format!(
+                "system|protect|shop.note||{}|\
+                 {{\"account_column\":\"account_id\",\"audit\":true,\"redact\":[\"secret\"]}}",
+                shop.owner
+            ),
+            format!("system|unprotect|shop.note||{}|<null>", shop.owner),
+        ]
+    );
 }

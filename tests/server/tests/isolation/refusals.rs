@@ -187,11 +187,11 @@ fn column_that_cannot_hold_an_account_is_refused() {
     for (table, kind) in [("n", "numeric"), ("c", "character"), ("d", "shop.account")] {
         let message =
             format!("column \"account_id\" of relation shop.{table} is of type {kind}, which");
-        let call = format!("protect('shop.{table}', audit => false)");
+        let call = format!("protect('shop.{table}')");
         refused(&shop, owner, &call, "0A000", &message);
     }
     // 'ACME' would read the rows of 'acme'.
-    let call = "protect('shop.l', audit => false)";
+    let call = "protect('shop.l')";
     refused(
         &shop,
         owner,
@@ -306,7 +306,7 @@ fn rows_without_an_account_are_counted_behind_any_policy() {
          INSERT INTO shop.t VALUES (NULL, 1), (NULL, 1), ('{ACCOUNT_A}', 1), (NULL, 2), ('{ACCOUNT_A}', 3);
          ALTER TABLE shop.t1 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
     ));
-    let call = "protect('shop.t', audit => false)";
+    let call = "protect('shop.t')";
     let message = "column \"account_id\" has null values: 2 in shop.t1, 1 in shop.t2";
     refused(&shop, &mut shop.owner(), call, "23502", message);
     let policies = "SELECT count(*) FROM pg_policy";
@@ -322,18 +322,18 @@ fn uuid_beside_other_account_types_is_refused() {
     );
     let mut owner = shop.owner();
     expect_error(
-        owner.batch_execute("SELECT tenant_guard.protect_schema('shop', audit => false)"),
+        owner.batch_execute("SELECT tenant_guard.protect_schema('shop')"),
         "0A000",
         "schema \"shop\" cannot be protected",
     );
     owner
-        .batch_execute("SELECT tenant_guard.protect('shop.b', audit => false)")
+        .batch_execute("SELECT tenant_guard.protect('shop.b')")
         .unwrap();
     owner
-        .batch_execute("SELECT tenant_guard.protect('shop.c', audit => false)")
+        .batch_execute("SELECT tenant_guard.protect('shop.c')")
         .unwrap();
     expect_error(
-        owner.batch_execute("SELECT tenant_guard.protect('shop.a', audit => false)"),
+        owner.batch_execute("SELECT tenant_guard.protect('shop.a')"),
         "0A000",
         "column \"account_id\" of relation shop.a is of another kind than the account column of shop.b",
     );
@@ -350,7 +350,7 @@ fn schema_reports_every_obstacle_before_it_touches_a_table() {
     );
     let error = shop
         .owner()
-        .batch_execute("SELECT tenant_guard.protect_schema('shop', audit => false)")
+        .batch_execute("SELECT tenant_guard.protect_schema('shop')")
         .unwrap_err();
     let error = error.as_db_error().unwrap();
     assert_eq!(error.code().code(), "23502");

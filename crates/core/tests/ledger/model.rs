@@ -376,7 +376,7 @@ impl Ledger {
         claims
     }
 
-    fn claimed(&self, claim: &Claim) -> Vec<&Event> {
+    pub(crate) fn claimed(&self, claim: &Claim) -> Vec<&Event> {
         self.in_order(claim.incarnation, |xid| claim.xids.contains(xid))
     }
 

@@ -1,11 +1,10 @@
 //! Whatever is edited in a ledger's tables is found, and named.
 
-mod model;
-
-use model::{Ledger, sample};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tenant_guard_core::ledger::{Code, Finding, Scope};
+
+use crate::model::{self, Ledger, sample};
 
 const TABLES: [&str; 5] = [
     "audit_log",

@@ -1,0 +1,5 @@
+//! The ledger as a whole: its vectors, and what verification finds in a tampered one.
+
+mod model;
+mod tampering;
+mod vectors;

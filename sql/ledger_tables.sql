@@ -1,0 +1,97 @@
+-- The ledger's tables. Our code runs this on first use, never the extension's script: a table made
+-- there and disowned would collide with a dump's own CREATE TABLE. So they are dumped as data,
+-- outlive DROP EXTENSION, and the next CREATE EXTENSION finds them.
+--
+-- Fixed-width columns come first, which saves the padding between them in every row.
+
+CREATE TABLE tenant_guard.audit_log (
+    incarnation bigint NOT NULL,
+    xid bigint NOT NULL,
+    command_id bigint NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    ordinal integer NOT NULL,
+    context smallint NOT NULL,
+    kind text NOT NULL,
+    action text NOT NULL,
+    account_id text NOT NULL,
+    relation text,
+    leaf_relation text,
+    row_key text,
+    target text,
+    subject text,
+    role text[],
+    session_role text NOT NULL,
+    "current_role" text NOT NULL,
+    redacted text[] CHECK (cardinality(redacted) > 0),
+    data text,
+    personal text,
+    personal_salt bytea,
+    personal_commitment bytea,
+    leaf_hash bytea NOT NULL,
+    PRIMARY KEY (incarnation, xid, ordinal)
+) USING heap;
+COMMENT ON TABLE tenant_guard.audit_log IS 'audited events, append-only';
+
+CREATE TABLE tenant_guard.audit_context (
+    incarnation bigint NOT NULL,
+    xid bigint NOT NULL,
+    transaction_start timestamptz NOT NULL,
+    number smallint NOT NULL,
+    issuer text,
+    token_id text,
+    session text,
+    client_address text,
+    application_name text,
+    hash bytea NOT NULL,
+    PRIMARY KEY (incarnation, xid, number)
+) USING heap;
+COMMENT ON TABLE tenant_guard.audit_context IS 'what was known of the client of a transaction';
+
+CREATE TABLE tenant_guard.ledger_account (
+    size bigint NOT NULL,
+    account_id text PRIMARY KEY,
+    blinding bytea NOT NULL,
+    state bytea NOT NULL
+) USING heap;
+COMMENT ON TABLE tenant_guard.ledger_account IS 'Merkle tree of each account: size and frontier';
+
+CREATE TABLE tenant_guard.ledger_block (
+    block bigint PRIMARY KEY,
+    epoch bigint NOT NULL,
+    incarnation bigint NOT NULL,
+    events bigint NOT NULL,
+    accounts bigint NOT NULL,
+    tree_size bigint NOT NULL,
+    previous_size bigint NOT NULL,
+    sealed_at timestamptz NOT NULL,
+    timeline integer NOT NULL,
+    version smallint NOT NULL,
+    snapshot text NOT NULL,
+    adopted text NOT NULL,
+    previous_hash bytea NOT NULL,
+    hash bytea NOT NULL,
+    root bytea NOT NULL,
+    previous_root bytea NOT NULL,
+    state bytea NOT NULL,
+    previous_checkpoint text
+) USING heap;
+COMMENT ON TABLE tenant_guard.ledger_block IS 'sealing rounds';
+
+CREATE TABLE tenant_guard.ledger_leaf (
+    epoch bigint NOT NULL,
+    position bigint NOT NULL,
+    block bigint NOT NULL,
+    events bigint,
+    size bigint,
+    account_id text,
+    blinded_id bytea,
+    events_hash bytea,
+    root bytea,
+    leaf_hash bytea NOT NULL,
+    PRIMARY KEY (epoch, position)
+) USING heap;
+COMMENT ON TABLE tenant_guard.ledger_leaf IS 'leaves of the global Merkle tree of each epoch';
+
+-- Auditors read everything and write nothing; nobody else has any right here.
+GRANT SELECT ON tenant_guard.audit_log, tenant_guard.audit_context, tenant_guard.ledger_account,
+    tenant_guard.ledger_block, tenant_guard.ledger_leaf TO tenant_guard_auditor;

@@ -1,0 +1,330 @@
+//! The triggers that turn a changed row into an event. No SQL runs here.
+
+use std::cell::Cell;
+
+use pgrx::pg_sys;
+use tenant_guard_core::event::Kind;
+
+use super::events::Event;
+use super::pinned;
+use super::relation::{self, Column, Relation};
+use super::text::checked;
+use super::values::same_image;
+use crate::error::Error;
+use crate::raw::raw_function;
+
+raw_function! {
+    /// `capture() returns trigger`: AFTER INSERT OR UPDATE OR DELETE, FOR EACH ROW.
+    tenant_guard_capture, pg_finfo_tenant_guard_capture, |fcinfo| {
+        // SAFETY: PostgreSQL passed `fcinfo`.
+        unsafe {
+            let trigger = trigger_data(fcinfo, "capture()");
+            let event = trigger.tg_event;
+            if event & pg_sys::TRIGGER_EVENT_ROW == 0
+                || event & pg_sys::TRIGGER_EVENT_TIMINGMASK != pg_sys::TRIGGER_EVENT_AFTER
+            {
+                Error::NotATrigger("capture()").raise();
+            }
+            capture_row(trigger);
+        }
+        pg_sys::Datum::from(0)
+    }
+}
+
+raw_function! {
+    /// `capture_truncate() returns trigger`: AFTER TRUNCATE, FOR EACH STATEMENT.
+    tenant_guard_capture_truncate, pg_finfo_tenant_guard_capture_truncate, |fcinfo| {
+        // SAFETY: PostgreSQL passed `fcinfo`.
+        unsafe {
+            let trigger = trigger_data(fcinfo, "capture_truncate()");
+            if trigger.tg_event & pg_sys::TRIGGER_EVENT_OPMASK != pg_sys::TRIGGER_EVENT_TRUNCATE {
+                Error::NotATrigger("capture_truncate()").raise();
+            }
+            let table = relation::of(trigger);
+            write(&table, "truncate", &Image::default(), None);
+        }
+        pg_sys::Datum::from(0)
+    }
+}
+
+/// The trigger call behind `fcinfo`; raises 39P01 when `function` was called otherwise.
+///
+/// # Safety
+/// `fcinfo` must be what PostgreSQL passed to the running function.
+pub(super) unsafe fn trigger_data<'a>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    function: &'static str,
+) -> &'a pg_sys::TriggerData {
+    // SAFETY: the context of a call is a node or null; its tag says TriggerData, which lives
+    // through the call.
+    unsafe {
+        let context = (*fcinfo).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+            Error::NotATrigger(function).raise();
+        }
+        &*context.cast::<pg_sys::TriggerData>()
+    }
+}
+
+/// Texts of an event, gathered in buffers that serve row after row.
+#[derive(Default)]
+struct Image {
+    account: Vec<u8>,
+    /// Of an UPDATE, the account the row is in after it.
+    account_after: Vec<u8>,
+    row_key: Vec<u8>,
+    data: Vec<u8>,
+    /// Of an UPDATE, the changed columns as they are after it, until they join `data`.
+    new: Vec<u8>,
+    /// Positions of the redacted columns concerned.
+    redacted: Vec<usize>,
+}
+
+/// Values of one row by position.
+#[derive(Default)]
+struct Row {
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+}
+
+#[derive(Default)]
+struct Work {
+    image: Image,
+    old: Row,
+    new: Row,
+}
+
+thread_local! {
+    /// Taken while in use: an output function of a user's type may change rows itself.
+    static WORK: Cell<Option<Box<Work>>> = const { Cell::new(None) };
+}
+
+/// Largest buffer that is kept from one row to the next, in bytes.
+const KEPT_BYTES: usize = 1 << 20;
+
+unsafe fn capture_row(trigger: &pg_sys::TriggerData) {
+    let mut work = WORK.take().unwrap_or_default();
+    // SAFETY: a row trigger has its row, for UPDATE the old and the new one, in the format of its
+    // open relation; the headers were written by the running transaction.
+    unsafe {
+        let table = relation::of(trigger);
+        let descriptor = (*trigger.tg_relation).rd_att;
+        work.image.clear();
+        work.old.read(trigger.tg_trigtuple, descriptor);
+        match trigger.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_UPDATE => {
+                work.new.read(trigger.tg_newtuple, descriptor);
+                let command_id = pg_sys::HeapTupleHeaderGetCmin((*trigger.tg_newtuple).t_data);
+                work.update(&table, command_id);
+            }
+            pg_sys::TRIGGER_EVENT_INSERT => {
+                let command_id = pg_sys::HeapTupleHeaderGetCmin((*trigger.tg_trigtuple).t_data);
+                work.row(&table, "insert", command_id);
+            }
+            _ => {
+                let command_id = pg_sys::HeapTupleHeaderGetCmax((*trigger.tg_trigtuple).t_data);
+                work.row(&table, "delete", command_id);
+            }
+        }
+    }
+    if work.image.data.capacity().max(work.image.new.capacity()) <= KEPT_BYTES {
+        WORK.set(Some(work));
+    }
+}
+
+impl Work {
+    /// Writes the event of an inserted or deleted row, which is in `old`.
+    unsafe fn row(&mut self, table: &Relation, action: &str, command_id: pg_sys::CommandId) {
+        let Self { image, old, .. } = self;
+        // SAFETY: the row was read from `table`.
+        unsafe {
+            pinned(table, || image.of_row(table, old, action == "insert"));
+            old.account(table, &mut image.account);
+        }
+        write(table, action, image, Some(command_id));
+    }
+
+    /// Writes the event of an UPDATE; of a row that moves to another account, one in each.
+    unsafe fn update(&mut self, table: &Relation, command_id: pg_sys::CommandId) {
+        let Self { image, old, new } = self;
+        // SAFETY: both rows were read from `table`.
+        unsafe {
+            pinned(table, || image.of_update(table, old, new));
+            old.account(table, &mut image.account);
+            write(table, "update", image, Some(command_id));
+            new.account(table, &mut image.account_after);
+            if image.account_after != image.account {
+                std::mem::swap(&mut image.account_after, &mut image.account);
+                write(table, "update", image, Some(command_id));
+            }
+        }
+    }
+}
+
+/// Runs `write` under pinned settings.
+fn pinned(table: &Relation, write: impl FnOnce()) {
+    if table.follows_settings {
+        let _settings = pinned::Settings::pin();
+        write();
+    } else {
+        let _variables = pinned::Variables::pin();
+        write();
+    }
+}
+
+fn write(table: &Relation, action: &str, image: &Image, command_id: Option<pg_sys::CommandId>) {
+    let redacted: Vec<&str> = image
+        .redacted
+        .iter()
+        .filter_map(|&i| table.columns[i].as_ref().map(|column| column.name.as_str()))
+        .collect();
+    Event {
+        kind: Kind::Row,
+        action,
+        account: checked(&image.account),
+        relation: Some(&table.name),
+        leaf_relation: table.leaf_name.as_deref(),
+        row_key: present(&image.row_key),
+        target: None,
+        data: present(&image.data),
+        redacted: &redacted,
+        command_id,
+    }
+    .write();
+}
+
+fn present(text: &[u8]) -> Option<&str> {
+    (!text.is_empty()).then(|| checked(text))
+}
+
+impl Row {
+    unsafe fn read(&mut self, tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) {
+        // SAFETY: the caller passes a tuple of this descriptor; both arrays have room for all its
+        // attributes.
+        unsafe {
+            let width = (*descriptor).natts as usize;
+            self.values.resize(width, pg_sys::Datum::from(0));
+            self.nulls.resize(width, true);
+            pg_sys::heap_deform_tuple(
+                tuple,
+                descriptor,
+                self.values.as_mut_ptr(),
+                self.nulls.as_mut_ptr(),
+            );
+        }
+    }
+
+    /// Replaces the content of `out` by the row's account.
+    unsafe fn account(&self, table: &Relation, out: &mut Vec<u8>) {
+        let i = table.account;
+        // SAFETY: the caller passes the table the row was read from.
+        unsafe { table.account_of(self.values[i], self.nulls[i], out) }
+    }
+
+    /// Appends one column as a member of a JSON object that began at `start`.
+    unsafe fn push_member(&self, out: &mut Vec<u8>, start: usize, i: usize, column: &Column) {
+        if out.len() > start + 1 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&column.member);
+        if self.nulls[i] {
+            out.extend_from_slice(b"null");
+        } else {
+            // SAFETY: the row was read with the descriptor that the column's form was made for.
+            unsafe { column.form.push(out, self.values[i]) }
+        }
+    }
+
+    /// Appends a JSON object of the columns at these positions.
+    unsafe fn push_object<'a>(
+        &self,
+        out: &mut Vec<u8>,
+        columns: impl Iterator<Item = (usize, &'a Column)>,
+    ) {
+        let start = out.len();
+        out.push(b'{');
+        for (i, column) in columns {
+            // SAFETY: as of `push_member`.
+            unsafe { self.push_member(out, start, i, column) }
+        }
+        out.push(b'}');
+    }
+}
+
+impl Image {
+    fn clear(&mut self) {
+        self.account.clear();
+        self.row_key.clear();
+        self.data.clear();
+        self.new.clear();
+        self.redacted.clear();
+    }
+
+    /// The image of an inserted or deleted row.
+    unsafe fn of_row(&mut self, table: &Relation, row: &Row, is_insert: bool) {
+        // SAFETY: `row` is one of `table`.
+        unsafe {
+            row.push_object(
+                &mut self.data,
+                table.live_columns().filter(|(_, c)| !c.redacted),
+            );
+            self.redacted.extend(
+                table
+                    .live_columns()
+                    .filter(|(_, c)| c.redacted)
+                    .map(|(i, _)| i),
+            );
+            if !table.key.is_empty() {
+                self.key_of(table, row);
+            } else if !is_insert {
+                self.row_key.extend_from_slice(&self.data);
+            }
+        }
+    }
+
+    /// The image of an UPDATE: what changed, before and after. The key is the old row's, so that
+    /// events of one row can be followed where the key itself changes.
+    unsafe fn of_update(&mut self, table: &Relation, old: &Row, new: &Row) {
+        self.data.extend_from_slice(b"{\"old\":{");
+        self.new.extend_from_slice(b"},\"new\":{");
+        let (old_start, new_start) = (self.data.len() - 1, self.new.len() - 1);
+        // SAFETY: both rows are of `table`.
+        unsafe {
+            for (i, column) in table.live_columns() {
+                let same = match (old.nulls[i], new.nulls[i]) {
+                    (true, true) => true,
+                    (false, false) => {
+                        same_image(old.values[i], new.values[i], column.by_value, column.length)
+                    }
+                    _ => false,
+                };
+                if same {
+                    continue;
+                }
+                if column.redacted {
+                    self.redacted.push(i);
+                    continue;
+                }
+                old.push_member(&mut self.data, old_start, i, column);
+                new.push_member(&mut self.new, new_start, i, column);
+            }
+            self.data.extend_from_slice(&self.new);
+            self.data.extend_from_slice(b"}}");
+            if table.key.is_empty() {
+                let shown = table.live_columns().filter(|(_, c)| !c.redacted);
+                old.push_object(&mut self.row_key, shown);
+            } else {
+                self.key_of(table, old);
+            }
+        }
+    }
+
+    unsafe fn key_of(&mut self, table: &Relation, row: &Row) {
+        let key = table
+            .key
+            .iter()
+            .filter_map(|&i| table.columns[i].as_ref().map(|c| (i, c)));
+        // SAFETY: the caller passes a row of `table`.
+        unsafe { row.push_object(&mut self.row_key, key) }
+    }
+}

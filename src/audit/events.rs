@@ -1,0 +1,101 @@
+//! One event, from what is known of it to its row in the log.
+
+use std::cell::RefCell;
+
+use pgrx::pg_sys;
+use tenant_guard_core::event::{Entry, EventKey, Kind};
+
+use super::log;
+use super::transaction;
+
+/// What happened; who, when and where from is found by [`Event::write`].
+pub(super) struct Event<'a> {
+    pub(super) kind: Kind,
+    pub(super) action: &'a str,
+    /// Account in canonical text; empty for the system account.
+    pub(super) account: &'a str,
+    pub(super) relation: Option<&'a str>,
+    pub(super) leaf_relation: Option<&'a str>,
+    pub(super) row_key: Option<&'a str>,
+    pub(super) target: Option<&'a str>,
+    pub(super) data: Option<&'a str>,
+    pub(super) redacted: &'a [&'a str],
+    /// Command that made the change, where that is not the running one: a trigger runs later, and
+    /// other triggers may have run commands before it.
+    pub(super) command_id: Option<pg_sys::CommandId>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Event<'_> {
+    /// Appends the event, with its leaf hash, to the log.
+    pub(super) fn write(&self) -> EventKey {
+        let key = transaction::next_key();
+        let actor = transaction::actor();
+        let (context, context_hash) = transaction::context(key, &actor);
+        let (session_role, current_role) = transaction::role_names();
+        let roles: Option<Vec<&str>> = actor
+            .roles
+            .as_ref()
+            .map(|roles| roles.iter().map(String::as_str).collect());
+        // SAFETY: read the clock and the state of the running transaction; the command id is
+        // marked as used by the insert below.
+        let (now, running) = unsafe {
+            (
+                pg_sys::GetCurrentTimestamp(),
+                pg_sys::GetCurrentCommandId(true),
+            )
+        };
+        let entry = Entry {
+            key,
+            command_id: i64::from(self.command_id.unwrap_or(running)),
+            kind: self.kind.as_str(),
+            action: self.action,
+            account: self.account,
+            relation: self.relation,
+            leaf_relation: self.leaf_relation,
+            row_key: self.row_key,
+            target: self.target,
+            subject: actor.subject.as_deref(),
+            roles: roles.as_deref(),
+            session_role: &session_role,
+            current_role: &current_role,
+            occurred_at: crate::clock::to_unix(now),
+            context: Some(context_hash),
+            data: self.data,
+            personal: None,
+            redacted: self.redacted,
+        };
+        let leaf_hash = SCRATCH.with_borrow_mut(|scratch| entry.leaf_hash(scratch));
+
+        let mut row = log::Row::new(&log::AUDIT_LOG);
+        row.int8(key.incarnation);
+        row.int8(key.xid);
+        row.int8(entry.command_id);
+        row.int8(now);
+        row.int4(key.ordinal);
+        row.int2(context);
+        row.text(Some(entry.kind));
+        row.text(Some(entry.action));
+        row.text(Some(entry.account));
+        row.text(entry.relation);
+        row.text(entry.leaf_relation);
+        row.text(entry.row_key);
+        row.text(entry.target);
+        row.text(entry.subject);
+        row.texts(entry.roles);
+        row.text(Some(entry.session_role));
+        row.text(Some(entry.current_role));
+        row.texts((!entry.redacted.is_empty()).then_some(entry.redacted));
+        row.text(entry.data);
+        // Values of personal columns, their salt and their commitment.
+        row.null();
+        row.null();
+        row.null();
+        row.bytes(&leaf_hash);
+        row.insert();
+        key
+    }
+}

@@ -1,0 +1,415 @@
+//! Inserts into the log, past the executor: straight into the table and its indexes.
+//!
+//! No right of the writer's and no trigger is consulted. The primary key alone takes a short cut;
+//! whatever else somebody put on the table goes through the executor's own index code.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::text::to_server;
+use crate::error::Error;
+
+/// A table of the log as our code makes it.
+pub(super) struct Table {
+    slot: usize,
+    name: &'static CStr,
+    columns: &'static [(&'static CStr, pg_sys::Oid)],
+    /// Attribute numbers of the primary key, in its order.
+    key: &'static [i16],
+}
+
+/// The events.
+pub(super) static AUDIT_LOG: Table = Table {
+    slot: 0,
+    name: c"audit_log",
+    columns: &[
+        (c"incarnation", pg_sys::INT8OID),
+        (c"xid", pg_sys::INT8OID),
+        (c"command_id", pg_sys::INT8OID),
+        (c"occurred_at", pg_sys::TIMESTAMPTZOID),
+        (c"ordinal", pg_sys::INT4OID),
+        (c"context", pg_sys::INT2OID),
+        (c"kind", pg_sys::TEXTOID),
+        (c"action", pg_sys::TEXTOID),
+        (c"account_id", pg_sys::TEXTOID),
+        (c"relation", pg_sys::TEXTOID),
+        (c"leaf_relation", pg_sys::TEXTOID),
+        (c"row_key", pg_sys::TEXTOID),
+        (c"target", pg_sys::TEXTOID),
+        (c"subject", pg_sys::TEXTOID),
+        (c"role", pg_sys::TEXTARRAYOID),
+        (c"session_role", pg_sys::TEXTOID),
+        (c"current_role", pg_sys::TEXTOID),
+        (c"redacted", pg_sys::TEXTARRAYOID),
+        (c"data", pg_sys::TEXTOID),
+        (c"personal", pg_sys::TEXTOID),
+        (c"personal_salt", pg_sys::BYTEAOID),
+        (c"personal_commitment", pg_sys::BYTEAOID),
+        (c"leaf_hash", pg_sys::BYTEAOID),
+    ],
+    key: &[1, 2, 5],
+};
+
+/// The context records of transactions.
+pub(super) static AUDIT_CONTEXT: Table = Table {
+    slot: 1,
+    name: c"audit_context",
+    columns: &[
+        (c"incarnation", pg_sys::INT8OID),
+        (c"xid", pg_sys::INT8OID),
+        (c"transaction_start", pg_sys::TIMESTAMPTZOID),
+        (c"number", pg_sys::INT2OID),
+        (c"issuer", pg_sys::TEXTOID),
+        (c"token_id", pg_sys::TEXTOID),
+        (c"session", pg_sys::TEXTOID),
+        (c"client_address", pg_sys::TEXTOID),
+        (c"application_name", pg_sys::TEXTOID),
+        (c"hash", pg_sys::BYTEAOID),
+    ],
+    key: &[1, 2, 4],
+};
+
+/// What was verified of a table, valid until its catalog entry changes.
+#[derive(Clone, Copy)]
+struct Verified {
+    relation: pg_sys::Oid,
+    /// The primary key, where it is the only index and as plain as our code makes it.
+    only_index: Option<pg_sys::Oid>,
+}
+
+thread_local! {
+    static VERIFIED: Cell<[Option<Verified>; 2]> = const { Cell::new([None; 2]) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static BUFFER: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Largest buffer that is kept from one row to the next, in words.
+const KEPT_WORDS: usize = 128 * 1024;
+
+/// Largest value in bytes. A tuple, before it is compressed, cannot be larger than 1 GB.
+const MAX_VALUE: usize = 768 << 20;
+
+/// A row in the making: one call for each column, in the table's order.
+pub(super) struct Row {
+    table: &'static Table,
+    values: [Value; 23],
+    filled: usize,
+    /// Variable-length values one behind the other. Words, because values must be aligned.
+    buffer: Vec<u64>,
+}
+
+#[derive(Clone, Copy)]
+enum Value {
+    Null,
+    Datum(pg_sys::Datum),
+    /// Index of a word in the buffer, which may move while it grows.
+    Buffered(usize),
+}
+
+impl Row {
+    pub(super) fn new(table: &'static Table) -> Self {
+        let mut buffer = BUFFER.take();
+        buffer.clear();
+        Self {
+            table,
+            values: [Value::Null; 23],
+            filled: 0,
+            buffer,
+        }
+    }
+
+    fn push(&mut self, value: Value) {
+        self.values[self.filled] = value;
+        self.filled += 1;
+    }
+
+    pub(super) fn int2(&mut self, value: i16) {
+        self.push(Value::Datum(value.into()));
+    }
+
+    pub(super) fn int4(&mut self, value: i32) {
+        self.push(Value::Datum(value.into()));
+    }
+
+    pub(super) fn int8(&mut self, value: i64) {
+        self.push(Value::Datum(value.into()));
+    }
+
+    pub(super) fn null(&mut self) {
+        self.push(Value::Null);
+    }
+
+    pub(super) fn text(&mut self, value: Option<&str>) {
+        match value {
+            Some(text) => self.bytes(&to_server(text)),
+            None => self.null(),
+        }
+    }
+
+    pub(super) fn bytes(&mut self, value: &[u8]) {
+        if value.len() > MAX_VALUE {
+            Error::EventTooLarge.raise();
+        }
+        let start = self.buffer.len();
+        self.buffer.resize(start + (value.len() + 4).div_ceil(8), 0);
+        let target = bytes_of(&mut self.buffer[start..]);
+        target[..4].copy_from_slice(&varlena_header(value.len()));
+        target[4..4 + value.len()].copy_from_slice(value);
+        self.push(Value::Buffered(start));
+    }
+
+    /// A one-dimensional array of texts, as the server lays it out.
+    pub(super) fn texts(&mut self, values: Option<&[&str]>) {
+        let Some(values) = values else {
+            return self.null();
+        };
+        // Number of dimensions, offset of the data (0: no nulls), type of the elements; then for
+        // each dimension its length and lower bound.
+        let mut content = Vec::new();
+        let mut header = vec![u32::from(!values.is_empty()), 0, pg_sys::TEXTOID.to_u32()];
+        if !values.is_empty() {
+            header.extend([values.len() as u32, 1]);
+        }
+        content.extend(header.into_iter().flat_map(u32::to_ne_bytes));
+        for value in values {
+            let text = to_server(value);
+            content.resize(content.len().next_multiple_of(4), 0);
+            content.extend_from_slice(&varlena_header(text.len()));
+            content.extend_from_slice(&text);
+        }
+        self.bytes(&content);
+    }
+
+    /// Inserts the row. Raises 55000 where the table is missing or not as our code made it.
+    pub(super) fn insert(self) {
+        debug_assert_eq!(self.filled, self.table.columns.len());
+        let mut values = [pg_sys::Datum::from(0); 23];
+        let mut nulls = [false; 23];
+        for (i, value) in self.values.iter().enumerate() {
+            match value {
+                Value::Null => nulls[i] = true,
+                Value::Datum(datum) => values[i] = *datum,
+                Value::Buffered(word) => values[i] = self.buffer[*word..].as_ptr().into(),
+            }
+        }
+        // SAFETY: values and nulls cover every column of the verified table with values of its
+        // type; the buffer outlives the call, which copies them into a tuple.
+        unsafe {
+            let (relation, verified) = open(self.table);
+            let tuple = pg_sys::heap_form_tuple(
+                (*relation).rd_att,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+            pg_sys::heap_insert(
+                relation,
+                tuple,
+                pg_sys::GetCurrentCommandId(true),
+                0,
+                std::ptr::null_mut(),
+            );
+            match verified.only_index {
+                Some(index) => insert_key(self.table, relation, index, tuple, &values),
+                None => insert_into_indexes(relation, tuple),
+            }
+            pg_sys::heap_freetuple(tuple);
+            // The lock stays until the transaction ends, as after any INSERT.
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        }
+        if self.buffer.capacity() <= KEPT_WORDS {
+            BUFFER.set(self.buffer);
+        }
+    }
+}
+
+fn bytes_of(words: &mut [u64]) -> &mut [u8] {
+    // SAFETY: any bytes make words and the other way round; the length is that of the slice.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
+}
+
+/// The 4-byte header of a varlena with `length` bytes behind it, as SET_VARSIZE writes it.
+fn varlena_header(length: usize) -> [u8; 4] {
+    let size = (length + 4) as u32;
+    if cfg!(target_endian = "big") {
+        size.to_ne_bytes()
+    } else {
+        (size << 2).to_ne_bytes()
+    }
+}
+
+/// Whether the table is there.
+pub(super) fn exists(table: &Table) -> bool {
+    VERIFIED.get()[table.slot].is_some() || find(table) != pg_sys::Oid::INVALID
+}
+
+fn find(table: &Table) -> pg_sys::Oid {
+    // SAFETY: catalog look-ups of static names.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
+        pg_sys::get_relname_relid(table.name.as_ptr(), schema)
+    }
+}
+
+/// Opens the table for writing and verifies it unless that was done since its last change.
+unsafe fn open(table: &Table) -> (pg_sys::Relation, Verified) {
+    register_callback();
+    let oid = VERIFIED.get()[table.slot].map_or_else(|| find(table), |known| known.relation);
+    // SAFETY: try_table_open takes any oid and returns null for one that is gone.
+    let relation = unsafe {
+        if oid == pg_sys::Oid::INVALID {
+            Error::LedgerMissing.raise();
+        }
+        pg_sys::try_table_open(oid, pg_sys::RowExclusiveLock as i32)
+    };
+    if relation.is_null() {
+        Error::LedgerMissing.raise();
+    }
+    // Taking the lock made pending changes known, which may have emptied the entry.
+    if let Some(known) = VERIFIED.get()[table.slot] {
+        return (relation, known);
+    }
+    // SAFETY: just opened.
+    let verified = unsafe { verify(table, relation) };
+    let mut all = VERIFIED.get();
+    all[table.slot] = Some(verified);
+    VERIFIED.set(all);
+    (relation, verified)
+}
+
+unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
+    // SAFETY: the relation is open; its descriptor holds natts attributes.
+    unsafe {
+        let class = &*(*relation).rd_rel;
+        let descriptor = (*relation).rd_att;
+        let attributes = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
+        let as_made = class.relkind == pg_sys::RELKIND_RELATION as i8
+            && class.relam == pg_sys::HEAP_TABLE_AM_OID
+            && attributes.len() == table.columns.len()
+            && attributes
+                .iter()
+                .zip(table.columns)
+                .all(|(attribute, (name, type_id))| {
+                    !attribute.attisdropped
+                        && CStr::from_ptr(attribute.attname.data.as_ptr()) == *name
+                        && attribute.atttypid == *type_id
+                });
+        if !as_made {
+            Error::LedgerAltered(super::text::relation_name(relation)).raise();
+        }
+        let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(relation));
+        let mut plain = None;
+        for oid in indexes.iter_oid() {
+            let index = pg_sys::index_open(oid, pg_sys::RowExclusiveLock as i32);
+            let definition = &*(*index).rd_index;
+            // Its entries would have to be checked again at the end of the statement or the
+            // transaction, which is the business of a trigger we do not fire.
+            if !definition.indimmediate {
+                Error::LedgerAltered(super::text::relation_name(relation)).raise();
+            }
+            let numbers = definition
+                .indkey
+                .values
+                .as_slice(definition.indnatts as usize);
+            if definition.indisprimary
+                && definition.indisvalid
+                && definition.indisready
+                && (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+                && numbers == table.key
+                && definition.indnkeyatts == definition.indnatts
+            {
+                plain = Some(oid);
+            }
+            pg_sys::index_close(index, pg_sys::NoLock as i32);
+        }
+        Verified {
+            relation: (*relation).rd_id,
+            only_index: plain.filter(|_| indexes.len() == 1),
+        }
+    }
+}
+
+/// Adds the entry of the primary key, the table's only index.
+unsafe fn insert_key(
+    table: &Table,
+    relation: pg_sys::Relation,
+    index: pg_sys::Oid,
+    tuple: pg_sys::HeapTuple,
+    values: &[pg_sys::Datum; 23],
+) {
+    let mut nulls = [false; 3];
+    let mut key = [pg_sys::Datum::from(0); 3];
+    for (key, &number) in key.iter_mut().zip(table.key) {
+        *key = values[number as usize - 1];
+    }
+    // SAFETY: `open` verified that the index is a plain btree over these three columns.
+    unsafe {
+        let index = pg_sys::index_open(index, pg_sys::RowExclusiveLock as i32);
+        let info = pg_sys::BuildIndexInfo(index);
+        pg_sys::index_insert(
+            index,
+            key.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+            &mut (*tuple).t_self,
+            relation,
+            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES,
+            false,
+            info,
+        );
+        pg_sys::pfree(info.cast());
+        pg_sys::index_close(index, pg_sys::NoLock as i32);
+    }
+}
+
+/// Adds the entries of all indexes, expressions and predicates evaluated, as an INSERT would.
+unsafe fn insert_into_indexes(relation: pg_sys::Relation, tuple: pg_sys::HeapTuple) {
+    // SAFETY: the calls of the server's own COPY for a table without partitions: everything made
+    // here is released here, or with the transaction after an error.
+    unsafe {
+        let state = pg_sys::CreateExecutorState();
+        let result =
+            pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
+        (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+        pg_sys::InitResultRelInfo(result, relation, 0, std::ptr::null_mut(), 0);
+        pg_sys::ExecOpenIndices(result, false);
+        let slot = pg_sys::MakeSingleTupleTableSlot(
+            (*relation).rd_att,
+            &raw const pg_sys::TTSOpsHeapTuple,
+        );
+        pg_sys::ExecStoreHeapTuple(tuple, slot, false);
+        let recheck = pg_sys::ExecInsertIndexTuples(
+            result,
+            slot,
+            state,
+            false,
+            false,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        );
+        debug_assert!(
+            recheck.is_null(),
+            "only deferrable indexes ask for a second check"
+        );
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
+        pg_sys::ExecCloseIndices(result);
+        pg_sys::pfree(result.cast());
+        pg_sys::FreeExecutorState(state);
+    }
+}
+
+fn register_callback() {
+    if REGISTERED.replace(true) {
+        return;
+    }
+    // SAFETY: the callback lives as long as the library and never raises.
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(changed), pg_sys::Datum::from(0)) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    VERIFIED.set(VERIFIED.get().map(|known| {
+        known.filter(|known| relation != pg_sys::Oid::INVALID && known.relation != relation)
+    }));
+}

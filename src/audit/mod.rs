@@ -1,0 +1,13 @@
+//! From a change to an event: triggers that capture rows, events of the application and of the
+//! extension itself, and the append-only tables they go to.
+
+mod capture;
+mod events;
+mod log;
+mod pinned;
+pub(crate) mod record;
+mod relation;
+pub(crate) mod tables;
+mod text;
+pub(crate) mod transaction;
+mod values;

@@ -1,0 +1,102 @@
+//! Events that are not changes of rows: the application's and the extension's own.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tenant_guard_core::event::{EventKey, Kind};
+
+use super::events::Event;
+use super::log;
+use super::tables::ensure_ledger;
+use super::values::Form;
+use crate::error::Error;
+use crate::identity::binding;
+use crate::raw::{raw_function, text_argument};
+
+/// Longest action, in bytes.
+const LONGEST_ACTION: usize = 200;
+
+raw_function! {
+    /// `record_event(action text, target text, data jsonb) returns text`: the event's id.
+    tenant_guard_record_event, pg_finfo_tenant_guard_record_event, |fcinfo| {
+        // SAFETY: PostgreSQL passed `fcinfo`; arguments 0 and 1 are text, 2 is jsonb.
+        let (action, target, data) = unsafe {
+            (text_argument(fcinfo, 0), text_argument(fcinfo, 1), json_argument(fcinfo, 2))
+        };
+        let key = record_event(action, target.as_deref(), data.as_deref());
+        // SAFETY: the text is copied into the caller's memory context.
+        key.to_string().into_datum().unwrap_or_else(|| unsafe { crate::raw::return_null(fcinfo) })
+    }
+}
+
+/// The text of a jsonb argument; `None` for SQL NULL.
+unsafe fn json_argument(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> Option<String> {
+    // SAFETY: the caller vouches for the argument and its type; the function look-up lives in the
+    // call's memory context.
+    unsafe {
+        let argument = pgrx::fcinfo::pg_getarg_datum(fcinfo, n)?;
+        let mut text = Vec::new();
+        Form::of(pg_sys::JSONBOID).push(&mut text, argument);
+        Some(super::text::checked(&text).to_owned())
+    }
+}
+
+/// Writes an event of the application into the log of the bound identity's account.
+fn record_event(action: Option<String>, target: Option<&str>, data: Option<&str>) -> EventKey {
+    let action = action.unwrap_or_else(|| Error::NullArgument("action").raise());
+    if action.is_empty() || action.len() > LONGEST_ACTION {
+        Error::UnfitAction(LONGEST_ACTION).raise();
+    }
+    // SAFETY: raise where the transaction may not write.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(c"record_event()".as_ptr());
+        pg_sys::PreventCommandDuringRecovery(c"record_event()".as_ptr());
+        pg_sys::PreventCommandIfParallelMode(c"record_event()".as_ptr());
+    }
+    let account = binding::with_current(|identity| identity.account.to_owned())
+        .unwrap_or_else(|| Error::NoIdentity.raise());
+    if !log::exists(&log::AUDIT_LOG) {
+        ensure_ledger();
+    }
+    Event {
+        kind: Kind::Application,
+        action: &action,
+        account: &account,
+        relation: None,
+        leaf_relation: None,
+        row_key: None,
+        target,
+        data,
+        redacted: &[],
+        command_id: None,
+    }
+    .write()
+}
+
+/// Records a privileged act of the extension itself, such as a change of protection, creating the
+/// ledger's tables if need be.
+///
+/// `account` is in canonical text and empty for the system account, `data` JSON text.
+pub(crate) fn record_system(
+    action: &str,
+    relation: Option<pg_sys::Oid>,
+    account: &str,
+    data: Option<&str>,
+) -> EventKey {
+    if !log::exists(&log::AUDIT_LOG) {
+        ensure_ledger();
+    }
+    let relation = relation.map(super::text::qualified_name);
+    Event {
+        kind: Kind::System,
+        action,
+        account,
+        relation: relation.as_deref(),
+        leaf_relation: None,
+        row_key: None,
+        target: None,
+        data,
+        redacted: &[],
+        command_id: None,
+    }
+    .write()
+}

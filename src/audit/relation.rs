@@ -1,0 +1,352 @@
+//! What capture knows of a protected relation, worked out once and kept until the catalog changes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tenant_guard_core::account::AccountId;
+use tenant_guard_core::audit::push_json_string;
+
+use super::text::{name, qualified_name, relation_name, to_utf8};
+use super::values::{Form, follows_settings, with_varlena};
+use crate::error::Error;
+
+/// A relation as one capture trigger sees it.
+pub(super) struct Relation {
+    /// Schema-qualified name; of a partition its topmost ancestor's.
+    pub(super) name: String,
+    /// Schema-qualified name of the partition itself.
+    pub(super) leaf_name: Option<String>,
+    /// By attribute number; `None` where a column was dropped.
+    pub(super) columns: Vec<Option<Column>>,
+    /// Positions in `columns` of the primary key, in the key's order; empty without one.
+    pub(super) key: Vec<usize>,
+    /// Position in `columns` of the account.
+    pub(super) account: usize,
+    /// Whether some column's text follows settings that cost time to pin.
+    pub(super) follows_settings: bool,
+    /// Oids whose changes make this description stale.
+    depends: Vec<pg_sys::Oid>,
+    /// Holds the function look-ups of the columns.
+    _memory: Memory,
+}
+
+/// A column of a protected relation.
+pub(super) struct Column {
+    pub(super) name: String,
+    /// `"name":`, ready to stand before the value.
+    pub(super) member: Vec<u8>,
+    pub(super) form: Form,
+    pub(super) redacted: bool,
+    pub(super) by_value: bool,
+    pub(super) length: i16,
+}
+
+impl Relation {
+    /// The columns that still exist, by position.
+    pub(super) fn live_columns(&self) -> impl Iterator<Item = (usize, &Column)> {
+        let indexed = self.columns.iter().enumerate();
+        indexed.filter_map(|(i, column)| column.as_ref().map(|column| (i, column)))
+    }
+
+    /// Replaces the content of `out` by the account of a row in canonical text; empty, the system
+    /// account, where the row has none.
+    ///
+    /// # Safety
+    /// `value` must be the row's value in the account column.
+    pub(super) unsafe fn account_of(&self, value: pg_sys::Datum, is_null: bool, out: &mut Vec<u8>) {
+        out.clear();
+        if is_null {
+            return;
+        }
+        let Some(column) = &self.columns[self.account] else {
+            return;
+        };
+        // SAFETY: the caller vouches for the value; `build` admits no other form.
+        unsafe {
+            match column.form {
+                Form::Uuid => {
+                    column.form.push(out, value);
+                    out.pop();
+                    out.remove(0);
+                }
+                Form::Text => with_varlena(value, |text| {
+                    let text = to_utf8(text);
+                    let canonical = std::str::from_utf8(&text)
+                        .ok()
+                        .and_then(|t| AccountId::from_text(t).ok());
+                    match canonical {
+                        Some(account) => out.extend_from_slice(account.as_str().as_bytes()),
+                        None => out.extend_from_slice(&text),
+                    }
+                }),
+                _ => column.form.push(out, value),
+            }
+        }
+    }
+}
+
+/// A memory context that ends with its owner.
+struct Memory(pg_sys::MemoryContext);
+
+impl Memory {
+    fn new() -> Self {
+        // SAFETY: CacheMemoryContext lives as long as the backend.
+        Self(unsafe {
+            pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CacheMemoryContext,
+                c"tenant_guard captured relation".as_ptr(),
+                pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+                pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+                pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
+            )
+        })
+    }
+
+    /// Calls `work` with this as the current context.
+    fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        // SAFETY: both contexts are live; after an error PostgreSQL chooses the context itself.
+        unsafe {
+            let outer = pg_sys::MemoryContextSwitchTo(self.0);
+            let result = work();
+            pg_sys::MemoryContextSwitchTo(outer);
+            result
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: created by `new`, deleted once.
+        unsafe { pg_sys::MemoryContextDelete(self.0) }
+    }
+}
+
+thread_local! {
+    /// By trigger oid. Never dropped: at exit the server takes its memory back itself.
+    static CACHE: ManuallyDrop<RefCell<HashMap<pg_sys::Oid, Rc<Relation>>>> =
+        ManuallyDrop::new(RefCell::new(HashMap::new()));
+    /// Counts the changes of the catalog that concerned something cached.
+    static CHANGES: Cell<u64> = const { Cell::new(0) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The description of the relation that fired `trigger`.
+///
+/// # Safety
+/// `trigger` must be what PostgreSQL passed to the running trigger function.
+pub(super) unsafe fn of(trigger: &pg_sys::TriggerData) -> Rc<Relation> {
+    // SAFETY: a firing trigger has its catalog row in memory.
+    let oid = unsafe { (*trigger.tg_trigger).tgoid };
+    if let Some(found) = CACHE.with(|cache| cache.borrow().get(&oid).cloned()) {
+        return found;
+    }
+    register_callbacks();
+    let before = CHANGES.get();
+    // SAFETY: the caller vouches for `trigger`.
+    let built = Rc::new(unsafe { build(trigger) });
+    // A change that arrived while it was built may have made it stale already.
+    if before == CHANGES.get() {
+        CACHE.with(|cache| cache.borrow_mut().insert(oid, built.clone()));
+    }
+    built
+}
+
+unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
+    // SAFETY: the relation of a firing trigger is open and locked, its descriptor holds natts
+    // attributes.
+    unsafe {
+        let relation = trigger.tg_relation;
+        let oid = (*relation).rd_id;
+        let (account_name, redacted_names) = arguments(trigger);
+        let memory = Memory::new();
+        let mut depends = vec![oid];
+        let mut follows = false;
+
+        let descriptor = (*relation).rd_att;
+        let attributes = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
+        let columns: Vec<Option<Column>> = attributes
+            .iter()
+            .map(|attribute| {
+                if attribute.attisdropped {
+                    return None;
+                }
+                let name = name(attribute.attname.data.as_ptr());
+                let redacted = redacted_names.contains(&name);
+                follows |= !redacted && follows_settings(attribute.atttypid, &mut depends);
+                let mut member = Vec::new();
+                push_json_string(&mut member, name.as_bytes());
+                member.push(b':');
+                Some(Column {
+                    form: memory.within(|| Form::of(attribute.atttypid)),
+                    name,
+                    member,
+                    redacted,
+                    by_value: attribute.attbyval,
+                    length: attribute.attlen,
+                })
+            })
+            .collect();
+
+        let stale = |column: &str| -> ! {
+            Error::StaleTrigger(relation_name(relation), column.to_owned()).raise()
+        };
+        let position = |wanted: &str| {
+            let named = |column: &Option<Column>| {
+                column.as_ref().is_some_and(|column| column.name == wanted)
+            };
+            columns
+                .iter()
+                .position(named)
+                .unwrap_or_else(|| stale(wanted))
+        };
+        redacted_names.iter().for_each(|name| {
+            position(name);
+        });
+        let account = position(&account_name);
+        let key = primary_key(relation);
+        for &i in key.iter().chain([&account]) {
+            if columns[i].as_ref().is_some_and(|column| column.redacted) {
+                stale(
+                    &columns[i]
+                        .as_ref()
+                        .map_or(String::new(), |column| column.name.clone()),
+                );
+            }
+        }
+        let account_form = columns[account].as_ref().map(|column| column.form);
+        if !matches!(
+            account_form,
+            Some(Form::Uuid | Form::Int2 | Form::Int4 | Form::Int8 | Form::Text)
+        ) {
+            stale(&account_name);
+        }
+
+        let ancestors = if (*(*relation).rd_rel).relispartition {
+            partition_ancestors(oid)
+        } else {
+            Vec::new()
+        };
+        depends.extend_from_slice(&ancestors);
+        let own_name = qualified_name(oid);
+        let (name, leaf_name) = match ancestors.last() {
+            Some(&root) => (qualified_name(root), Some(own_name)),
+            None => (own_name, None),
+        };
+        Relation {
+            name,
+            leaf_name,
+            columns,
+            key,
+            account,
+            follows_settings: follows,
+            depends,
+            _memory: memory,
+        }
+    }
+}
+
+/// The trigger's arguments: the account column and the redacted columns.
+unsafe fn arguments(trigger: &pg_sys::TriggerData) -> (String, Vec<String>) {
+    // SAFETY: tgargs holds tgnargs terminated strings. array_in takes the text of an array, the
+    // type of its elements and a modifier.
+    unsafe {
+        let definition = &*trigger.tg_trigger;
+        if definition.tgnargs != 2 {
+            Error::StaleTrigger(relation_name(trigger.tg_relation), String::new()).raise();
+        }
+        let redacted = pg_sys::OidInputFunctionCall(
+            pg_sys::Oid::from(pg_sys::F_ARRAY_IN),
+            *definition.tgargs.add(1),
+            pg_sys::TEXTOID,
+            -1,
+        );
+        let redacted = Vec::<Option<String>>::from_datum(redacted, false).unwrap_or_default();
+        (
+            name(*definition.tgargs),
+            redacted.into_iter().flatten().collect(),
+        )
+    }
+}
+
+/// Positions of the primary key's columns, in its order; empty without a primary key.
+unsafe fn primary_key(relation: pg_sys::Relation) -> Vec<usize> {
+    // SAFETY: the relation is open; its index is opened and closed here, and indkey has indnatts
+    // entries, of which the first indnkeyatts are the key.
+    unsafe {
+        let oid = pg_sys::RelationGetPrimaryKeyIndex(relation);
+        if oid == pg_sys::Oid::INVALID {
+            return Vec::new();
+        }
+        let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
+        let definition = &*(*index).rd_index;
+        let numbers = definition
+            .indkey
+            .values
+            .as_slice(definition.indnkeyatts as usize);
+        let key = numbers.iter().map(|&number| number as usize - 1).collect();
+        pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+        key
+    }
+}
+
+fn partition_ancestors(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    unsafe extern "C-unwind" {
+        /// Of `catalog/partition.h`, which pgrx does not bind: ancestors from parent to root.
+        fn get_partition_ancestors(relid: pg_sys::Oid) -> *mut pg_sys::List;
+    }
+    // SAFETY: the function returns a list of oids in the current context; the boundary turns an
+    // error it raises into an unwinding one.
+    unsafe {
+        let list = pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_ancestors(relation));
+        pgrx::PgList::<pg_sys::Oid>::from_pg(list)
+            .iter_oid()
+            .collect()
+    }
+}
+
+fn register_callbacks() {
+    if REGISTERED.replace(true) {
+        return;
+    }
+    // SAFETY: the callbacks live as long as the library and never raise.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
+        for cache in [
+            pg_sys::SysCacheIdentifier::NAMESPACEOID,
+            pg_sys::SysCacheIdentifier::TYPEOID,
+        ] {
+            pg_sys::CacheRegisterSyscacheCallback(
+                cache as i32,
+                Some(catalog_changed),
+                pg_sys::Datum::from(0),
+            );
+        }
+    }
+}
+
+/// Forgets what depends on a relation, or everything when PostgreSQL names none.
+#[pg_guard]
+unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    forget(|cached| relation == pg_sys::Oid::INVALID || cached.depends.contains(&relation));
+}
+
+/// Names of schemas and properties of types stand in every description.
+#[pg_guard]
+unsafe extern "C-unwind" fn catalog_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    forget(|_| true);
+}
+
+fn forget(stale: impl Fn(&Relation) -> bool) {
+    CHANGES.set(CHANGES.get() + 1);
+    // Nothing that can call back into the server runs while the map is borrowed; the descriptions
+    // are released after that, because releasing one calls the server.
+    let gone: Vec<_> = CACHE.with(|cache| {
+        let mut cache = cache.borrow_mut();
+        cache.extract_if(|_, relation| stale(relation)).collect()
+    });
+    drop(gone);
+}

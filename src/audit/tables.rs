@@ -1,0 +1,154 @@
+//! The ledger's tables: made on first use, written by our code alone.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::catalog::as_owner;
+use crate::error::Error;
+use crate::raw::raw_function;
+
+const TABLES: [&str; 5] = [
+    "audit_log",
+    "audit_context",
+    "ledger_account",
+    "ledger_block",
+    "ledger_leaf",
+];
+
+thread_local! {
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lives, the guard triggers let this backend's SQL write the ledger's tables.
+pub(crate) struct LedgerWriting {
+    outer: bool,
+    /// The flag belongs to the backend's one thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl LedgerWriting {
+    /// Lifts the guards until the returned value is dropped, which an error does too.
+    pub(crate) fn begin() -> Self {
+        Self {
+            outer: WRITING.replace(true),
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for LedgerWriting {
+    fn drop(&mut self) {
+        WRITING.set(self.outer);
+    }
+}
+
+raw_function! {
+    /// `guard_ledger() returns trigger`: refuses whatever is not our own code, superusers included.
+    tenant_guard_guard_ledger, pg_finfo_tenant_guard_guard_ledger, |fcinfo| {
+        // SAFETY: PostgreSQL passed `fcinfo`; its context, when a trigger calls, is TriggerData.
+        let trigger = unsafe { super::capture::trigger_data(fcinfo, "guard_ledger()") };
+        if !WRITING.get() {
+            // SAFETY: the relation of a firing trigger is open.
+            Error::AppendOnly(unsafe { super::text::relation_name(trigger.tg_relation) }).raise();
+        }
+        pg_sys::Datum::from(0)
+    }
+}
+
+raw_function! {
+    /// `init_ledger() returns void`.
+    tenant_guard_init_ledger, pg_finfo_tenant_guard_init_ledger, |_fcinfo| {
+        ensure_ledger();
+        pg_sys::Datum::from(0)
+    }
+}
+
+/// Creates the ledger's tables where there are none, and puts back missing guards and ownership
+/// where an earlier installation of the extension left its tables behind.
+///
+/// Raises 55000 where only some of the tables exist: an empty one in the place of a lost one would
+/// hide the loss.
+pub(crate) fn ensure_ledger() {
+    as_owner(|| {
+        let _settings = super::pinned::Settings::pin();
+        lock_extension();
+        let found = TABLES.map(exists);
+        if found.contains(&true) {
+            if let Some(lost) = found.iter().position(|found| !found) {
+                Error::LedgerTableLost(TABLES[lost]).raise();
+            }
+        } else {
+            run(include_str!("../../sql/ledger_tables.sql"));
+        }
+        TABLES.iter().for_each(|table| adopt(table));
+    });
+}
+
+/// Holds off another session that creates the same tables.
+fn lock_extension() {
+    // SAFETY: the extension exists, for its function is running; the lock goes with the
+    // transaction.
+    unsafe {
+        let extension = pg_sys::get_extension_oid(c"tenant_guard".as_ptr(), false);
+        pg_sys::LockDatabaseObject(
+            pg_sys::ExtensionRelationId,
+            extension,
+            0,
+            pg_sys::ShareUpdateExclusiveLock as i32,
+        );
+    }
+}
+
+fn exists(table: &str) -> bool {
+    query(&format!(
+        "SELECT to_regclass('tenant_guard.{table}') IS NOT NULL"
+    ))
+}
+
+fn adopt(table: &str) {
+    // The right of the tables' owner to write them is what sealing runs on.
+    if !query(&format!(
+        "SELECT relowner = current_user::regrole FROM pg_class \
+         WHERE oid = 'tenant_guard.{table}'::regclass"
+    )) {
+        run(&format!(
+            "ALTER TABLE tenant_guard.{table} OWNER TO CURRENT_USER"
+        ));
+    }
+    if !query(&format!(
+        "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'tenant_guard.{table}'::regclass \
+         AND tgname = 'tenant_guard_guard')"
+    )) {
+        run(&format!(
+            "CREATE TRIGGER tenant_guard_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE \
+             ON tenant_guard.{table} FOR EACH STATEMENT \
+             EXECUTE FUNCTION tenant_guard.guard_ledger()"
+        ));
+    }
+    if !query(&format!(
+        "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'tenant_guard.{table}'::regclass \
+         AND tgname = 'tenant_guard_guard' AND tgenabled = 'A')"
+    )) {
+        run(&format!(
+            "ALTER TABLE tenant_guard.{table} ENABLE ALWAYS TRIGGER tenant_guard_guard"
+        ));
+    }
+}
+
+fn run(statements: &str) {
+    Spi::run(statements).unwrap_or_else(|error| not_prepared(error));
+}
+
+fn query(statement: &str) -> bool {
+    match Spi::get_one(statement) {
+        Ok(answer) => answer.unwrap_or(false),
+        Err(error) => not_prepared(error),
+    }
+}
+
+fn not_prepared(error: pgrx::spi::SpiError) -> ! {
+    pgrx::error!("ledger tables cannot be prepared: {error}")
+}

@@ -1,0 +1,268 @@
+//! What all events of one transaction share: its id, who acts, from where, and the next ordinal.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tenant_guard_core::event::{Context, EventKey};
+use tenant_guard_core::merkle::Hash;
+
+use super::log;
+use super::text::{checked, to_utf8};
+use crate::error::{Error, OrRaise};
+use crate::identity::binding;
+
+/// Who acts according to the bound identity; all empty where none is bound.
+#[derive(Default)]
+pub(super) struct Actor {
+    pub(super) subject: Option<String>,
+    pub(super) roles: Option<Vec<String>>,
+    issuer: Option<String>,
+    token_id: Option<String>,
+    session: Option<String>,
+}
+
+/// A context record this transaction has written.
+struct Written {
+    number: i16,
+    hash: Hash,
+    actor: Rc<Actor>,
+    application_name: Vec<u8>,
+    /// The record is gone when this subtransaction or one around it is rolled back.
+    subtransaction: pg_sys::SubTransactionId,
+}
+
+#[derive(Default)]
+struct State {
+    /// Id of the top-level transaction the rest belongs to.
+    xid: i64,
+    /// Grows over savepoints that are rolled back, too: a key is never used twice.
+    next_ordinal: i32,
+    actor: Rc<Actor>,
+    identity_generation: u64,
+    contexts: Vec<Written>,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::new(State::default());
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static INCARNATION: OnceCell<i64> = const { OnceCell::new() };
+    static CLIENT_ADDRESS: OnceCell<Option<String>> = const { OnceCell::new() };
+    static ROLE_NAMES: RefCell<HashMap<pg_sys::Oid, Rc<str>>> = RefCell::new(HashMap::new());
+}
+
+/// The incarnation of the ledger in this database.
+pub(crate) fn incarnation() -> i64 {
+    INCARNATION.with(|incarnation| {
+        *incarnation.get_or_init(|| {
+            // SAFETY: reads shared memory and a backend-local variable that never change.
+            let (system, database) =
+                unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId) };
+            tenant_guard_core::event::incarnation(system, database.to_u32())
+        })
+    })
+}
+
+/// Takes the next key of the running transaction, giving it an id if it has none.
+pub(super) fn next_key() -> EventKey {
+    register_callbacks();
+    // SAFETY: capture runs inside a transaction that may write.
+    let xid = unsafe { pg_sys::GetTopFullTransactionId() }.value as i64;
+    STATE.with_borrow_mut(|state| {
+        if state.xid != xid {
+            state.xid = xid;
+            state.next_ordinal = 0;
+            state.contexts.clear();
+        }
+        let ordinal = state.next_ordinal;
+        state.next_ordinal = ordinal
+            .checked_add(1)
+            .ok_or(Error::TooManyEvents)
+            .or_raise();
+        EventKey {
+            incarnation: incarnation(),
+            xid,
+            ordinal,
+        }
+    })
+}
+
+/// Who acts now.
+pub(super) fn actor() -> Rc<Actor> {
+    let generation = binding::generation();
+    if let Some(actor) = STATE
+        .with_borrow(|state| (state.identity_generation == generation).then(|| state.actor.clone()))
+    {
+        return actor;
+    }
+    let actor = Rc::new(binding::with_unchecked(|identity| match identity {
+        None => Actor::default(),
+        Some(identity) => Actor {
+            subject: identity.subject.map(str::to_owned),
+            roles: Some(identity.roles.map(str::to_owned).collect()),
+            issuer: Some(identity.issuer.to_owned()),
+            token_id: identity.token_id.map(str::to_owned),
+            session: identity.session.map(str::to_owned),
+        },
+    }));
+    STATE.with_borrow_mut(|state| {
+        state.actor = actor.clone();
+        state.identity_generation = generation;
+    });
+    actor
+}
+
+/// Number and hash of the context record that fits `actor` now, written if the transaction has
+/// none yet. `key` is one of this transaction's.
+pub(super) fn context(key: EventKey, actor: &Rc<Actor>) -> (i16, Hash) {
+    // SAFETY: a backend-local C string, never null after start-up, replaced only between commands.
+    let application_name = unsafe { CStr::from_ptr(pg_sys::application_name) }.to_bytes();
+    let found = STATE.with_borrow(|state| {
+        let fits = |written: &&Written| {
+            Rc::ptr_eq(&written.actor, actor) && written.application_name == application_name
+        };
+        state
+            .contexts
+            .iter()
+            .find(fits)
+            .map(|written| (written.number, written.hash))
+    });
+    if let Some(found) = found {
+        return found;
+    }
+    let number = STATE
+        .with_borrow(|state| state.contexts.iter().map(|written| written.number).max())
+        .map_or(Some(0), |last| last.checked_add(1))
+        .ok_or(Error::TooManyEvents)
+        .or_raise();
+    let hash = write_context(key, number, actor, application_name);
+    STATE.with_borrow_mut(|state| {
+        state.contexts.push(Written {
+            number,
+            hash,
+            actor: actor.clone(),
+            application_name: application_name.to_vec(),
+            // SAFETY: reads the state of the running transaction.
+            subtransaction: unsafe { pg_sys::GetCurrentSubTransactionId() },
+        });
+    });
+    (number, hash)
+}
+
+fn write_context(key: EventKey, number: i16, actor: &Actor, application_name: &[u8]) -> Hash {
+    let application_name = to_utf8(application_name);
+    let application_name = checked(&application_name);
+    let client_address = client_address();
+    // SAFETY: reads the state of the running transaction.
+    let start = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
+    let context = Context {
+        incarnation: key.incarnation,
+        xid: key.xid,
+        number,
+        issuer: actor.issuer.as_deref(),
+        token_id: actor.token_id.as_deref(),
+        session: actor.session.as_deref(),
+        client_address: client_address.as_deref(),
+        application_name: (!application_name.is_empty()).then_some(application_name),
+        transaction_start: crate::clock::to_unix(start),
+    };
+    let mut row = log::Row::new(&log::AUDIT_CONTEXT);
+    row.int8(context.incarnation);
+    row.int8(context.xid);
+    row.int8(start);
+    row.int2(context.number);
+    row.text(context.issuer);
+    row.text(context.token_id);
+    row.text(context.session);
+    row.text(context.client_address);
+    row.text(context.application_name);
+    let hash = context.hash();
+    row.bytes(&hash);
+    row.insert();
+    hash
+}
+
+/// Address of the client; `None` on a local socket and in background workers.
+fn client_address() -> Option<String> {
+    CLIENT_ADDRESS.with(|address| {
+        address
+            .get_or_init(|| {
+                // SAFETY: two functions of the server without and with one argument; both results
+                // live in the current memory context.
+                unsafe {
+                    let address =
+                        pgrx::direct_function_call_as_datum(pg_sys::inet_client_addr, &[])?;
+                    pgrx::direct_function_call::<String>(pg_sys::network_host, &[Some(address)])
+                }
+            })
+            .clone()
+    })
+}
+
+/// The names of the session's and the current role.
+pub(super) fn role_names() -> (Rc<str>, Rc<str>) {
+    // SAFETY: reads backend-local variables.
+    let (session, current) = unsafe { (pg_sys::GetSessionUserId(), pg_sys::GetUserId()) };
+    let session_name = role_name(session);
+    let current_name = if current == session {
+        session_name.clone()
+    } else {
+        role_name(current)
+    };
+    (session_name, current_name)
+}
+
+fn role_name(role: pg_sys::Oid) -> Rc<str> {
+    if let Some(known) = ROLE_NAMES.with_borrow(|names| names.get(&role).cloned()) {
+        return known;
+    }
+    // SAFETY: raises for a role that does not exist, else returns a terminated string.
+    let name = unsafe { super::text::name(pg_sys::GetUserNameFromId(role, false)) };
+    let name: Rc<str> = name.into();
+    ROLE_NAMES.with_borrow_mut(|names| names.insert(role, name.clone()));
+    name
+}
+
+fn register_callbacks() {
+    if REGISTERED.replace(true) {
+        return;
+    }
+    // SAFETY: the callbacks live as long as the library and never raise.
+    unsafe {
+        pg_sys::RegisterSubXactCallback(Some(subtransaction_ended), std::ptr::null_mut());
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::AUTHOID as i32,
+            Some(roles_changed),
+            pg_sys::Datum::from(0),
+        );
+    }
+    // Names looked up before the callback stood may be stale.
+    ROLE_NAMES.with_borrow_mut(HashMap::clear);
+}
+
+/// Forgets the context records that a rolled-back subtransaction took along. Subtransactions are
+/// numbered as they begin, so all that began inside it have higher numbers, and all higher numbers
+/// so far began inside it.
+#[pg_guard]
+unsafe extern "C-unwind" fn subtransaction_ended(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _argument: *mut std::ffi::c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        STATE.with_borrow_mut(|state| {
+            state
+                .contexts
+                .retain(|written| written.subtransaction < subtransaction);
+        });
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn roles_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    ROLE_NAMES.with_borrow_mut(HashMap::clear);
+}

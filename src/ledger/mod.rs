@@ -1,0 +1,7 @@
+//! The tamper-evident structure over events: sealing, checkpoints, verification.
+
+mod rows;
+mod seal;
+mod status;
+mod store;
+mod verify;

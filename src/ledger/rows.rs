@@ -1,0 +1,268 @@
+//! Reading rows in bulk: through a cursor, columns borrowed from the tuple.
+//!
+//! Sealing and verification visit every event once; fetching a column through pgrx's SPI wrapper
+//! costs more than hashing it.
+
+use std::ffi::CStr;
+use std::ptr;
+
+use pgrx::pg_sys;
+
+/// Rows fetched at a time.
+const BATCH: i64 = 2000;
+
+/// One row of a result, columns counted from 0.
+pub(super) struct Row<'a> {
+    values: &'a [pg_sys::Datum],
+    nulls: &'a [bool],
+    memory: pg_sys::MemoryContext,
+}
+
+impl<'a> Row<'a> {
+    fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
+        (!self.nulls[column]).then_some(self.values[column])
+    }
+
+    /// Runs `work` with the row's own memory context as the current one.
+    ///
+    /// # Safety
+    /// `work` must not raise after it has changed anything that needs undoing.
+    unsafe fn in_memory<T>(&self, work: impl FnOnce() -> T) -> T {
+        // SAFETY: the context lives as long as the cursor; after an ERROR the abort sets another.
+        unsafe {
+            let caller = pg_sys::MemoryContextSwitchTo(self.memory);
+            let result = work();
+            pg_sys::MemoryContextSwitchTo(caller);
+            result
+        }
+    }
+
+    /// A bigint; 0 for NULL, which no bigint column of the ledger holds unless declared so.
+    pub(super) fn bigint(&self, column: usize) -> i64 {
+        self.optional_bigint(column).unwrap_or_default()
+    }
+
+    /// A bigint or NULL.
+    pub(super) fn optional_bigint(&self, column: usize) -> Option<i64> {
+        self.datum(column).map(|datum| datum.value() as i64)
+    }
+
+    /// A text; empty for NULL.
+    pub(super) fn text(&self, column: usize) -> &'a str {
+        self.optional_text(column).unwrap_or_default()
+    }
+
+    /// A text or NULL.
+    pub(super) fn optional_text(&self, column: usize) -> Option<&'a str> {
+        // SAFETY: the queries of this module select text for this accessor, and `each` cannot
+        // keep what it borrows beyond its row.
+        self.datum(column)
+            .map(|datum| unsafe { self.in_memory(|| text_of(datum)) })
+    }
+
+    /// A bytea; empty for NULL.
+    pub(super) fn bytes(&self, column: usize) -> &'a [u8] {
+        self.optional_bytes(column).unwrap_or_default()
+    }
+
+    /// A bytea or NULL.
+    pub(super) fn optional_bytes(&self, column: usize) -> Option<&'a [u8]> {
+        // SAFETY: the queries of this module select bytea for this accessor, and `each` cannot
+        // keep what it borrows beyond its row.
+        self.datum(column)
+            .map(|datum| unsafe { self.in_memory(|| bytes_of(datum)) })
+    }
+
+    /// The elements of a text[] that holds no NULL, or NULL.
+    pub(super) fn texts(&self, column: usize) -> Option<Vec<&'a str>> {
+        let datum = self.datum(column)?;
+        let (mut elements, mut nulls, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
+        // SAFETY: the queries of this module select text[] for this accessor. Array and element
+        // list live in the row's memory context, which outlives the row that borrows from them.
+        unsafe {
+            self.in_memory(|| {
+                let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+                pg_sys::deconstruct_array(
+                    array.cast(),
+                    pg_sys::TEXTOID,
+                    -1,
+                    false,
+                    pg_sys::TYPALIGN_INT as std::ffi::c_char,
+                    &mut elements,
+                    &mut nulls,
+                    &mut count,
+                );
+            });
+            let texts = (0..count as usize).map(|n| match *nulls.add(n) {
+                true => "",
+                false => text_of(*elements.add(n)),
+            });
+            Some(texts.collect())
+        }
+    }
+}
+
+/// The bytes of a varlena value, detoasted where need be.
+///
+/// # Safety
+/// `datum` must be a varlena value; the result must not outlive the current memory context.
+unsafe fn bytes_of<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+    // SAFETY: the caller vouches for type and lifetime.
+    unsafe {
+        let value = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        pgrx::varlena_to_byte_slice(value)
+    }
+}
+
+/// The same as text. The ledger lives in UTF-8 databases only, so no text is anything else.
+///
+/// # Safety
+/// As of [`bytes_of`].
+unsafe fn text_of<'a>(datum: pg_sys::Datum) -> &'a str {
+    // SAFETY: the caller vouches.
+    std::str::from_utf8(unsafe { bytes_of(datum) }).unwrap_or_default()
+}
+
+/// Arguments of a query: type and value, none of them NULL.
+pub(super) type Arguments<'a> = &'a [(pg_sys::Oid, pg_sys::Datum)];
+
+/// A query that is read row by row, under the snapshot that was active when it was opened.
+pub(super) struct Cursor {
+    portal: pg_sys::Portal,
+    batch: *mut pg_sys::SPITupleTable,
+    fetched: usize,
+    next: usize,
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+    /// Detoasted values of the row in hand.
+    row_context: pg_sys::MemoryContext,
+}
+
+impl Cursor {
+    /// Opens a query. Only inside [`with_cursors`].
+    fn open(query: &CStr, arguments: Arguments<'_>) -> Self {
+        let mut types: Vec<pg_sys::Oid> = arguments.iter().map(|(oid, _)| *oid).collect();
+        let mut values: Vec<pg_sys::Datum> = arguments.iter().map(|(_, value)| *value).collect();
+        // SAFETY: SPI is connected; the arrays are as long as announced and copied by the call.
+        // What an ERROR leaves behind the (sub)transaction's abort releases.
+        unsafe {
+            let portal = pg_sys::SPI_cursor_open_with_args(
+                ptr::null(),
+                query.as_ptr(),
+                arguments.len() as i32,
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                ptr::null(),
+                true,
+                0,
+            );
+            let row_context = pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
+                c"tenant_guard row".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            Self {
+                portal,
+                batch: ptr::null_mut(),
+                fetched: 0,
+                next: 0,
+                values: Vec::new(),
+                nulls: Vec::new(),
+                row_context,
+            }
+        }
+    }
+
+    /// The next row, until there is none.
+    pub(super) fn next(&mut self) -> Option<Row<'_>> {
+        if self.next == self.fetched {
+            self.fetch();
+        }
+        if self.fetched == 0 {
+            return None;
+        }
+        // SAFETY: `next` is below the number of tuples of the batch; both arrays are as long as
+        // its descriptor is wide. Columns of the row before are gone with the borrow of `self`.
+        unsafe {
+            pg_sys::MemoryContextReset(self.row_context);
+            let tuple = *(*self.batch).vals.add(self.next);
+            pg_sys::heap_deform_tuple(
+                tuple,
+                (*self.batch).tupdesc,
+                self.values.as_mut_ptr(),
+                self.nulls.as_mut_ptr(),
+            );
+        }
+        self.next += 1;
+        Some(Row {
+            values: &self.values,
+            nulls: &self.nulls,
+            memory: self.row_context,
+        })
+    }
+
+    fn fetch(&mut self) {
+        pgrx::check_for_interrupts!();
+        // SAFETY: the portal is open; the batch before is no longer borrowed from.
+        unsafe {
+            if !self.batch.is_null() {
+                pg_sys::SPI_freetuptable(self.batch);
+            }
+            pg_sys::SPI_cursor_fetch(self.portal, true, BATCH);
+            self.batch = pg_sys::SPI_tuptable;
+            self.fetched = pg_sys::SPI_processed as usize;
+            self.next = 0;
+            let width = (*(*self.batch).tupdesc).natts as usize;
+            self.values.resize(width, pg_sys::Datum::from(0));
+            self.nulls.resize(width, false);
+        }
+    }
+}
+
+/// Opens each query and calls `work` with their cursors.
+pub(super) fn with_cursors<const N: usize, T>(
+    queries: [(&CStr, Arguments<'_>); N],
+    work: impl FnOnce([Cursor; N]) -> T,
+) -> T {
+    // SAFETY: SPI's protocol; on ERROR the (sub)transaction's abort disconnects, and
+    // SPI_finish frees cursors' batches and memory together with the connection.
+    unsafe {
+        let connected = pg_sys::SPI_connect();
+        assert_eq!(
+            connected,
+            pg_sys::SPI_OK_CONNECT as i32,
+            "SPI refuses a connection"
+        );
+        let cursors = queries.map(|(query, arguments)| Cursor::open(query, arguments));
+        let portals = cursors.each_ref().map(|cursor| cursor.portal);
+        let result = work(cursors);
+        for portal in portals {
+            pg_sys::SPI_cursor_close(portal);
+        }
+        pg_sys::SPI_finish();
+        result
+    }
+}
+
+/// Runs `query` under the active snapshot and hands each row to `each`.
+pub(super) fn for_each_row(query: &CStr, arguments: Arguments<'_>, mut each: impl FnMut(&Row<'_>)) {
+    with_cursors([(query, arguments)], |[mut cursor]| {
+        while let Some(row) = cursor.next() {
+            each(&row);
+        }
+    });
+}
+
+/// Runs `work` under a snapshot taken now, which sees what is committed and what this transaction
+/// did, however old the caller's own snapshot is.
+pub(super) fn with_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: GetLatestSnapshot returns a static snapshot, which PushActiveSnapshot copies; on
+    // ERROR the (sub)transaction's abort pops it.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    let result = work();
+    // SAFETY: pops what was pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    result
+}

@@ -1,0 +1,395 @@
+//! Sealing by snapshot difference: a block holds the events its snapshot sees and the one before
+//! did not, so no late committer is lost and writers never wait.
+
+use std::collections::HashMap;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tenant_guard_core::ledger::{
+    AccountRound, Adopted, BlockPlan, Claim, Claims, NO_BLOCK, Participant, Sealed, Snapshot,
+    blinded_account, seal as make_block,
+};
+use tenant_guard_core::merkle::{Frontier, Hash};
+
+use super::rows::{for_each_row, with_latest_snapshot};
+use super::store::{self, LastBlock};
+use crate::audit::tables::LedgerWriting;
+use crate::audit::transaction::incarnation;
+use crate::catalog::as_owner;
+use crate::error::{Error, OrRaise};
+
+/// Leaves kept while the trees of new accounts are not loaded yet: 32 bytes each.
+const WAITING_LEAVES: usize = 65_536;
+
+/// Rows written by one statement.
+const WRITE_BATCH: usize = 10_000;
+
+/// Seals what was committed since the last block. No row when there was nothing.
+#[pg_extern(sql = false)]
+fn seal() -> TableIterator<'static, (name!(block, i64), name!(events, i64), name!(accounts, i64))> {
+    refuse_unfit_transaction().or_raise();
+    TableIterator::new(as_owner(seal_as_owner))
+}
+
+/// A transaction with an id of its own would leave its later events out of every snapshot taken
+/// here, and one that reads under an older snapshot would miss the last block.
+fn refuse_unfit_transaction() -> Result<(), Error> {
+    // SAFETY: reads backend-local transaction state.
+    unsafe {
+        if pg_sys::GetTopTransactionIdIfAny() != pg_sys::TransactionId::from(0) {
+            return Err(Error::SealAfterWrite);
+        }
+        if pg_sys::XactIsoLevel != pg_sys::XACT_READ_COMMITTED as i32 {
+            return Err(Error::SealIsolation);
+        }
+    }
+    Ok(())
+}
+
+fn seal_as_owner() -> Option<(i64, i64, i64)> {
+    take_sealer_lock();
+    let mut accounts = Accounts::default();
+    let round = with_latest_snapshot(|| {
+        let round = Round::plan()?;
+        for claim in &round.claims {
+            store::for_each_event("account_id, leaf_hash", claim, |row| {
+                accounts.append(row.text(0), leaf(row.bytes(1)));
+            });
+        }
+        accounts.settle();
+        (!accounts.0.is_empty()).then_some(round)
+    })?;
+    round.write(&accounts)
+}
+
+fn leaf(stored: &[u8]) -> Hash {
+    // A leaf hash that is none is damage, but sealing what is there is what makes it lasting
+    // evidence: verification recomputes every leaf from its event.
+    stored.try_into().unwrap_or([0; 32])
+}
+
+/// One sealer at a time, to the end of its transaction. Readers and writers never wait for it.
+///
+/// A lock on an object of ours, at a sub-id no other code uses, rather than an advisory lock:
+/// those any session may take and hold.
+fn take_sealer_lock() {
+    const SEALER: u16 = 1;
+    // SAFETY: the schema exists, since this function is in it; an ERROR releases the lock.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), false);
+        pg_sys::LockDatabaseObject(
+            pg_sys::NamespaceRelationId,
+            schema,
+            SEALER,
+            pg_sys::ExclusiveLock as i32,
+        );
+    }
+}
+
+/// What is known of the next block before its events are read.
+struct Round {
+    last: Option<LastBlock>,
+    incarnation: i64,
+    timeline: i32,
+    snapshot: String,
+    adopted: Adopted,
+    claims: Vec<Claim>,
+}
+
+impl Round {
+    /// Plans a block of what the active snapshot sees. `None` where there is no ledger.
+    fn plan() -> Option<Self> {
+        if !store::exists() {
+            return None;
+        }
+        let last = store::last_block();
+        let incarnation = incarnation();
+        // SAFETY: a backend that writes is not in recovery.
+        let timeline = unsafe { pg_sys::GetWALInsertionTimeLine() } as i32;
+        let mut text = String::new();
+        for_each_row(
+            c"SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text",
+            &[],
+            |row| {
+                text = row.text(0).to_owned();
+            },
+        );
+        let snapshot: Snapshot = text.parse().expect("PostgreSQL writes its own snapshots");
+
+        let continued = last
+            .as_ref()
+            .filter(|last| last.incarnation == incarnation && last.timeline == timeline);
+        let (mut claims, adopted) = match continued {
+            Some(last) => {
+                let mut claims = Claims::default();
+                claims.add_block(incarnation, last.snapshot.clone(), &Adopted::default());
+                (claims, Adopted::default())
+            }
+            None => {
+                let claims = store::claims();
+                let adopted = left_over(incarnation, &claims);
+                (claims, adopted)
+            }
+        };
+        let claims = claims.add_block(incarnation, snapshot, &adopted);
+        Some(Self {
+            last,
+            incarnation,
+            timeline,
+            snapshot: text,
+            adopted,
+            claims,
+        })
+    }
+
+    /// Whether the block is the first of an epoch.
+    fn opens_epoch(&self) -> bool {
+        self.last.as_ref().is_none_or(|last| {
+            last.incarnation != self.incarnation || last.timeline != self.timeline
+        })
+    }
+
+    fn write(self, accounts: &Accounts) -> Option<(i64, i64, i64)> {
+        let opens_epoch = self.opens_epoch();
+        let last = self.last.as_ref();
+        let previous_checkpoint = last
+            .filter(|_| opens_epoch)
+            .map(|last| last.checkpoint().to_string());
+        let adopted = self.adopted.to_string();
+        let plan = BlockPlan {
+            block: last.map_or(0, |last| last.block) + 1,
+            epoch: last.map_or(0, |last| last.epoch) + i64::from(opens_epoch),
+            incarnation: self.incarnation,
+            timeline: self.timeline,
+            snapshot: &self.snapshot,
+            adopted: &adopted,
+            sealed_at: crate::clock::now_us(),
+            previous_hash: last.map_or(NO_BLOCK, |last| last.hash),
+            previous_checkpoint: previous_checkpoint.as_deref(),
+        };
+        let mut tree = match last {
+            Some(last) if !opens_epoch => last.tree.clone(),
+            _ => Frontier::new(),
+        };
+        let sealed = make_block(&plan, accounts.participants(), &mut tree);
+        let _writing = LedgerWriting::begin();
+        write_accounts(accounts);
+        write_leaves(&plan, &sealed);
+        write_block(&plan, &sealed, &tree);
+        Some((plan.block, sealed.record.events, sealed.record.accounts))
+    }
+}
+
+/// Other incarnations with events that no block holds: a dump carried them here unsealed.
+fn left_over(incarnation: i64, claims: &Claims) -> Adopted {
+    let bounds = store::incarnations(store::AUDIT_LOG)
+        .into_iter()
+        .filter_map(|(other, end)| {
+            let before = claims.of(other);
+            let bound = end.max(before.xmax());
+            let rest = Snapshot::below(bound).ranges_since(&before);
+            let any = rest.from < rest.until || !rest.late.is_empty();
+            (other != incarnation && any).then_some((other, bound))
+        });
+    Adopted::new(bounds.collect()).expect("each incarnation is listed once, with a valid bound")
+}
+
+/// The accounts with events in the block.
+#[derive(Default)]
+struct Accounts(HashMap<String, Account>, usize);
+
+#[derive(Default)]
+struct Account {
+    /// None until the account's tree is loaded.
+    tree: Option<(AccountRound, [u8; 32])>,
+    /// Leaves that wait for the tree.
+    waiting: Vec<Hash>,
+}
+
+impl Accounts {
+    fn append(&mut self, account: &str, leaf: Hash) {
+        let Self(accounts, waiting) = self;
+        match accounts.get_mut(account) {
+            Some(Account {
+                tree: Some((round, _)),
+                ..
+            }) => round.append(leaf),
+            known => {
+                match known {
+                    Some(known) => known.waiting.push(leaf),
+                    None => {
+                        let new = Account {
+                            tree: None,
+                            waiting: vec![leaf],
+                        };
+                        accounts.insert(account.to_owned(), new);
+                    }
+                }
+                *waiting += 1;
+                if *waiting >= WAITING_LEAVES {
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    /// Loads the trees of the accounts that wait for theirs, and appends what waited.
+    fn settle(&mut self) {
+        let Self(accounts, waiting) = self;
+        let unknown: Vec<String> = accounts
+            .iter()
+            .filter(|(_, account)| account.tree.is_none())
+            .map(|(name, _)| name.clone())
+            .collect();
+        let names = unknown
+            .clone()
+            .into_datum()
+            .expect("a vector is never NULL");
+        for_each_row(
+            c"SELECT account_id, size, state, blinding FROM tenant_guard.ledger_account \
+              WHERE account_id OPERATOR(pg_catalog.=) ANY ($1)",
+            &[(pg_sys::TEXTARRAYOID, names)],
+            |row| {
+                let tree = u64::try_from(row.bigint(1))
+                    .ok()
+                    .and_then(|size| Frontier::from_state(size, row.bytes(2)));
+                let loaded = tree.zip(row.bytes(3).try_into().ok());
+                let Some((tree, blinding)) = loaded else {
+                    Error::BrokenLedger("the tree of an account").raise()
+                };
+                if let Some(account) = accounts.get_mut(row.text(0)) {
+                    account.tree = Some((AccountRound::new(tree), blinding));
+                }
+            },
+        );
+        for name in &unknown {
+            if let Some(account) = accounts.get_mut(name) {
+                let (round, _) = account
+                    .tree
+                    .get_or_insert_with(|| (AccountRound::new(Frontier::new()), random_bytes()));
+                account
+                    .waiting
+                    .drain(..)
+                    .for_each(|leaf| round.append(leaf));
+                account.waiting.shrink_to_fit();
+            }
+        }
+        *waiting = 0;
+    }
+
+    fn settled(&self) -> impl Iterator<Item = (&str, &AccountRound, &[u8; 32])> {
+        self.0.iter().filter_map(|(name, account)| {
+            account
+                .tree
+                .as_ref()
+                .map(|(round, blinding)| (name.as_str(), round, blinding))
+        })
+    }
+
+    fn participants(&self) -> Vec<Participant<'_>> {
+        self.settled()
+            .map(|(account, round, blinding)| Participant {
+                account,
+                blinded_id: blinded_account(blinding, account),
+                round,
+            })
+            .collect()
+    }
+}
+
+fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    // SAFETY: the buffer is as long as announced.
+    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) } {
+        Error::NoRandomness.raise();
+    }
+    bytes
+}
+
+fn write_accounts(accounts: &Accounts) {
+    let rows: Vec<_> = accounts.settled().collect();
+    for rows in rows.chunks(WRITE_BATCH) {
+        write(
+            "INSERT INTO tenant_guard.ledger_account AS a (account_id, blinding, size, state) \
+             SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), \
+                pg_catalog.unnest($3), pg_catalog.unnest($4)) \
+             ON CONFLICT (account_id) DO UPDATE \
+             SET size = EXCLUDED.size, state = EXCLUDED.state",
+            &[
+                column(rows, |(name, _, _)| name.to_string()).into(),
+                column(rows, |(_, _, blinding)| blinding.to_vec()).into(),
+                column(rows, |(_, round, _)| round.tree().size() as i64).into(),
+                column(rows, |(_, round, _)| round.tree().state().to_vec()).into(),
+            ],
+        );
+    }
+}
+
+fn write_leaves(plan: &BlockPlan<'_>, sealed: &Sealed<'_>) {
+    for rows in sealed.leaves.chunks(WRITE_BATCH) {
+        write(
+            "INSERT INTO tenant_guard.ledger_leaf (epoch, block, position, leaf_hash, \
+                account_id, blinded_id, events, events_hash, size, root) \
+             SELECT $1, $2, * FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), \
+                pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), \
+                pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10))",
+            &[
+                plan.epoch.into(),
+                plan.block.into(),
+                column(rows, |leaf| leaf.position).into(),
+                column(rows, |leaf| leaf.hash.to_vec()).into(),
+                column(rows, |leaf| leaf.account.map(|(name, _)| name.to_owned())).into(),
+                column(rows, |leaf| {
+                    leaf.account.map(|(_, a)| a.blinded_id.to_vec())
+                })
+                .into(),
+                column(rows, |leaf| leaf.account.map(|(_, a)| a.events)).into(),
+                column(rows, |leaf| {
+                    leaf.account.map(|(_, a)| a.events_hash.to_vec())
+                })
+                .into(),
+                column(rows, |leaf| leaf.account.map(|(_, a)| a.size)).into(),
+                column(rows, |leaf| leaf.account.map(|(_, a)| a.root.to_vec())).into(),
+            ],
+        );
+    }
+}
+
+fn write_block(plan: &BlockPlan<'_>, sealed: &Sealed<'_>, tree: &Frontier) {
+    let record = &sealed.record;
+    write(
+        "INSERT INTO tenant_guard.ledger_block (block, version, epoch, incarnation, timeline, \
+            snapshot, adopted, events, accounts, sealed_at, previous_hash, previous_size, \
+            previous_root, previous_checkpoint, hash, tree_size, root, state) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+        &[
+            record.block.into(),
+            (record.version as i16).into(),
+            record.epoch.into(),
+            record.incarnation.into(),
+            record.timeline.into(),
+            record.snapshot.into(),
+            record.adopted.into(),
+            record.events.into(),
+            record.accounts.into(),
+            crate::clock::timestamp(record.sealed_at).into(),
+            record.previous_hash.to_vec().into(),
+            record.previous_size.into(),
+            record.previous_root.to_vec().into(),
+            plan.previous_checkpoint.into(),
+            sealed.hash.to_vec().into(),
+            (tree.size() as i64).into(),
+            tree.root().to_vec().into(),
+            tree.state().to_vec().into(),
+        ],
+    );
+}
+
+fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+fn write(statement: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) {
+    Spi::connect_mut(|client| client.update(statement, None, arguments).map(drop))
+        .unwrap_or_else(|error| pgrx::error!("the ledger cannot be written: {error}"));
+}

@@ -1,0 +1,93 @@
+//! The summary of the ledger, and its checkpoint.
+
+use pgrx::prelude::*;
+use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
+
+use super::rows::{for_each_row, with_latest_snapshot};
+use super::store;
+use crate::audit::transaction;
+use crate::catalog::as_owner;
+use crate::clock;
+use crate::error::Error;
+
+/// Blocks, events, and how much is not sealed yet.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn ledger_status() -> TableIterator<
+    'static,
+    (
+        name!(blocks, i64),
+        name!(events, i64),
+        name!(sealed_events, i64),
+        name!(unsealed_events, i64),
+        name!(oldest_unsealed, Option<TimestampWithTimeZone>),
+        name!(last_root, Option<String>),
+        name!(incarnation, i64),
+    ),
+> {
+    let incarnation = transaction::incarnation();
+    let status = as_owner(|| {
+        with_latest_snapshot(|| {
+            if !store::exists() {
+                return (0, 0, 0, 0, None, None, incarnation);
+            }
+            let (blocks, sealed) = sealed();
+            let (unsealed, oldest) = unsealed(incarnation);
+            let root = store::last_block().map(|last| hex::encode(last.root));
+            (
+                blocks,
+                sealed + unsealed,
+                sealed,
+                unsealed,
+                oldest.map(clock::timestamp),
+                root,
+                incarnation,
+            )
+        })
+    });
+    TableIterator::once(status)
+}
+
+/// Blocks, and the events they hold.
+fn sealed() -> (i64, i64) {
+    let mut counts = (0, 0);
+    for_each_row(
+        c"SELECT pg_catalog.count(*), pg_catalog.sum(events)::bigint FROM tenant_guard.ledger_block",
+        &[],
+        |row| counts = (row.bigint(0), row.bigint(1)),
+    );
+    counts
+}
+
+/// Events no block holds yet, and when the oldest happened.
+fn unsealed(incarnation: i64) -> (i64, Option<i64>) {
+    let incarnations = store::incarnations(store::AUDIT_LOG);
+    let claims = match store::last_block() {
+        // The newest block's snapshot says it all where events come from here only.
+        Some(last) if incarnations.iter().all(|(other, _)| *other == incarnation) => {
+            let mut claims = Claims::default();
+            claims.add_block(last.incarnation, last.snapshot, &Adopted::default());
+            claims
+        }
+        _ => store::claims(),
+    };
+    let rest = incarnations.into_iter().map(|(incarnation, end)| {
+        let before = claims.of(incarnation);
+        let xids = Snapshot::below(end.max(before.xmax())).ranges_since(&before);
+        store::count_events(&Claim { incarnation, xids })
+    });
+    rest.fold((0, None), |(count, oldest), (more, other)| {
+        (count + more, [oldest, other].into_iter().flatten().min())
+    })
+}
+
+/// The body of the ledger's checkpoint (C2SP tlog-checkpoint): origin, size and root. Unsigned.
+#[pg_extern(sql = false)]
+fn checkpoint() -> String {
+    let last =
+        as_owner(|| with_latest_snapshot(|| store::exists().then(store::last_block).flatten()));
+    match last {
+        Some(last) => last.checkpoint().to_string(),
+        None => Error::NothingSealed.raise(),
+    }
+}

@@ -1,0 +1,205 @@
+//! The ledger's tables as the sealer and the verifier read them. Columns are numbered in the
+//! order of the SELECT beside each reader.
+
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tenant_guard_core::checkpoint::Checkpoint;
+use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
+use tenant_guard_core::merkle::{Frontier, Hash};
+
+use super::rows::{Arguments, Row, for_each_row};
+use crate::error::Error;
+
+/// Whether the ledger's tables have been made.
+pub(super) fn exists() -> bool {
+    let mut found = false;
+    for_each_row(
+        c"SELECT 1::bigint WHERE pg_catalog.to_regclass('tenant_guard.audit_log') IS NOT NULL",
+        &[],
+        |_| found = true,
+    );
+    found
+}
+
+/// The newest block, as far as the next one and the status build on it.
+pub(super) struct LastBlock {
+    pub(super) block: i64,
+    pub(super) epoch: i64,
+    pub(super) incarnation: i64,
+    pub(super) timeline: i32,
+    pub(super) snapshot: Snapshot,
+    pub(super) hash: Hash,
+    pub(super) root: Hash,
+    pub(super) tree: Frontier,
+}
+
+impl LastBlock {
+    /// Size and root of the global tree as a checkpoint.
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            incarnation: self.incarnation,
+            epoch: self.epoch,
+            size: self.tree.size(),
+            root: self.root,
+        }
+    }
+}
+
+/// Reads the newest block; `None` before the first.
+///
+/// A block that cannot be read is damage: sealing must not build on it.
+pub(super) fn last_block() -> Option<LastBlock> {
+    let mut last = None;
+    for_each_row(
+        c"SELECT block, epoch, incarnation, timeline::bigint, snapshot, hash, root, tree_size, state \
+          FROM tenant_guard.ledger_block ORDER BY block DESC LIMIT 1",
+        &[],
+        |row| last = Some(last_block_of(row)),
+    );
+    last.map(|parsed| parsed.unwrap_or_else(|| Error::BrokenLedger("the newest block").raise()))
+}
+
+fn last_block_of(row: &Row<'_>) -> Option<LastBlock> {
+    Some(LastBlock {
+        block: row.bigint(0),
+        epoch: row.bigint(1),
+        incarnation: row.bigint(2),
+        timeline: row.bigint(3).try_into().ok()?,
+        snapshot: row.text(4).parse().ok()?,
+        hash: row.bytes(5).try_into().ok()?,
+        root: row.bytes(6).try_into().ok()?,
+        tree: Frontier::from_state(row.bigint(7).try_into().ok()?, row.bytes(8))?,
+    })
+}
+
+/// What all blocks so far hold of each incarnation.
+///
+/// Reads every block, so callers that only need the newest block's own incarnation take its
+/// snapshot instead.
+pub(super) fn claims() -> Claims {
+    let mut claims = Claims::default();
+    for_each_row(
+        c"SELECT incarnation, snapshot, adopted FROM tenant_guard.ledger_block ORDER BY block",
+        &[],
+        |row| {
+            let parsed = row
+                .text(1)
+                .parse::<Snapshot>()
+                .ok()
+                .zip(row.text(2).parse().ok());
+            let Some((snapshot, adopted)) = parsed else {
+                Error::BrokenLedger("the snapshot of a block").raise()
+            };
+            let adopted: Adopted = adopted;
+            claims.add_block(row.bigint(0), snapshot, &adopted);
+        },
+    );
+    claims
+}
+
+/// Incarnations with rows in a table of the log, each with the first transaction id above all of
+/// them. One index descent for each incarnation, however many rows there are.
+pub(super) fn incarnations(table: &str) -> Vec<(i64, i64)> {
+    let query = query_text(&format!(
+        "WITH RECURSIVE i (n) AS ( \
+            SELECT pg_catalog.min(incarnation) FROM tenant_guard.{table} \
+            UNION ALL \
+            SELECT (SELECT pg_catalog.min(incarnation) FROM tenant_guard.{table} AS a \
+                    WHERE a.incarnation OPERATOR(pg_catalog.>) i.n) \
+            FROM i WHERE i.n IS NOT NULL) \
+         SELECT n, (SELECT pg_catalog.max(xid) FROM tenant_guard.{table} AS a \
+                    WHERE a.incarnation OPERATOR(pg_catalog.=) i.n) FROM i WHERE n IS NOT NULL"
+    ));
+    let mut found = Vec::new();
+    for_each_row(&query, &[], |row| {
+        found.push((row.bigint(0), row.bigint(1).saturating_add(1)));
+    });
+    found
+}
+
+/// The name of the table of events.
+pub(super) const AUDIT_LOG: &str = "audit_log";
+/// The name of the table of context records.
+pub(super) const AUDIT_CONTEXT: &str = "audit_context";
+
+/// A part of a claim that is one range of an index: its condition and the condition's arguments.
+pub(super) struct Part {
+    condition: &'static str,
+    arguments: Vec<(pg_sys::Oid, pg_sys::Datum)>,
+}
+
+/// The parts of a claim. Late committers stand below the range, so reading part after part keeps
+/// the order of transactions, and nothing that came before is visited (docs/decisions.md).
+pub(super) fn parts(claim: &Claim) -> Vec<Part> {
+    let xids = &claim.xids;
+    let incarnation = (pg_sys::INT8OID, pg_sys::Datum::from(claim.incarnation));
+    let late = (!xids.late.is_empty()).then(|| Part {
+        condition: "xid OPERATOR(pg_catalog.=) ANY ($2)",
+        arguments: vec![incarnation, (pg_sys::INT8ARRAYOID, array_of(&xids.late))],
+    });
+    let range = Part {
+        condition: "xid OPERATOR(pg_catalog.>=) $2 AND xid OPERATOR(pg_catalog.<) $3 \
+                    AND xid OPERATOR(pg_catalog.<>) ALL ($4)",
+        arguments: vec![
+            incarnation,
+            (pg_sys::INT8OID, pg_sys::Datum::from(xids.from)),
+            (pg_sys::INT8OID, pg_sys::Datum::from(xids.until)),
+            (pg_sys::INT8ARRAYOID, array_of(&xids.except)),
+        ],
+    };
+    late.into_iter().chain([range]).collect()
+}
+
+impl Part {
+    /// The query of this part's rows. `columns` is a select list, `order` what orders the rows of
+    /// one transaction.
+    pub(super) fn query(&self, columns: &str, table: &str, order: &str) -> CString {
+        query_text(&format!(
+            "SELECT {columns} FROM tenant_guard.{table} \
+             WHERE incarnation OPERATOR(pg_catalog.=) $1 AND {} \
+             ORDER BY incarnation, xid, {order}",
+            self.condition
+        ))
+    }
+
+    /// The arguments of that query.
+    pub(super) fn arguments(&self) -> Arguments<'_> {
+        &self.arguments
+    }
+}
+
+/// How changes of one transaction are ordered.
+pub(super) const EVENT_ORDER: &str = "command_id, ordinal";
+
+/// Hands the events of a claim to `each` in the order of the ledger. `columns` is a select list.
+pub(super) fn for_each_event(columns: &str, claim: &Claim, mut each: impl FnMut(&Row<'_>)) {
+    for part in parts(claim) {
+        let query = part.query(columns, AUDIT_LOG, EVENT_ORDER);
+        for_each_row(&query, part.arguments(), &mut each);
+    }
+}
+
+/// How many events a claim holds, and when the oldest happened, Unix microseconds.
+pub(super) fn count_events(claim: &Claim) -> (i64, Option<i64>) {
+    let (mut count, mut oldest) = (0, None);
+    for_each_event("occurred_at", claim, |row| {
+        count += 1;
+        let occurred_at = crate::clock::to_unix(row.bigint(0));
+        oldest = Some(oldest.map_or(occurred_at, |oldest: i64| oldest.min(occurred_at)));
+    });
+    (count, oldest)
+}
+
+fn query_text(query: &str) -> CString {
+    CString::new(query).expect("queries are made of our own words")
+}
+
+/// A bigint[] as a query argument.
+pub(super) fn array_of(values: &[i64]) -> pg_sys::Datum {
+    values
+        .to_vec()
+        .into_datum()
+        .expect("a vector is never NULL")
+}

@@ -1,0 +1,403 @@
+#!/usr/bin/env python3
+"""A second verifier of ledgers, written from docs/ledger-format.md alone and without a library.
+
+It recomputes every vector beside it, verifies the ledger among them, and then edits each column
+of each row and removes each row, and demands that no edit goes unnoticed. It says that a ledger
+is damaged, not where: naming the damage is the extension's part.
+"""
+
+import base64
+import copy
+import hashlib
+import json
+import pathlib
+import re
+
+VECTORS = pathlib.Path(__file__).parent / "ledger"
+UNSEALED = "unsealed"
+
+
+class Damaged(Exception):
+    """The ledger is not what was sealed."""
+
+
+def require(condition, what):
+    if not condition:
+        raise Damaged(what)
+
+
+# Notation
+
+
+def sha256(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def cbor(value):
+    if value is None:
+        return b"\xf6"
+    if isinstance(value, int):
+        return head(0, value) if value >= 0 else head(1, -1 - value)
+    if isinstance(value, bytes):
+        return head(2, len(value)) + value
+    if isinstance(value, str):
+        encoded = value.encode()
+        return head(3, len(encoded)) + encoded
+    return head(4, len(value)) + b"".join(map(cbor, value))
+
+
+def head(major, argument):
+    if argument < 24:
+        return bytes([major << 5 | argument])
+    for more, size in enumerate((1, 2, 4, 8)):
+        if argument < 1 << 8 * size:
+            return bytes([major << 5 | 24 + more]) + argument.to_bytes(size, "big")
+    raise Damaged("an integer of more than 64 bits")
+
+
+def leaf_hash(record):
+    return sha256(b"\0", record)
+
+
+def root(leaves):
+    if not leaves:
+        return sha256()
+    if len(leaves) == 1:
+        return leaves[0]
+    k = 1
+    while 2 * k < len(leaves):
+        k *= 2
+    return sha256(b"\1", root(leaves[:k]), root(leaves[k:]))
+
+
+def state(leaves):
+    hashes, start = b"", 0
+    for bit in reversed(range(len(leaves).bit_length())):
+        if len(leaves) >> bit & 1:
+            hashes += root(leaves[start : start + (1 << bit)])
+            start += 1 << bit
+    return hashes
+
+
+def unhex(text):
+    return None if text is None else bytes.fromhex(text)
+
+
+def hex16(incarnation):
+    return incarnation.to_bytes(8, "big", signed=True).hex()
+
+
+# Events
+
+
+def event_id(event):
+    return f"{hex16(event['incarnation'])}-{event['xid']}-{event['ordinal']}"
+
+
+def context_record(row):
+    columns = ("incarnation", "xid", "number", "issuer", "token_id", "session",
+               "client_address", "application_name", "transaction_start")
+    return cbor(["context", 1, *(row[column] for column in columns)])
+
+
+def entry(event, context_hash):
+    columns = ("incarnation", "xid", "ordinal", "command_id", "kind", "action", "account_id",
+               "relation", "leaf_relation", "row_key", "target", "subject", "role",
+               "session_role", "current_role", "occurred_at")
+    data = event["data"]
+    return cbor([
+        "entry", 1, *(event[column] for column in columns),
+        context_hash,
+        None if data is None else sha256(data.encode()),
+        unhex(event["personal_commitment"]),
+        event["redacted"],
+    ])
+
+
+def commitment(salt, personal):
+    return sha256(b"\3", salt, personal.encode())
+
+
+# Blocks
+
+
+def parse_snapshot(text):
+    match = re.fullmatch(r"(0|[1-9]\d*):(0|[1-9]\d*):((?:[1-9]\d*|0)(?:,(?:[1-9]\d*|0))*)?", text)
+    require(match, "a snapshot in another form")
+    xmin, xmax = int(match[1]), int(match[2])
+    xip = [int(xid) for xid in match[3].split(",")] if match[3] else []
+    require(xmin <= xmax and xip == sorted(set(xip)), "a snapshot that is none")
+    require(all(xmin <= xid < xmax for xid in xip), "a snapshot that is none")
+    return lambda xid: xid < xmax and xid not in xip
+
+
+def parse_adopted(text):
+    adopted = []
+    for item in text.split(",") if text else []:
+        match = re.fullmatch(r"([0-9a-f]{16}):(0|[1-9]\d*)", item)
+        require(match, "adopted incarnations in another form")
+        incarnation = int.from_bytes(bytes.fromhex(match[1]), "big", signed=True)
+        adopted.append((incarnation, lambda xid, bound=int(match[2]): xid < bound))
+    names = [incarnation for incarnation, _ in adopted]
+    require(names == sorted(set(names)), "adopted incarnations out of order")
+    return adopted
+
+
+def epoch_record(block):
+    return cbor(["epoch", 1, block["epoch"], block["incarnation"], block["timeline"],
+                 block["previous_checkpoint"]])
+
+
+def account_record(leaf):
+    return cbor(["account", 1, leaf["block"], unhex(leaf["blinded_id"]), leaf["events"],
+                 unhex(leaf["events_hash"]), leaf["account_size"], unhex(leaf["account_root"])])
+
+
+def block_record(block):
+    columns = ("version", "block", "epoch", "incarnation", "timeline", "snapshot", "adopted",
+               "events", "accounts", "sealed_at")
+    return cbor(["block", *(block[column] for column in columns), unhex(block["previous_hash"]),
+                 block["previous_size"], unhex(block["previous_root"])])
+
+
+def blinded_id(blinding, account):
+    return sha256(b"\2", blinding, account.encode())
+
+
+def checkpoint(block):
+    encoded = base64.b64encode(unhex(block["root"])).decode()
+    origin = f"tenant_guard/{hex16(block['incarnation'])}/{block['epoch']}"
+    return f"{origin}\n{block['tree_size']}\n{encoded}\n"
+
+
+# Verification, in the order of the page
+
+
+def check_events(ledger):
+    contexts, named = {}, set()
+    for row in ledger["audit_context"]:
+        contexts[row["incarnation"], row["xid"], row["number"]] = sha256(context_record(row))
+        require(sha256(context_record(row)) == unhex(row["hash"]), "context")
+    for event in ledger["audit_log"]:
+        context = None
+        if event["context"] is not None:
+            key = event["incarnation"], event["xid"], event["context"]
+            require(key in contexts, "a context is missing")
+            named.add(key)
+            context = contexts[key]
+        require(leaf_hash(entry(event, context)) == unhex(event["leaf_hash"]), "event")
+        opening = [event[f"personal{part}"] for part in ("", "_salt", "_commitment")]
+        if opening != [None] * 3:
+            require(None not in opening, "personal values")
+            personal, salt, committed = opening
+            require(commitment(unhex(salt), personal) == unhex(committed), "personal values")
+    require(named == contexts.keys(), "a context without an event")
+
+
+def place_events(ledger):
+    """Events of each block, in order, and those of none."""
+    blocks, sees, left = {}, {}, list(ledger["audit_log"])
+    for block in ledger["ledger_block"]:
+        claims = parse_adopted(block["adopted"])
+        claims.append((block["incarnation"], parse_snapshot(block["snapshot"])))
+        held = []
+        for incarnation, visible in claims:
+            before = sees.get(incarnation, lambda xid: False)
+            sees[incarnation] = visible
+            claimed = [
+                event for event in left
+                if event["incarnation"] == incarnation
+                and visible(event["xid"]) and not before(event["xid"])
+            ]
+            claimed.sort(key=lambda event: (event["xid"], event["command_id"], event["ordinal"]))
+            held += claimed
+        blocks[block["block"]] = held
+        left = [event for event in left if event not in held]
+    blocks[UNSEALED] = left
+    return blocks
+
+
+def check_blocks(ledger, placed):
+    rows = list(ledger["ledger_leaf"])
+    trees, global_tree, last = {}, [], None
+    blinding = {row["account_id"]: unhex(row["blinding"]) for row in ledger["ledger_account"]}
+    for number, block in enumerate(ledger["ledger_block"], 1):
+        require(block["block"] == number and block["version"] == 1, "block number or version")
+        place = block["incarnation"], block["timeline"]
+        opens = last is None or place != (last["incarnation"], last["timeline"])
+        require(block["epoch"] == (last["epoch"] if last else 0) + opens, "epoch")
+        quoted = checkpoint(last) if opens and last else None
+        require(block["previous_checkpoint"] == quoted, "previous checkpoint")
+        global_tree = [] if opens else global_tree
+        require(unhex(block["previous_hash"]) == (unhex(last["hash"]) if last else bytes(32)),
+                "previous hash")
+        require(block["previous_size"] == len(global_tree), "previous size")
+        require(unhex(block["previous_root"]) == root(global_tree), "previous root")
+        nothing = dict.fromkeys(("account_id", "blinded_id", "events", "events_hash",
+                                 "account_size", "account_root"))
+        leaves = [(nothing, leaf_hash(epoch_record(block)))] if opens else []
+        leaves += account_leaves(number, placed[number], trees, blinding)
+        require(len(leaves) - opens == block["accounts"], "number of accounts")
+        require(len(placed[number]) == block["events"], "number of events")
+        require(leaf_hash(block_record(block)) == unhex(block["hash"]), "block")
+        leaves.append((nothing, unhex(block["hash"])))
+        for columns, digest in leaves:
+            row = {**columns, "block": number, "epoch": block["epoch"],
+                   "position": len(global_tree), "leaf_hash": digest.hex()}
+            require(row in rows, "leaf")
+            rows.remove(row)
+            global_tree.append(digest)
+        require(block["tree_size"] == len(global_tree), "tree size")
+        require(unhex(block["root"]) == root(global_tree), "root")
+        require(unhex(block["state"]) == state(global_tree), "state")
+        last = block
+    require(not rows, "a leaf of no block")
+    return trees
+
+
+def account_leaves(number, events, trees, blinding):
+    leaves = []
+    for account in {event["account_id"] for event in events}:
+        added = [unhex(e["leaf_hash"]) for e in events if e["account_id"] == account]
+        tree = trees.setdefault(account, [])
+        tree += added
+        require(account in blinding, "an account without a row")
+        leaf = {
+            "block": number,
+            "account_id": account,
+            "blinded_id": blinded_id(blinding[account], account).hex(),
+            "events": len(added),
+            "events_hash": sha256(b"\4", *added).hex(),
+            "account_size": len(tree),
+            "account_root": root(tree).hex(),
+        }
+        leaves.append((leaf, leaf_hash(account_record(leaf))))
+    return sorted(leaves, key=lambda leaf: leaf[0]["blinded_id"])
+
+
+def verify(ledger):
+    """Raises Damaged unless the ledger is sound. Returns where each event is."""
+    ledger["ledger_block"].sort(key=lambda block: block["block"])
+    check_events(ledger)
+    placed = place_events(ledger)
+    trees = check_blocks(ledger, placed)
+    rows = {row["account_id"]: (row["size"], row["state"]) for row in ledger["ledger_account"]}
+    sealed = {name: (len(tree), state(tree).hex()) for name, tree in trees.items()}
+    require(rows == sealed, "accounts")
+    return placed
+
+
+# The vectors
+
+
+def load(name):
+    return json.loads((VECTORS / name).read_text())
+
+
+def same(found, expected):
+    assert found == expected, f"{found!r} is not {expected!r}"
+
+
+def is_damaged(check, *arguments):
+    try:
+        check(*arguments)
+    except (Damaged, ValueError, OverflowError):
+        return True
+    return False
+
+
+def check_small_vectors():
+    trees = load("trees.json")
+    leaves = []
+    for known in trees["certificate_transparency"]:
+        leaves.append(leaf_hash(unhex(known["leaf"])))
+        same(root(leaves).hex(), known["root"])
+    leaves = [leaf_hash(bytes([n])) for n in range(17)]
+    for tree in trees["states"]["trees"]:
+        same(state(leaves[: tree["size"]]).hex(), tree["state"])
+        same(root(leaves[: tree["size"]]).hex(), tree["root"])
+    for vector in load("entries.json"):
+        encoded = entry(vector["event"], unhex(vector["context_hash"]))
+        same(encoded.hex(), vector["entry"])
+        same(leaf_hash(encoded).hex(), vector["event"]["leaf_hash"])
+        same(event_id(vector["event"]), vector["event_id"])
+    for vector in load("contexts.json"):
+        same(context_record(vector["context"]).hex(), vector["record"])
+        same(sha256(context_record(vector["context"])).hex(), vector["context"]["hash"])
+    for kind, record in (("epoch", epoch_record), ("account", account_record),
+                         ("block", block_record)):
+        for vector in load("records.json")[kind]:
+            same(record(vector["fields"]).hex(), vector["record"])
+            same(leaf_hash(record(vector["fields"])).hex(), vector["leaf_hash"])
+
+
+def check_hashes():
+    hashes = load("hashes.json")
+    for vector in hashes["incarnations"]:
+        digest = sha256(b"tenant_guard incarnation\0",
+                        vector["system_identifier"].to_bytes(8, "big"),
+                        vector["database_oid"].to_bytes(4, "big"))
+        same(int.from_bytes(digest[:8], "big", signed=True), vector["incarnation"])
+    for vector in hashes["blinded_accounts"]:
+        same(blinded_id(unhex(vector["blinding"]), vector["account_id"]).hex(),
+             vector["blinded_id"])
+    for vector in hashes["events_hashes"]:
+        same(sha256(b"\4", *map(unhex, vector["leaf_hashes"])).hex(), vector["events_hash"])
+    for vector in hashes["personal_commitments"]:
+        same(commitment(unhex(vector["salt"]), vector["personal"]).hex(), vector["commitment"])
+
+
+def check_texts():
+    snapshots = load("snapshots.json")
+    for valid, invalid, parse in (("valid", "invalid", parse_snapshot),
+                                  ("adopted_valid", "adopted_invalid", parse_adopted)):
+        same([text for text in snapshots[valid] if is_damaged(parse, text)], [])
+        same([text for text in snapshots[invalid] if not is_damaged(parse, text)], [])
+    for vector in snapshots["differences"]:
+        before, after = parse_snapshot(vector["before"]), parse_snapshot(vector["after"])
+        same([x for x in range(40) if after(x) and not before(x)], vector["xids"])
+    vector = load("checkpoints.json")
+    body = checkpoint({**vector, "tree_size": vector["size"]})
+    same({text.split("\n\n")[0].rstrip("\n") + "\n" for text in vector["valid"]}, {body})
+
+
+def check_ledger():
+    ledger = load("ledger.json")
+    expected = ledger.pop("expected")
+    placed = verify(ledger)
+    for block, known in zip(ledger["ledger_block"], expected, strict=True):
+        same([event_id(event) for event in placed[block["block"]]], known["events"])
+        same(checkpoint(block), known["checkpoint"])
+    unsealed = [event_id(event) for event in placed[UNSEALED]]
+    damaged = 0
+    for table, rows in ledger.items():
+        for at, row in enumerate(rows):
+            for column in row:
+                other = copy.deepcopy(ledger)
+                other[table][at][column] = edited(row[column])
+                assert is_damaged(verify, other), f"{table}.{column} of {row} edited unnoticed"
+                damaged += 1
+            if table == "audit_log" and event_id(row) in unsealed and row["context"] is None:
+                continue
+            other = copy.deepcopy(ledger)
+            del other[table][at]
+            assert is_damaged(verify, other), f"{row} removed from {table} unnoticed"
+            damaged += 1
+    return damaged
+
+
+def edited(value):
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, list):
+        return value + ["other"]
+    if isinstance(value, str) and value:
+        return ("1" if value[0] == "0" else "0") + value[1:]
+    return "00"
+
+
+if __name__ == "__main__":
+    check_small_vectors()
+    check_hashes()
+    check_texts()
+    print(f"ledger vectors hold; {check_ledger()} ways to damage the ledger are noticed")
