@@ -14,7 +14,7 @@ const UTF8: i32 = pg_sys::pg_enc::PG_UTF8 as i32;
 ///
 /// Those of an SQL_ASCII database pass too: they have no encoding to convert from, and are checked
 /// to be UTF-8 like all others.
-pub(crate) fn is_utf8() -> bool {
+fn is_utf8() -> bool {
     // SAFETY: reads a backend-local variable.
     let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
     encoding == UTF8 || encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32

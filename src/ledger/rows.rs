@@ -16,7 +16,6 @@ pub(super) struct Row<'a> {
     values: &'a [pg_sys::Datum],
     nulls: &'a [bool],
     memory: pg_sys::MemoryContext,
-    convert: bool,
 }
 
 impl<'a> Row<'a> {
@@ -58,7 +57,7 @@ impl<'a> Row<'a> {
         // SAFETY: the queries of this module select text for this accessor, and `each` cannot
         // keep what it borrows beyond its row.
         self.datum(column)
-            .map(|datum| unsafe { self.in_memory(|| text_of(datum, self.convert)) })
+            .map(|datum| unsafe { self.in_memory(|| text_of(datum)) })
     }
 
     /// A bytea; empty for NULL.
@@ -96,7 +95,7 @@ impl<'a> Row<'a> {
             });
             let texts = (0..count as usize).map(|n| match *nulls.add(n) {
                 true => "",
-                false => self.in_memory(|| text_of(*elements.add(n), self.convert)),
+                false => text_of(*elements.add(n)),
             });
             Some(texts.collect())
         }
@@ -115,29 +114,13 @@ unsafe fn bytes_of<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     }
 }
 
-/// The same as text; `convert` says that the database's encoding is another than UTF-8. Bytes that
-/// are no text, which only damage leaves here, read as none.
+/// The same as text. The ledger lives in UTF-8 databases only, so no text is anything else.
 ///
 /// # Safety
 /// As of [`bytes_of`].
-unsafe fn text_of<'a>(datum: pg_sys::Datum, convert: bool) -> &'a str {
-    // SAFETY: the caller vouches; the server returns the given bytes or a terminated copy in the
-    // current memory context.
-    let bytes = unsafe {
-        let bytes: &'a [u8] = bytes_of(datum);
-        let start = bytes.as_ptr().cast();
-        if convert {
-            let utf8 = pg_sys::pg_enc::PG_UTF8 as i32;
-            let converted = pg_sys::pg_server_to_any(start, bytes.len() as i32, utf8);
-            match converted.cast_const() == start {
-                true => bytes,
-                false => CStr::from_ptr(converted).to_bytes(),
-            }
-        } else {
-            bytes
-        }
-    };
-    std::str::from_utf8(bytes).unwrap_or_default()
+unsafe fn text_of<'a>(datum: pg_sys::Datum) -> &'a str {
+    // SAFETY: the caller vouches.
+    std::str::from_utf8(unsafe { bytes_of(datum) }).unwrap_or_default()
 }
 
 /// Arguments of a query: type and value, none of them NULL.
@@ -153,8 +136,6 @@ pub(super) struct Cursor {
     nulls: Vec<bool>,
     /// Detoasted values of the row in hand.
     row_context: pg_sys::MemoryContext,
-    /// Whether texts come in another encoding than UTF-8.
-    convert: bool,
 }
 
 impl Cursor {
@@ -190,7 +171,6 @@ impl Cursor {
                 values: Vec::new(),
                 nulls: Vec::new(),
                 row_context,
-                convert: !crate::audit::text::is_utf8(),
             }
         }
     }
@@ -220,7 +200,6 @@ impl Cursor {
             values: &self.values,
             nulls: &self.nulls,
             memory: self.row_context,
-            convert: self.convert,
         })
     }
 
