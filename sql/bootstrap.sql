@@ -4,6 +4,17 @@ REVOKE ALL ON SCHEMA tenant_guard FROM PUBLIC;
 -- Policies and readers name functions of this schema in every session.
 GRANT USAGE ON SCHEMA tenant_guard TO PUBLIC;
 
+-- Tokens, claims and the log's JSON are UTF-8 (RFC 7519, RFC 8259), and not every text of theirs has
+-- a form in another encoding.
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() <> 'UTF8' THEN
+        RAISE EXCEPTION 'tenant_guard needs a database in encoding UTF8'
+            USING ERRCODE = 'feature_not_supported';
+    END IF;
+END
+$$;
+
 -- Group roles belong to the cluster, so another database may have made them already.
 DO $$
 BEGIN

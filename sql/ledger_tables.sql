@@ -82,13 +82,13 @@ CREATE TABLE tenant_guard.ledger_leaf (
     position bigint NOT NULL,
     block bigint NOT NULL,
     events bigint,
-    size bigint,
+    account_size bigint,
     account_id text,
     blinded_id bytea,
     events_hash bytea,
-    root bytea,
+    account_root bytea,
     leaf_hash bytea NOT NULL,
-    PRIMARY KEY (epoch, position)
+    PRIMARY KEY (block, position)
 ) USING heap;
 COMMENT ON TABLE tenant_guard.ledger_leaf IS 'leaves of the global Merkle tree of each epoch';
 

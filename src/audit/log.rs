@@ -9,7 +9,6 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::text::to_server;
 use crate::error::Error;
 
 /// A table of the log as our code makes it.
@@ -144,7 +143,7 @@ impl Row {
 
     pub(super) fn text(&mut self, value: Option<&str>) {
         match value {
-            Some(text) => self.bytes(&to_server(text)),
+            Some(text) => self.bytes(text.as_bytes()),
             None => self.null(),
         }
     }
@@ -175,10 +174,10 @@ impl Row {
         }
         content.extend(header.into_iter().flat_map(u32::to_ne_bytes));
         for value in values {
-            let text = to_server(value);
+            let text = value.as_bytes();
             content.resize(content.len().next_multiple_of(4), 0);
             content.extend_from_slice(&varlena_header(text.len()));
-            content.extend_from_slice(&text);
+            content.extend_from_slice(text);
         }
         self.bytes(&content);
     }

@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::audit::push_json_string;
 
-use super::text::{name, qualified_name, relation_name, to_utf8};
+use super::text::{name, qualified_name, relation_name};
 use super::values::{Form, follows_settings, with_varlena};
 use crate::error::Error;
 
@@ -74,13 +74,12 @@ impl Relation {
                     out.remove(0);
                 }
                 Form::Text => with_varlena(value, |text| {
-                    let text = to_utf8(text);
-                    let canonical = std::str::from_utf8(&text)
+                    let canonical = std::str::from_utf8(text)
                         .ok()
                         .and_then(|t| AccountId::from_text(t).ok());
                     match canonical {
                         Some(account) => out.extend_from_slice(account.as_str().as_bytes()),
-                        None => out.extend_from_slice(&text),
+                        None => out.extend_from_slice(text),
                     }
                 }),
                 _ => column.form.push(out, value),

@@ -11,7 +11,7 @@ use tenant_guard_core::event::{Context, EventKey};
 use tenant_guard_core::merkle::Hash;
 
 use super::log;
-use super::text::{checked, to_utf8};
+use super::text::checked;
 use crate::error::{Error, OrRaise};
 use crate::identity::binding;
 
@@ -153,8 +153,7 @@ pub(super) fn context(key: EventKey, actor: &Rc<Actor>) -> (i16, Hash) {
 }
 
 fn write_context(key: EventKey, number: i16, actor: &Actor, application_name: &[u8]) -> Hash {
-    let application_name = to_utf8(application_name);
-    let application_name = checked(&application_name);
+    let application_name = checked(application_name);
     let client_address = client_address();
     // SAFETY: reads the state of the running transaction.
     let start = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };

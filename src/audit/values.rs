@@ -8,8 +8,6 @@ use tenant_guard_core::audit::{
     push_uuid,
 };
 
-use super::text::to_utf8;
-
 /// How values of one type become JSON.
 ///
 /// The commonest types are written from their binary form; the others by their output function,
@@ -85,7 +83,7 @@ impl Form {
                 Self::Int4 => push_integer(out, i64::from(value.value() as i32)),
                 Self::Int8 => push_integer(out, value.value() as i64),
                 Self::Oid => push_integer(out, i64::from(value.value() as u32)),
-                Self::Text => with_varlena(value, |text| push_json_string(out, &to_utf8(text))),
+                Self::Text => with_varlena(value, |text| push_json_string(out, text)),
                 Self::Uuid => quoted(out, |out| push_uuid(out, *value.cast_mut_ptr::<[u8; 16]>())),
                 Self::Bytea => quoted(out, |out| {
                     out.extend_from_slice(b"\\\\x");
@@ -96,7 +94,7 @@ impl Form {
                 Self::Timestamptz => {
                     quoted(out, |out| push_timestamptz(out, value.value() as i64));
                 }
-                Self::JsonText => with_varlena(value, |text| out.extend_from_slice(&to_utf8(text))),
+                Self::JsonText => with_varlena(value, |text| out.extend_from_slice(text)),
                 Self::Json(function) => {
                     with_output(function, value, |text| out.extend_from_slice(text));
                 }
@@ -170,7 +168,7 @@ unsafe fn with_output(
     // the current context.
     unsafe {
         let text = pg_sys::OutputFunctionCall(function, value);
-        read(&to_utf8(CStr::from_ptr(text).to_bytes()));
+        read(CStr::from_ptr(text).to_bytes());
         pg_sys::pfree(text.cast());
     }
 }

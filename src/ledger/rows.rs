@@ -37,9 +37,10 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A bigint; 0 for NULL, which no bigint column of the ledger holds unless declared so.
+    /// A bigint of a column that is declared NOT NULL. Where damage left NULL, a number that no
+    /// such column holds, so that the row does not pass for a sound one.
     pub(super) fn bigint(&self, column: usize) -> i64 {
-        self.optional_bigint(column).unwrap_or_default()
+        self.optional_bigint(column).unwrap_or(i64::MIN)
     }
 
     /// A bigint or NULL.
@@ -47,9 +48,9 @@ impl<'a> Row<'a> {
         self.datum(column).map(|datum| datum.value() as i64)
     }
 
-    /// A text; empty for NULL.
+    /// A text of a column that is declared NOT NULL; for NULL one that no column can hold.
     pub(super) fn text(&self, column: usize) -> &'a str {
-        self.optional_text(column).unwrap_or_default()
+        self.optional_text(column).unwrap_or(NO_TEXT)
     }
 
     /// A text or NULL.
@@ -73,17 +74,26 @@ impl<'a> Row<'a> {
             .map(|datum| unsafe { self.in_memory(|| bytes_of(datum)) })
     }
 
-    /// The elements of a text[] that holds no NULL, or NULL.
+    /// The elements of a text[], or NULL. An array as our code never writes one, with a NULL in
+    /// it, more than one dimension or another lower bound, gives what no such array holds.
     pub(super) fn texts(&self, column: usize) -> Option<Vec<&'a str>> {
         let datum = self.datum(column)?;
         let (mut elements, mut nulls, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
         // SAFETY: the queries of this module select text[] for this accessor. Array and element
         // list live in the row's memory context, which outlives the row that borrows from them.
+        // An array's header is followed by its dimensions and then by their lower bounds.
         unsafe {
             self.in_memory(|| {
-                let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+                let array =
+                    pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+                let lower_bound = array.add(1).cast::<i32>().add(1);
+                match (*array).ndim {
+                    0 => return Some(Vec::new()),
+                    1 if *lower_bound == 1 => {}
+                    _ => return Some(vec![NO_TEXT]),
+                }
                 pg_sys::deconstruct_array(
-                    array.cast(),
+                    array,
                     pg_sys::TEXTOID,
                     -1,
                     false,
@@ -92,15 +102,18 @@ impl<'a> Row<'a> {
                     &mut nulls,
                     &mut count,
                 );
-            });
-            let texts = (0..count as usize).map(|n| match *nulls.add(n) {
-                true => "",
-                false => text_of(*elements.add(n)),
-            });
-            Some(texts.collect())
+                let texts = (0..count as usize).map(|n| match *nulls.add(n) {
+                    true => NO_TEXT,
+                    false => text_of(*elements.add(n)),
+                });
+                Some(texts.collect())
+            })
         }
     }
 }
+
+/// Stands for a text that cannot be genuine: PostgreSQL stores none with this character.
+const NO_TEXT: &str = "\0";
 
 /// The bytes of a varlena value, detoasted where need be.
 ///
@@ -114,13 +127,14 @@ unsafe fn bytes_of<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     }
 }
 
-/// The same as text. The ledger lives in UTF-8 databases only, so no text is anything else.
+/// The same as text. The extension is installed in UTF-8 databases only (sql/bootstrap.sql);
+/// bytes that are no text, which only damage leaves here, read as none.
 ///
 /// # Safety
 /// As of [`bytes_of`].
 unsafe fn text_of<'a>(datum: pg_sys::Datum) -> &'a str {
     // SAFETY: the caller vouches.
-    std::str::from_utf8(unsafe { bytes_of(datum) }).unwrap_or_default()
+    std::str::from_utf8(unsafe { bytes_of(datum) }).unwrap_or(NO_TEXT)
 }
 
 /// Arguments of a query: type and value, none of them NULL.

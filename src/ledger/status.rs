@@ -54,7 +54,7 @@ fn sealed() -> (i64, i64) {
     for_each_row(
         c"SELECT pg_catalog.count(*), pg_catalog.sum(events)::bigint FROM tenant_guard.ledger_block",
         &[],
-        |row| counts = (row.bigint(0), row.bigint(1)),
+        |row| counts = (row.bigint(0), row.optional_bigint(1).unwrap_or(0)),
     );
     counts
 }

@@ -99,7 +99,7 @@ const BLOCKS: &CStr = c"SELECT version::bigint, block, epoch, incarnation, timel
     FROM tenant_guard.ledger_block ORDER BY block";
 
 const LEAVES: &CStr = c"SELECT epoch, position, block, account_id, blinded_id, events, \
-    events_hash, size, root, leaf_hash FROM tenant_guard.ledger_leaf ORDER BY block, position";
+    events_hash, account_size, account_root, leaf_hash FROM tenant_guard.ledger_leaf ORDER BY block, position";
 
 fn read_blocks(verifier: &mut Verifier) {
     with_cursors(

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use tenant_guard_tests::{Database, lines};
+use tenant_guard_tests::{Database, expect_error, lines};
 
 /// One line an object. Everything in the schema counts, extension member or not, and the group
 /// roles. An ACL of NULL is printed as what it means, so that "default" cannot hide PUBLIC.
@@ -119,4 +119,26 @@ fn difference(one: &str, other: &str) -> (String, String) {
         lines.collect::<Vec<_>>().join("\n")
     };
     (only(one, other), only(other, one))
+}
+
+/// Texts of tokens and of the log have no form in most other encodings.
+#[test]
+fn database_in_another_encoding_is_refused() {
+    let db = Database::empty();
+    let latin1 = format!("{}_latin1", db.name());
+    let create = format!("CREATE DATABASE {latin1} ENCODING 'LATIN1' TEMPLATE template0");
+    db.superuser()
+        .batch_execute(&create)
+        .expect("the name is new");
+    let mut config = db.config("postgres");
+    let mut client = config
+        .dbname(&latin1)
+        .connect(postgres::NoTls)
+        .expect("it can be used");
+    let refused = client.batch_execute("CREATE EXTENSION tenant_guard");
+    expect_error(
+        refused,
+        "0A000",
+        "tenant_guard needs a database in encoding UTF8",
+    );
 }

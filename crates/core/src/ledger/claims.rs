@@ -27,6 +27,14 @@ impl Claims {
         self.0.get(&incarnation).cloned().unwrap_or_default()
     }
 
+    /// The bound with which a block takes over all events of another incarnation up to the one
+    /// with the highest transaction id, without giving back what an earlier block claimed.
+    pub fn adoption_bound(&self, incarnation: i64, highest_xid: i64) -> i64 {
+        self.of(incarnation)
+            .xmax()
+            .max(highest_xid.saturating_add(1))
+    }
+
     /// Adds a block and returns what it holds, in the order its events have: adopted incarnations
     /// first. Within a claim events are ordered by transaction, command id and ordinal.
     pub fn add_block(

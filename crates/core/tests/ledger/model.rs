@@ -561,7 +561,10 @@ pub(crate) fn sample() -> Ledger {
     ledger.capture(application);
     ledger.seal((first, 1), "102:105:102", "", 1_760_000_200_000_000);
     ledger.seal((first, 1), "110:110:", "", 1_760_000_201_000_000);
-    let adopted = format!("{first:016x}:113");
+    let adopted = format!(
+        "{first:016x}:{}",
+        ledger.claims().adoption_bound(first, 112)
+    );
     ledger.seal((second, 1), "55:55:", &adopted, 1_760_000_300_000_000);
     ledger
 }

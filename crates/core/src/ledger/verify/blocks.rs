@@ -68,7 +68,8 @@ impl Verifier {
             self.lose_blocks(last_block + 1, row.block);
         }
         let opens = self.opens_epoch(row);
-        let epoch = self.last.as_ref().map_or(0, |last| last.epoch) + i64::from(opens);
+        let last_epoch = self.last.as_ref().map_or(0, |last| last.epoch);
+        let epoch = last_epoch.saturating_add(i64::from(opens));
         if consistent && !gap {
             self.check_chain(row, opens, epoch);
         }

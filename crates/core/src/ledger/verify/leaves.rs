@@ -1,5 +1,6 @@
 //! The part of verification that compares the leaves of a block with its events.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::Verifier;
@@ -95,7 +96,8 @@ impl Verifier {
             .chain(chosen)
             .chain([block_leaf])
             .collect();
-        for (position, leaf) in (current.start..).zip(&chosen) {
+        for (at, leaf) in (0..).zip(&chosen) {
+            let position = current.start.saturating_add(at);
             let place = (current.epoch, position);
             if leaf.place.is_some_and(|stored| stored != place) {
                 let detail = format!("the leaf at position {position} has another place");
@@ -110,7 +112,7 @@ impl Verifier {
         if !current.consistent {
             return;
         }
-        let missing = current.accounts - leaves.len() as i64;
+        let missing = current.accounts.saturating_sub(leaves.len() as i64);
         if missing > 0 {
             let detail = format!("{missing} leaves of accounts are missing with all events");
             self.leaf_finding(Code::LeafMissing, current, None, detail);
@@ -120,8 +122,11 @@ impl Verifier {
                 "its number of accounts is not that of its leaves",
             );
         }
-        let events = leaves.iter().map(|leaf| leaf.events).sum::<Option<i64>>();
-        if missing == 0 && events.is_some_and(|events| events != current.events) {
+        let events = leaves
+            .iter()
+            .map(|leaf| leaf.events.map(i128::from))
+            .sum::<Option<i128>>();
+        if missing == 0 && events.is_some_and(|events| events != current.events.into()) {
             self.block_altered(
                 current.block,
                 "its number of events is not that of its leaves",
@@ -255,7 +260,10 @@ impl Verifier {
         }
         account.tree_known = false;
         if current.claims_known {
-            let detail = format!("{}, none is", events_more(account.round.events()));
+            let detail = format!(
+                "{}, none is",
+                events_more(account.round.events().unsigned_abs())
+            );
             self.leaf_finding(Code::EventSetChanged, current, Some(&name), detail);
         }
         None
@@ -280,7 +288,10 @@ impl Verifier {
             ),
             Some(record) if judged => (
                 Code::EventSetChanged,
-                format!("{}: none is left", events_fewer(record.events)),
+                format!(
+                    "{}: none is left",
+                    events_fewer(record.events.unsigned_abs())
+                ),
             ),
             Some(record) => {
                 self.take_as_stored(current, name, record);
@@ -410,10 +421,11 @@ impl Account {
                     self.round = *alternate;
                 }
                 _ => {
-                    let detail = match found.events - record.events {
-                        0 => "as many events as sealed, but altered or reordered".to_owned(),
-                        more @ 1.. => events_more(more),
-                        fewer => events_fewer(-fewer),
+                    let difference = found.events.abs_diff(record.events);
+                    let detail = match found.events.cmp(&record.events) {
+                        Ordering::Equal => SAME_NUMBER.to_owned(),
+                        Ordering::Greater => events_more(difference),
+                        Ordering::Less => events_fewer(difference),
                     };
                     let code = Code::EventSetChanged;
                     findings.push(leaf_finding(code, current, Some(&self.name), detail));
@@ -484,7 +496,7 @@ impl Account {
     /// Without its tree, the size of an account can still be followed.
     fn check_growth(&self, current: &Current, record: AccountLeaf, findings: &mut Vec<Finding>) {
         let Some((size, _)) = self.sealed else { return };
-        if record.size != size + record.events {
+        if Some(record.size) != size.checked_add(record.events) {
             let detail = "the account's tree does not grow by the events of the block";
             findings.push(leaf_finding(
                 Code::LeafAltered,
@@ -509,12 +521,14 @@ fn leaf_finding(
     }
 }
 
-fn events_more(count: i64) -> String {
+const SAME_NUMBER: &str = "as many events as sealed, but altered or reordered";
+
+fn events_more(count: u64) -> String {
     let events = if count == 1 { "event" } else { "events" };
     format!("{count} {events} more than sealed")
 }
 
-fn events_fewer(count: i64) -> String {
+fn events_fewer(count: u64) -> String {
     let events = if count == 1 { "event" } else { "events" };
     format!("{count} {events} fewer than sealed")
 }
