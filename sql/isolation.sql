@@ -31,30 +31,37 @@ SELECT pg_catalog.pg_extension_config_dump('tenant_guard.protection',
 SELECT pg_catalog.pg_extension_config_dump('tenant_guard.protection_member',
     'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)');
 
+-- They read the catalog in joins written in the order to run them in: looking for a better one took
+-- 13 ms a table, where reading takes 1 ms.
 CREATE FUNCTION tenant_guard.protect(
     relation regclass, account_column name DEFAULT 'account_id', roles regrole[] DEFAULT NULL,
     redact name[] DEFAULT '{}', audit boolean DEFAULT true)
-    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
     AS 'MODULE_PATHNAME', 'protect_wrapper';
 CREATE FUNCTION tenant_guard.protection_plan(
     relation regclass, account_column name DEFAULT 'account_id', roles regrole[] DEFAULT NULL,
     redact name[] DEFAULT '{}', audit boolean DEFAULT true)
     RETURNS TABLE (step integer, statement text)
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
     AS 'MODULE_PATHNAME', 'protection_plan_wrapper';
 CREATE FUNCTION tenant_guard.register_protection(
     relation regclass, account_column name, redact name[], audit boolean)
-    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
     AS 'MODULE_PATHNAME', 'register_protection_wrapper';
 COMMENT ON FUNCTION tenant_guard.register_protection(regclass, name, name[], boolean) IS
     'first step of a protection plan: validates the relation and remembers what stands on it';
 CREATE FUNCTION tenant_guard.protect_schema(
     schema name, account_column name DEFAULT 'account_id', roles regrole[] DEFAULT NULL,
     redact name[] DEFAULT '{}', audit boolean DEFAULT true)
-    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
     AS 'MODULE_PATHNAME', 'protect_schema_wrapper';
 CREATE FUNCTION tenant_guard.unprotect(relation regclass)
-    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
     AS 'MODULE_PATHNAME', 'unprotect_wrapper';
 REVOKE ALL ON FUNCTION
     tenant_guard.protect(regclass, name, regrole[], name[], boolean),

@@ -88,7 +88,8 @@ fn protect(
     let request = Request::new(relation, account_column, roles, redact, audit).or_raise();
     require_admin().or_raise();
     registry::lock();
-    apply(&request).or_raise();
+    let tree = Tree::lock(&request).or_raise();
+    apply(&request, &tree).or_raise();
 }
 
 /// The statements `protect` would execute, in order.
@@ -154,7 +155,7 @@ fn protect_schema(
     registry::lock();
     let tables = registry::tables_of(&schema, &common).or_raise();
 
-    let mut requests = Vec::new();
+    let mut sound = Vec::new();
     let mut found: Vec<Obstacle> = Vec::new();
     let mut kinds: Vec<(String, AccountType)> = Vec::new();
     for table in tables {
@@ -172,7 +173,7 @@ fn protect_schema(
                     tree.account_type()
                         .map(|kind| (tree.name().to_owned(), kind)),
                 );
-                requests.push(request);
+                sound.push((request, tree));
             }
             Err(obstacle) => found.push(obstacle),
         }
@@ -180,8 +181,8 @@ fn protect_schema(
     if !found.is_empty() {
         Error::SchemaObstacles { schema, found }.raise();
     }
-    for request in &requests {
-        apply(request).or_raise();
+    for (request, tree) in &sound {
+        apply(request, tree).or_raise();
     }
 }
 
@@ -222,10 +223,9 @@ fn require_admin() -> Result<(), Error> {
     if admin { Ok(()) } else { Err(Error::NotAdmin) }
 }
 
-/// Executes the plan for one relation; the registry is locked by the caller.
-fn apply(request: &Request) -> Result<(), Error> {
-    let tree = Tree::lock(request)?;
-    let plan = statements(request, &tree)?;
+/// Executes the plan for one relation; the caller has locked the registry and the tree.
+fn apply(request: &Request, tree: &Tree) -> Result<(), Error> {
+    let plan = statements(request, tree)?;
     if plan.is_empty() {
         notice!("relation {} is already protected in this way", tree.name());
     }
