@@ -65,9 +65,10 @@ CREATE TRIGGER log AFTER INSERT OR UPDATE OR DELETE ON plpgsql FOR EACH ROW
 CREATE TABLE source AS SELECT i AS id, '{account}'::uuid AS account_id,
     'INV-2024-' || lpad(i::text, 6, '0') AS number, 'Customer of the invoice ' || i AS customer,
     'draft' AS status, (i % 100000)::numeric / 100 AS amount, 'EUR'::char(3) AS currency,
-    'Delivered to the back door as agreed on the telephone; ' || md5(i::text) AS notes,
-    jsonb_build_object('source', 'import', 'batch', i / 1000, 'tags', jsonb_build_array('a', 'b'))
-        AS metadata, timestamptz '2024-01-01' + i * interval '1 min' AS created_at
+    'Delivered to the back door as agreed on the telephone; the customer asked for a copy '
+        || md5(i::text) AS notes,
+    jsonb_build_object('source', 'import', 'batch', i / 1000, 'tags', jsonb_build_array('a', 'b'),
+                       'reviewed', true) AS metadata, timestamptz '2024-01-01' + i * interval '1 min' AS created_at
     FROM generate_series(1, {rows}) AS i;
 VACUUM ANALYZE source;
 """
