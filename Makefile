@@ -6,11 +6,18 @@ export PG PG_CONFIG
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help quick test test-long test-server install build setup
+.PHONY: help demo demo-stop quick test test-long test-server bench install build setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 	@echo "Variables: PG=$(PG) PG_CONFIG=$(PG_CONFIG)"
+
+demo: build ## the main job, end to end, on a throwaway server; SABOTAGE=policy must fail
+	@tools/setup.sh demo
+	@tools/demo.sh $(SABOTAGE)
+
+demo-stop: ## stop and remove the server the demo left running
+	@tools/cluster.sh drop demo
 
 quick: setup ## formatting, lints, tests of the pure crates (under 90 s)
 	@tools/test.sh quick
@@ -23,6 +30,10 @@ test-long: build ## the same and the tests that take minutes
 
 test-server: build ## only the server tests; FILTER=name runs those that match
 	@. tools/env.sh && cargo test -q -p tenant_guard_tests --test main -- $(FILTER)
+
+bench: setup ## what it costs, both sides in one run, on a release build
+	@TENANT_GUARD_BUILD=release tools/build.sh
+	@set -e; for script in benches/*.py; do "$$script"; done
 
 install: setup ## build for release and install into the PostgreSQL of PG_CONFIG
 	@tools/install.sh

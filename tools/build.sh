@@ -22,7 +22,8 @@ esac
 staged=$root/target/package-$build
 
 copy_postgres() {
-    local stamp="$PG_CONFIG $("$PG_CONFIG" --version)" what from to
+    local stamp what from to
+    stamp="$PG_CONFIG $("$PG_CONFIG" --version)"
     [ "$(cat "$tree/.copied" 2>/dev/null)" != "$stamp" ] || return 0
     say "copying $("$PG_CONFIG" --version) into $tree"
     rm -rf "$tree"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: where things are, who runs servers, how to speak.
 #
 # Settable from outside:
@@ -12,6 +13,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 PG=${PG:-15}
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG/bin/pg_config}
+# shellcheck disable=SC2034  # for the scripts that source this
 PGRX_VERSION=0.18.1
 build=${TENANT_GUARD_BUILD:-debug}
 export PGRX_HOME=$root/target/pgrx

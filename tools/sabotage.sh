@@ -14,8 +14,9 @@ cd "$root"
 copy=$root/target/sabotage/source
 report=$root/target/sabotage/report
 mkdir -p "$copy"
-[ $# -gt 0 ] || set -- $(find tests/sabotage -name '*.sql' -o -name '*.patch' | sort |
-    sed 's|.*/||; s|\.[a-z]*$||')
+names=("$@")
+[ $# -gt 0 ] || mapfile -t names < <(find tests/sabotage -name '*.sql' -o -name '*.patch' |
+    sed 's|.*/||; s|\.[a-z]*$||' | sort)
 unnoticed=0
 noticed=0
 
@@ -61,7 +62,7 @@ run_named_tests() {
     done
 }
 
-for name in "$@"; do
+for name in "${names[@]}"; do
     if [ -f "tests/sabotage/$name.sql" ]; then
         file=$root/tests/sabotage/$name.sql
         TENANT_GUARD_SABOTAGE_SQL=$file run_named_tests

@@ -9,6 +9,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::transaction;
 use crate::error::Error;
 
 /// A table of the log as our code makes it.
@@ -75,12 +76,13 @@ pub(super) static AUDIT_CONTEXT: Table = Table {
 #[derive(Clone, Copy)]
 struct Verified {
     relation: pg_sys::Oid,
-    /// The primary key, where it is the only index and as plain as our code makes it.
-    only_index: Option<pg_sys::Oid>,
+    /// The primary key, where it is the only index and as plain as our code makes it: its oid, and
+    /// what index code wants to be told of it.
+    only_index: Option<(pg_sys::Oid, pg_sys::IndexInfo)>,
 }
 
 thread_local! {
-    static VERIFIED: Cell<[Option<Verified>; 2]> = const { Cell::new([None; 2]) };
+    static VERIFIED: RefCell<[Option<Verified>; 2]> = const { RefCell::new([None; 2]) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
     static BUFFER: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
@@ -211,11 +213,14 @@ impl Row {
                 std::ptr::null_mut(),
             );
             match verified.only_index {
-                Some(index) => insert_key(self.table, relation, index, tuple, &values),
+                Some((index, info)) => {
+                    insert_key(self.table, relation, index, info, tuple, &values);
+                }
                 None => insert_into_indexes(relation, tuple),
             }
             pg_sys::heap_freetuple(tuple);
-            // The lock stays until the transaction ends, as after any INSERT.
+            transaction::note_locks(self.table.slot);
+            // The locks stay until the transaction ends, as after any INSERT.
             pg_sys::table_close(relation, pg_sys::NoLock as i32);
         }
         if self.buffer.capacity() <= KEPT_WORDS {
@@ -241,7 +246,7 @@ fn varlena_header(length: usize) -> [u8; 4] {
 
 /// Whether the table is there.
 pub(super) fn exists(table: &Table) -> bool {
-    VERIFIED.get()[table.slot].is_some() || find(table) != pg_sys::Oid::INVALID
+    verified(table).is_some() || find(table) != pg_sys::Oid::INVALID
 }
 
 fn find(table: &Table) -> pg_sys::Oid {
@@ -252,30 +257,48 @@ fn find(table: &Table) -> pg_sys::Oid {
     }
 }
 
+/// The lock to ask for: none where this transaction holds it already, which saves two searches of
+/// the lock table a row.
+fn lock_mode(table: &Table) -> i32 {
+    if transaction::holds_locks(table.slot) {
+        pg_sys::NoLock as i32
+    } else {
+        pg_sys::RowExclusiveLock as i32
+    }
+}
+
+fn verified(table: &Table) -> Option<Verified> {
+    VERIFIED.with_borrow(|all| all[table.slot])
+}
+
 /// Opens the table for writing and verifies it unless that was done since its last change.
 unsafe fn open(table: &Table) -> (pg_sys::Relation, Verified) {
     register_callback();
-    let oid = VERIFIED.get()[table.slot].map_or_else(|| find(table), |known| known.relation);
+    let known = verified(table);
+    let oid = known.map_or_else(|| find(table), |known| known.relation);
+    if oid == pg_sys::Oid::INVALID {
+        Error::LedgerMissing.raise();
+    }
+    if let Some(known) = known.filter(|_| transaction::holds_locks(table.slot)) {
+        // SAFETY: locked by this transaction, so it is there.
+        return (
+            unsafe { pg_sys::table_open(oid, pg_sys::NoLock as i32) },
+            known,
+        );
+    }
     // SAFETY: try_table_open takes any oid and returns null for one that is gone.
-    let relation = unsafe {
-        if oid == pg_sys::Oid::INVALID {
-            Error::LedgerMissing.raise();
-        }
-        pg_sys::try_table_open(oid, pg_sys::RowExclusiveLock as i32)
-    };
+    let relation = unsafe { pg_sys::try_table_open(oid, pg_sys::RowExclusiveLock as i32) };
     if relation.is_null() {
         Error::LedgerMissing.raise();
     }
     // Taking the lock made pending changes known, which may have emptied the entry.
-    if let Some(known) = VERIFIED.get()[table.slot] {
+    if let Some(known) = verified(table) {
         return (relation, known);
     }
     // SAFETY: just opened.
-    let verified = unsafe { verify(table, relation) };
-    let mut all = VERIFIED.get();
-    all[table.slot] = Some(verified);
-    VERIFIED.set(all);
-    (relation, verified)
+    let found = unsafe { verify(table, relation) };
+    VERIFIED.with_borrow_mut(|all| all[table.slot] = Some(found));
+    (relation, found)
 }
 
 unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
@@ -319,7 +342,7 @@ unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
                 && numbers == table.key
                 && definition.indnkeyatts == definition.indnatts
             {
-                plain = Some(oid);
+                plain = Some((oid, *pg_sys::BuildIndexInfo(index)));
             }
             pg_sys::index_close(index, pg_sys::NoLock as i32);
         }
@@ -335,6 +358,7 @@ unsafe fn insert_key(
     table: &Table,
     relation: pg_sys::Relation,
     index: pg_sys::Oid,
+    mut info: pg_sys::IndexInfo,
     tuple: pg_sys::HeapTuple,
     values: &[pg_sys::Datum; 23],
 ) {
@@ -343,10 +367,10 @@ unsafe fn insert_key(
     for (key, &number) in key.iter_mut().zip(table.key) {
         *key = values[number as usize - 1];
     }
-    // SAFETY: `open` verified that the index is a plain btree over these three columns.
+    // SAFETY: `open` verified that the index is a plain btree over these three columns, so its
+    // description points to nothing that could be gone.
     unsafe {
-        let index = pg_sys::index_open(index, pg_sys::RowExclusiveLock as i32);
-        let info = pg_sys::BuildIndexInfo(index);
+        let index = pg_sys::index_open(index, lock_mode(table));
         pg_sys::index_insert(
             index,
             key.as_mut_ptr(),
@@ -355,9 +379,8 @@ unsafe fn insert_key(
             relation,
             pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES,
             false,
-            info,
+            &mut info,
         );
-        pg_sys::pfree(info.cast());
         pg_sys::index_close(index, pg_sys::NoLock as i32);
     }
 }
@@ -408,7 +431,10 @@ fn register_callback() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
-    VERIFIED.set(VERIFIED.get().map(|known| {
-        known.filter(|known| relation != pg_sys::Oid::INVALID && known.relation != relation)
-    }));
+    VERIFIED.with_borrow_mut(|all| {
+        for known in all {
+            *known = known
+                .filter(|known| relation != pg_sys::Oid::INVALID && known.relation != relation);
+        }
+    });
 }

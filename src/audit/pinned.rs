@@ -1,6 +1,8 @@
 //! Settings under which values turn into text, so that the bytes depend on the value alone.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_int};
+use std::ptr;
 
 use pgrx::pg_sys;
 
@@ -28,7 +30,7 @@ impl Variables {
     /// Pins them until the returned value is dropped, which an error does too.
     pub(super) fn pin() -> Self {
         // SAFETY: backend-local variables of a single-threaded process, each given a value its
-        // setting could have; "GMT" is built into the server.
+        // setting could have.
         unsafe {
             let saved = Self {
                 date_style: pg_sys::DateStyle,
@@ -38,16 +40,27 @@ impl Variables {
                 bytea_output,
                 session_timezone: pg_sys::session_timezone,
             };
-            let utc = pg_sys::pg_tzset(c"GMT".as_ptr());
             pg_sys::DateStyle = pg_sys::USE_ISO_DATES as c_int;
             pg_sys::DateOrder = pg_sys::DATEORDER_YMD as c_int;
             pg_sys::IntervalStyle = pg_sys::INTSTYLE_POSTGRES as c_int;
             pg_sys::extra_float_digits = 1;
             bytea_output = BYTEA_OUTPUT_HEX;
-            pg_sys::session_timezone = utc;
+            pg_sys::session_timezone = utc();
             saved
         }
     }
+}
+
+/// The server's UTC, which it looks up by name each time and keeps for ever.
+fn utc() -> *mut pg_sys::pg_tz {
+    thread_local! {
+        static UTC: Cell<*mut pg_sys::pg_tz> = const { Cell::new(ptr::null_mut()) };
+    }
+    if UTC.get().is_null() {
+        // SAFETY: a static name, built into the server.
+        UTC.set(unsafe { pg_sys::pg_tzset(c"GMT".as_ptr()) });
+    }
+    UTC.get()
 }
 
 impl Drop for Variables {

@@ -44,6 +44,8 @@ struct State {
     actor: Rc<Actor>,
     identity_generation: u64,
     contexts: Vec<Written>,
+    /// For each table of the log, the subtransaction that took its lock and those of its indexes.
+    locked: [Option<pg_sys::SubTransactionId>; 2],
 }
 
 thread_local! {
@@ -76,6 +78,7 @@ pub(super) fn next_key() -> EventKey {
             state.xid = xid;
             state.next_ordinal = 0;
             state.contexts.clear();
+            state.locked = [None; 2];
         }
         let ordinal = state.next_ordinal;
         state.next_ordinal = ordinal
@@ -88,6 +91,21 @@ pub(super) fn next_key() -> EventKey {
             ordinal,
         }
     })
+}
+
+/// Whether the transaction that `next_key` was last called in holds the locks of a table of the
+/// log, by its slot.
+pub(super) fn holds_locks(slot: usize) -> bool {
+    STATE.with_borrow(|state| state.locked[slot].is_some())
+}
+
+/// Notes that the running subtransaction holds the locks of a table of the log.
+pub(super) fn note_locks(slot: usize) {
+    // SAFETY: reads the state of the running transaction.
+    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    STATE.with_borrow_mut(|state| {
+        state.locked[slot].get_or_insert(subtransaction);
+    });
 }
 
 /// Who acts now.
@@ -242,7 +260,7 @@ fn register_callbacks() {
     ROLE_NAMES.with_borrow_mut(HashMap::clear);
 }
 
-/// Forgets the context records that a rolled-back subtransaction took along. Subtransactions are
+/// Forgets the context records and the locks that a rolled-back subtransaction took along. Subtransactions are
 /// numbered as they begin, so all that began inside it have higher numbers, and all higher numbers
 /// so far began inside it.
 #[pg_guard]
@@ -257,6 +275,9 @@ unsafe extern "C-unwind" fn subtransaction_ended(
             state
                 .contexts
                 .retain(|written| written.subtransaction < subtransaction);
+            state.locked = state
+                .locked
+                .map(|locked| locked.filter(|&by| by < subtransaction));
         });
     }
 }

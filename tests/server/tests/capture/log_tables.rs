@@ -169,6 +169,41 @@ fn index_added_meanwhile_by_another_session_is_seen() {
 }
 
 #[test]
+fn index_added_after_a_savepoint_gave_the_lock_back_is_seen() {
+    let db = database();
+    let (mut writer, mut other) = (db.superuser(), db.superuser());
+    run(&mut writer, "CREATE TABLE t (account_id int)");
+    capture(&mut writer, "t", "account_id", "");
+    run(
+        &mut writer,
+        "BEGIN; SAVEPOINT s; INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)",
+    );
+    run(&mut writer, "ROLLBACK TO s");
+    run(
+        &mut other,
+        "SET lock_timeout = '5 s';
+         CREATE INDEX late ON tenant_guard.audit_log (account_id)",
+    );
+    run(
+        &mut writer,
+        "INSERT INTO t VALUES (3); INSERT INTO t VALUES (4)",
+    );
+    expect_error(
+        other.batch_execute("SET lock_timeout = '100 ms'; DROP INDEX tenant_guard.late"),
+        "55P03",
+        "lock timeout",
+    );
+    run(&mut writer, "COMMIT; SET enable_seqscan = off");
+    assert_eq!(
+        lines(
+            &mut writer,
+            "SELECT account_id FROM tenant_guard.audit_log WHERE account_id > '' ORDER BY 1"
+        ),
+        ["3", "4"]
+    );
+}
+
+#[test]
 fn altered_log_refuses_the_change() {
     let db = database();
     let mut client = db.superuser();
