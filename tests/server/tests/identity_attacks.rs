@@ -443,3 +443,24 @@ fn issuers_come_back_from_a_dump() {
     claims["aud"] = json!("api");
     sign_in(&mut client, &audiences.sign(&claims)).expect("the audience is right");
 }
+
+/// A role that may create schemas makes ours first, to stand functions beside ours later.
+#[test]
+fn schema_of_somebody_else_is_not_taken_over() {
+    let db = Database::empty();
+    let squatter = db.role("squatter");
+    let mut superuser = db.superuser();
+    run(
+        &mut superuser,
+        &format!("CREATE SCHEMA tenant_guard AUTHORIZATION {squatter}"),
+    );
+    expect_error(
+        superuser.batch_execute("CREATE EXTENSION tenant_guard"),
+        "55000",
+        &format!("schema \"tenant_guard\" belongs to role \"{squatter}\", who is not superuser"),
+    );
+    run(
+        &mut superuser,
+        "ALTER SCHEMA tenant_guard OWNER TO CURRENT_USER; CREATE EXTENSION tenant_guard",
+    );
+}
