@@ -23,6 +23,12 @@ impl Fixture {
         Self::with(Database::new(), Issuer::es256("https://issuer.test"))
     }
 
+    /// On a cluster of its own, for what is planted where `check()` of every database looks.
+    pub(crate) fn alone() -> Self {
+        let db = Cluster::start(&[]).database();
+        Self::with(db, Issuer::es256("https://issuer.test"))
+    }
+
     pub(crate) fn with(db: Database, issuer: Issuer) -> Self {
         let app = db.role("app");
         let mut superuser = db.superuser();
@@ -276,7 +282,7 @@ pub(crate) fn stolen_value(fixture: &Fixture) -> String {
 
 #[test]
 fn granted_set_on_parameter_plants_nothing() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::alone();
     let stolen = stolen_value(&fixture);
     let mut client = fixture.session();
     expect_no_identity(&mut client);
@@ -327,7 +333,7 @@ fn superuser_cannot_set_it_either() {
 
 #[test]
 fn planted_role_and_database_settings_choose_no_account() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::alone();
     let stolen = stolen_value(&fixture).replace('\'', "''");
     // A session that has not loaded the library can plant anything.
     for target in [

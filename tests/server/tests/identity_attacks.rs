@@ -291,7 +291,7 @@ fn huge_arguments_are_refused_before_they_are_copied() {
 /// The planted value reaches a parallel worker before the leader's state does.
 #[test]
 fn planted_setting_chooses_no_account_in_parallel_workers() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::alone();
     let stolen = stolen_value(&fixture).replace('\'', "''");
     let app = &fixture.app;
     run(
