@@ -104,7 +104,7 @@ def tool(script, *arguments, **options):
 
 def psql(database, script):
     return tool("cluster.sh", "psql", CLUSTER, "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database,
-                input=script)
+                input="SET client_min_messages = warning;\n" + script)
 
 
 def encode(value):

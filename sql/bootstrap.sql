@@ -1,5 +1,22 @@
 -- Roles and the schema. Every right starts from nobody; each GRANT says why.
 
+-- CREATE EXTENSION takes a schema that is there already, whoever made it. Its owner could add functions
+-- of the same names beside ours, for other argument types, and be handed tokens. Operators are
+-- qualified: it may have planted some for this script to find.
+DO $$
+DECLARE
+    owner pg_catalog.oid := (
+        SELECT nspowner FROM pg_catalog.pg_namespace
+        WHERE nspname OPERATOR(pg_catalog.=) 'tenant_guard');
+BEGIN
+    IF NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) owner) THEN
+        RAISE EXCEPTION 'schema "tenant_guard" belongs to role "%", who is not superuser',
+            pg_catalog.pg_get_userbyid(owner)
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'See what is in it, then drop it or give it to a superuser.';
+    END IF;
+END
+$$;
 REVOKE ALL ON SCHEMA tenant_guard FROM PUBLIC;
 -- Policies and readers name functions of this schema in every session.
 GRANT USAGE ON SCHEMA tenant_guard TO PUBLIC;

@@ -1,25 +1,16 @@
 //! Running as the extension's owner, and quoting: the only ways our code steps outside the
 //! caller's own rights or builds SQL out of names.
 
-use std::cell::Cell;
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-thread_local! {
-    static OWNER: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::Oid::INVALID) };
-}
-
 /// The role that owns the extension, in whose name its own tables are read and written.
 ///
-/// Read once a backend: PostgreSQL has no command that changes an extension's owner, and after
-/// REASSIGN OWNED the old owner keeps its rights until it reconnects.
+/// Not remembered: REASSIGN OWNED and CREATE EXTENSION change it under open sessions, and nothing on
+/// the way of a row or a warm token asks.
 fn extension_owner() -> pg_sys::Oid {
-    let cached = OWNER.get();
-    if cached != pg_sys::Oid::INVALID {
-        return cached;
-    }
     let owner = Spi::connect(|client| {
         client
             .select(
@@ -31,10 +22,7 @@ fn extension_owner() -> pg_sys::Oid {
             .and_then(|rows| rows.first().get_one::<pg_sys::Oid>())
     });
     match owner {
-        Ok(Some(owner)) => {
-            OWNER.set(owner);
-            owner
-        }
+        Ok(Some(owner)) => owner,
         _ => crate::error::Error::NotInstalled.raise(),
     }
 }

@@ -80,7 +80,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Obstacle(#[from] Obstacle),
     /// Tables of a schema cannot be protected.
-    #[error("schema \"{schema}\" cannot be protected: {} obstacles", found.len())]
+    #[error("schema \"{schema}\" cannot be protected")]
     SchemaObstacles {
         /// The schema.
         schema: String,
@@ -103,7 +103,7 @@ pub(crate) enum Error {
     #[error("permission denied: must be a member of role \"tenant_guard_admin\"")]
     NotAdmin,
     /// An interval with months has no fixed length.
-    #[error("{0} must be a non-negative interval without months")]
+    #[error("{0} must be a non-negative interval without months, of at most a million days")]
     UnfitInterval(&'static str),
     /// The ledger's tables are not there.
     #[error("the audit ledger does not exist in this database")]
@@ -285,7 +285,10 @@ impl Error {
                 "Connect as a role without BYPASSRLS: policies do not hold for this one."
             }
             Self::SecondAccount => "End the transaction before another account signs in.",
-            Self::HeldCursor => "Close it first: it still holds rows of the last account.",
+            Self::HeldCursor => {
+                "Close it first: it may hold rows of the last account. A loop over a query in a \
+                 procedure that commits is one: loop over an array instead."
+            }
             Self::SealAfterWrite => {
                 "Its snapshot would leave this transaction out for good. Call it on its own."
             }

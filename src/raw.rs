@@ -3,6 +3,8 @@
 //! A reader that a policy calls once a row costs about 8 ns through `#[pg_extern]` and nothing
 //! measurable this way (docs/decisions.md).
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 
 /// Defines the version-1 calling convention entry of a C-language function: its body and the
@@ -38,6 +40,36 @@ pub(crate) unsafe fn return_null(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Da
     // SAFETY: the caller passes the live call frame of the running function.
     unsafe { (*fcinfo).isnull = true };
     pg_sys::Datum::from(0)
+}
+
+/// The length in bytes of the text argument `n` of a raw function, which is not read for it: 0 for
+/// SQL NULL.
+///
+/// # Safety
+/// As of [`text_argument`].
+pub(crate) unsafe fn text_length(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> usize {
+    // SAFETY: the caller vouches for the frame, the argument's existence and its type.
+    unsafe {
+        match pgrx::fcinfo::pg_getarg_datum(fcinfo, n) {
+            Some(datum) => pg_sys::toast_raw_datum_size(datum) - pg_sys::VARHDRSZ,
+            None => 0,
+        }
+    }
+}
+
+/// The jsonb argument `n` of a raw function as JSON text; `None` for SQL NULL. Unlike
+/// [`pgrx::JsonB`] it takes whatever jsonb holds, numbers and nesting of any size.
+///
+/// # Safety
+/// `fcinfo` must be the one PostgreSQL passed to the running function, whose argument `n` exists
+/// and is of type jsonb.
+pub(crate) unsafe fn json_argument(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> Option<String> {
+    // SAFETY: the caller vouches; jsonb_out returns a terminated copy in the current context.
+    unsafe {
+        let datum = pgrx::fcinfo::pg_getarg_datum(fcinfo, n)?;
+        let text = pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)])?;
+        Some(text.to_string_lossy().into_owned())
+    }
 }
 
 /// The argument `n` of a raw function as a copied string; `None` for SQL NULL.

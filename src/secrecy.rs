@@ -23,7 +23,7 @@ impl Drop for HiddenStatement {
 /// STATEMENT and CONTEXT of errors and warnings, and its own activity.
 ///
 /// What the server logs of statements on request (`log_statement`, `log_min_duration_statement`,
-/// auto_explain) is not reached: clients that pass tokens as bind parameters are safe there too.
+/// auto_explain) is not reached, bind parameters included unless `log_parameter_max_length` is 0.
 pub(crate) fn hide_statement() -> HiddenStatement {
     // SAFETY: debug_query_string is only read, by error reports and crash logs, and is set anew
     // by the next client statement; the text is static. Without callbacks no error context is

@@ -17,7 +17,8 @@ PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG/bin/pg_config}
 PGRX_VERSION=0.18.1
 build=${TENANT_GUARD_BUILD:-debug}
 export PGRX_HOME=$root/target/pgrx
-export PATH=$root/target/tools/bin:$PATH
+# rustup's directory is often missing from the path of shells that are no login shells.
+export PATH=$root/target/tools/bin:$PATH:$HOME/.cargo/bin
 
 # A backtrace in the server's environment would end up in the DETAIL of every error.
 unset RUST_BACKTRACE

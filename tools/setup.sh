@@ -40,8 +40,6 @@ system_packages() {
 }
 
 rust() {
-    command -v cargo >/dev/null || [ ! -x "$HOME/.cargo/bin/cargo" ] ||
-        export PATH="$HOME/.cargo/bin:$PATH"
     command -v cargo >/dev/null ||
         die "cargo is not installed: see https://rustup.rs (Rust 1.95 or later)"
     if [ "$(cargo pgrx --version 2>/dev/null)" != "cargo-pgrx $PGRX_VERSION" ]; then

@@ -107,13 +107,17 @@ impl Memory {
 
     /// Calls `work` with this as the current context.
     fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        // SAFETY: both contexts are live; after an error PostgreSQL chooses the context itself.
-        unsafe {
-            let outer = pg_sys::MemoryContextSwitchTo(self.0);
-            let result = work();
-            pg_sys::MemoryContextSwitchTo(outer);
-            result
+        struct Restore(pg_sys::MemoryContext);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                // SAFETY: the context that was current before, which outlives this call.
+                unsafe { pg_sys::MemoryContextSwitchTo(self.0) };
+            }
         }
+        // An error, too, must not leave a context current that is about to be deleted.
+        // SAFETY: this context lives as long as `self`.
+        let _restore = Restore(unsafe { pg_sys::MemoryContextSwitchTo(self.0) });
+        work()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, OrRaise};
 use crate::identity::binding;
 
 /// Who acts according to the bound identity; all empty where none is bound.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub(super) struct Actor {
     pub(super) subject: Option<String>,
     pub(super) roles: Option<Vec<String>>,
@@ -140,7 +140,7 @@ pub(super) fn context(key: EventKey, actor: &Rc<Actor>) -> (i16, Hash) {
     let application_name = unsafe { CStr::from_ptr(pg_sys::application_name) }.to_bytes();
     let found = STATE.with_borrow(|state| {
         let fits = |written: &&Written| {
-            Rc::ptr_eq(&written.actor, actor) && written.application_name == application_name
+            written.actor == *actor && written.application_name == application_name
         };
         state
             .contexts

@@ -5,17 +5,18 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
-use tenant_guard_core::token::Verified;
+use tenant_guard_core::token::{MAX_TOKEN_BYTES, Refusal, Verified};
 
 use super::{binding, issuers, readers};
 use crate::catalog;
 use crate::clock::statement_start_us;
 use crate::error::{Error, OrRaise};
-use crate::raw::{raw_function, text_argument};
+use crate::raw::{raw_function, text_argument, text_length};
 use crate::secrecy::hide_statement;
 use crate::settings::ALLOW_SESSION_IDENTITY;
 
-/// Most tokens one backend remembers, and the longest it does: together at most 1 MiB.
+/// Most tokens one backend remembers, and the longest it does. With what they say, together a few
+/// MiB at most.
 const REMEMBERED_TOKENS: usize = 256;
 const REMEMBERED_TOKEN_BYTES: usize = 4096;
 
@@ -26,6 +27,13 @@ raw_function! {
         // SAFETY: PostgreSQL passed `fcinfo`; the declaration in sql/identity.sql gives the
         // arguments these types.
         let (token, account, is_local) = unsafe {
+            // Before anything is copied: PostgreSQL survives a lack of memory, Rust does not.
+            if text_length(fcinfo, 0) > MAX_TOKEN_BYTES {
+                Error::Refused(Refusal::TooLarge).raise();
+            }
+            if text_length(fcinfo, 1) > MAX_TOKEN_BYTES {
+                Error::Refused(Refusal::AccountNotAllowed).raise();
+            }
             (
                 text_argument(fcinfo, 0),
                 text_argument(fcinfo, 1),

@@ -10,8 +10,10 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
+use std::rc::Rc;
 
 use pgrx::prelude::*;
+use pgrx::spi::SpiError;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::identity::{Identity, IdentityView};
 
@@ -33,8 +35,8 @@ struct Extra {
 
 /// The account last bound in this session, in the forms readers return.
 ///
-/// Readers hand out pointers into it, so it changes only when another account is bound, which can
-/// not happen while a statement of the last one still runs (`admit`).
+/// Readers hand out pointers into it, so it is never changed, and released only when the client
+/// statement that replaced it is over: the arguments of a CALL outlive a COMMIT inside it.
 struct LastAccount {
     text: String,
     /// `text` as a PostgreSQL value: 4-byte header and bytes, aligned by the element type.
@@ -48,11 +50,29 @@ thread_local! {
     static WRITING: Cell<bool> = const { Cell::new(false) };
     /// Local id of the transaction that was bound to `LAST_ACCOUNT`.
     static BOUND_TRANSACTION: Cell<u32> = const { Cell::new(0) };
-    static LAST_ACCOUNT: RefCell<Box<LastAccount>> = RefCell::new(Box::new(LastAccount {
-        text: String::new(),
-        varlena: Vec::new(),
-        uuid: [0; 16],
-    }));
+    static LAST_ACCOUNT: RefCell<Rc<LastAccount>> =
+        RefCell::new(Rc::new(LastAccount::new("", [0; 16])));
+    /// Accounts that were replaced in the client statement that began at this time.
+    static REPLACED: RefCell<(i64, Vec<Rc<LastAccount>>)> = const { RefCell::new((0, Vec::new())) };
+}
+
+impl LastAccount {
+    fn new(account: &str, uuid: [u8; 16]) -> Self {
+        let length = size_of::<u32>() + account.len();
+        let mut varlena = vec![0; length.div_ceil(size_of::<u32>())];
+        // SAFETY: the buffer has room for header and bytes; the header is written as SET_VARSIZE
+        // does for a 4-byte header.
+        unsafe {
+            let start: *mut u32 = varlena.as_mut_ptr();
+            pgrx::set_varsize_4b(start.cast(), length as i32);
+            ptr::copy_nonoverlapping(account.as_ptr(), start.add(1).cast(), account.len());
+        }
+        Self {
+            text: account.to_owned(),
+            varlena,
+            uuid,
+        }
+    }
 }
 
 impl Extra {
@@ -114,7 +134,7 @@ pub(crate) fn is_bound() -> bool {
         .is_some_and(|extra| extra.valid_until_us > statement_start_us())
 }
 
-/// The account as a uuid value that stays valid until another account is bound.
+/// The account as a uuid value that stays valid for the rest of the client's statement.
 pub(crate) fn account_uuid() -> Option<pg_sys::Datum> {
     let extra = current().unwrap_or_else(|error| error.raise())?;
     if !extra.has_uuid {
@@ -123,7 +143,7 @@ pub(crate) fn account_uuid() -> Option<pg_sys::Datum> {
     Some(LAST_ACCOUNT.with_borrow(|last| pg_sys::Datum::from(last.uuid.as_ptr())))
 }
 
-/// The account as a text value that stays valid until another account is bound.
+/// The account as a text value that stays valid for the rest of the client's statement.
 pub(crate) fn account_text() -> Option<pg_sys::Datum> {
     current().unwrap_or_else(|error| error.raise())?;
     Some(LAST_ACCOUNT.with_borrow(|last| pg_sys::Datum::from(last.varlena.as_ptr())))
@@ -289,20 +309,21 @@ pub(crate) unsafe extern "C-unwind" fn assign_identity(
 fn remember_account(extra: &Extra) {
     let account = extra.view().account;
     LAST_ACCOUNT.with_borrow_mut(|last| {
-        if last.text == account {
-            return;
+        if last.text != account {
+            let replaced = std::mem::replace(last, Rc::new(LastAccount::new(account, extra.uuid)));
+            release_later(replaced);
         }
-        last.text = account.to_owned();
-        last.uuid = extra.uuid;
-        let length = size_of::<u32>() + account.len();
-        last.varlena = vec![0; length.div_ceil(size_of::<u32>())];
-        // SAFETY: the buffer has room for header and bytes; the header is written as SET_VARSIZE
-        // does for a 4-byte header.
-        unsafe {
-            let start = last.varlena.as_mut_ptr();
-            pgrx::set_varsize_4b(start.cast(), length as i32);
-            ptr::copy_nonoverlapping(account.as_ptr(), start.add(1).cast(), account.len());
+    });
+}
+
+fn release_later(account: Rc<LastAccount>) {
+    let now = statement_start_us();
+    REPLACED.with_borrow_mut(|(statement, accounts)| {
+        if *statement != now {
+            accounts.clear();
+            *statement = now;
         }
+        accounts.push(account);
     });
 }
 
@@ -312,15 +333,23 @@ fn local_transaction() -> u32 {
     unsafe { pg_sys::MyProc.as_ref() }.map_or(0, |process| process.lxid)
 }
 
+/// Whether a cursor is open that outlives, or has outlived, its transaction: one WITH HOLD, or one
+/// that PostgreSQL kept when a procedure committed in the middle of a loop over it, which
+/// `pg_cursors` does not tell.
 fn holdable_cursor_is_open() -> bool {
-    Spi::connect(|client| {
+    let names = Spi::connect(|client| {
         client
-            .select(
-                "SELECT 1 FROM pg_catalog.pg_cursor() AS c WHERE c.is_holdable",
-                Some(1),
-                &[],
-            )
-            .map(|rows| !rows.is_empty())
+            .select("SELECT c.name FROM pg_catalog.pg_cursor() AS c", None, &[])?
+            .map(|row| row.get::<String>(1))
+            .collect::<Result<Vec<_>, SpiError>>()
+    });
+    let names = names.unwrap_or_else(|error| pgrx::error!("cursors cannot be listed: {error}"));
+    names.into_iter().flatten().any(|name| {
+        let name = CString::new(name).expect("a PostgreSQL text holds no NUL");
+        // SAFETY: a lookup by name; the portal, if it is there, is not kept.
+        let portal = unsafe { pg_sys::GetPortalByName(name.as_ptr()).as_ref() };
+        portal.is_some_and(|portal| {
+            portal.autoHeld || portal.cursorOptions & pg_sys::CURSOR_OPT_HOLD as i32 != 0
+        })
     })
-    .unwrap_or(true)
 }

@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use pgrx::prelude::*;
-use pgrx::spi::SpiError;
 use tenant_guard_core::issuer::{Issuer, IssuerSettings, Issuers};
 
 use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
-use crate::raw::raw_function;
+use crate::ledger::rows::{Row, for_each_row, with_latest_snapshot};
+use crate::raw::{json_argument, raw_function};
 use crate::secrecy::hide_statement;
 
 thread_local! {
@@ -42,7 +42,10 @@ pub(super) fn current() -> (u64, Rc<Issuers>) {
 }
 
 fn watch_table() {
-    if TABLE.get() == pg_sys::Oid::INVALID {
+    thread_local! {
+        static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    }
+    if !REGISTERED.replace(true) {
         // SAFETY: the callback is a function for the life of the process and does not raise.
         unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0)) };
     }
@@ -63,40 +66,43 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
 }
 
 fn load() -> Result<Vec<Issuer>, Error> {
-    let rows = as_owner(|| {
-        Spi::connect(|client| {
-            client
-                .select(
-                    "SELECT i.issuer, i.keys::pg_catalog.text, i.algorithms, i.audiences, \
-                     i.claim_paths::pg_catalog.text, \
-                     pg_catalog.date_part('epoch', i.leeway), \
-                     pg_catalog.date_part('epoch', i.max_age), i.require_exp \
-                     FROM tenant_guard.issuer AS i",
-                    None,
-                    &[],
-                )?
-                .map(settings_of)
-                .collect::<Result<Vec<_>, SpiError>>()
-        })
+    let mut settings = Vec::new();
+    as_owner(|| {
+        // The caller's snapshot may be older than the invalidation that led here: read under it,
+        // keys that are retired would be kept beyond its transaction.
+        with_latest_snapshot(|| {
+            for_each_row(
+                c"SELECT i.issuer, i.keys::pg_catalog.text, i.algorithms, i.audiences, \
+                  i.claim_paths::pg_catalog.text, \
+                  (pg_catalog.date_part('epoch', i.leeway) \
+                   OPERATOR(pg_catalog.*) 1e6)::pg_catalog.int8, \
+                  (pg_catalog.date_part('epoch', i.max_age) \
+                   OPERATOR(pg_catalog.*) 1e6)::pg_catalog.int8, \
+                  i.require_exp::pg_catalog.int4::pg_catalog.int8 \
+                  FROM tenant_guard.issuer AS i",
+                &[],
+                |row| settings.push(settings_of(row)),
+            );
+        });
     });
-    let rows = rows.unwrap_or_else(|error| pgrx::error!("issuers cannot be read: {error}"));
-    rows.into_iter()
+    settings
+        .into_iter()
         .map(|settings| Issuer::new(settings).map_err(Error::from))
         .collect()
 }
 
-fn settings_of(row: pgrx::spi::SpiHeapTupleData<'_>) -> Result<IssuerSettings, SpiError> {
-    let microseconds = |seconds: f64| (seconds * 1e6).round() as i64;
-    Ok(IssuerSettings {
-        issuer: row.get::<String>(1)?.unwrap_or_default(),
-        keys: row.get::<String>(2)?.unwrap_or_default(),
-        algorithms: row.get::<Vec<String>>(3)?,
-        audiences: row.get::<Vec<String>>(4)?,
-        claim_paths: row.get::<String>(5)?.unwrap_or_default(),
-        leeway_us: microseconds(row.get::<f64>(6)?.unwrap_or_default()),
-        max_age_us: row.get::<f64>(7)?.map(microseconds),
-        require_exp: row.get::<bool>(8)?.unwrap_or(true),
-    })
+fn settings_of(row: &Row<'_>) -> IssuerSettings {
+    let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
+    IssuerSettings {
+        issuer: row.text(0).to_owned(),
+        keys: row.text(1).to_owned(),
+        algorithms: row.texts(2).map(owned),
+        audiences: row.texts(3).map(owned),
+        claim_paths: row.text(4).to_owned(),
+        leeway_us: row.bigint(5),
+        max_age_us: row.optional_bigint(6),
+        require_exp: row.bigint(7) != 0,
+    }
 }
 
 /// The settings of an issuer as the management functions take them.
@@ -131,11 +137,16 @@ impl Definition {
     }
 }
 
+/// A million days, in microseconds: exact on its way through the double that `date_part` returns.
+const LONGEST_US: i64 = 1_000_000 * 86_400_000_000;
+
 /// Microseconds of an interval that has a fixed length: months have none.
 fn fixed_length(name: &'static str, interval: &Interval) -> Result<i64, Error> {
-    let days = i64::from(interval.days()) * 86_400_000_000;
-    match days.checked_add(interval.micros()) {
-        Some(length) if interval.months() == 0 && length >= 0 => Ok(length),
+    let length = i64::from(interval.days())
+        .checked_mul(86_400_000_000)
+        .and_then(|days| days.checked_add(interval.micros()));
+    match length {
+        Some(length) if interval.months() == 0 && (0..=LONGEST_US).contains(&length) => Ok(length),
         _ => Err(Error::UnfitInterval(name)),
     }
 }
@@ -150,12 +161,10 @@ raw_function! {
             let required = |name| Error::NullArgument(name);
             Definition {
                 issuer: argument(fcinfo, 0).ok_or(required("issuer")).or_raise(),
-                keys: json_text(argument(fcinfo, 1).ok_or(required("keys")).or_raise()),
-                algorithms: argument(fcinfo, 2),
-                audiences: argument(fcinfo, 3),
-                claim_paths: json_text(
-                    argument(fcinfo, 4).ok_or(required("claim_paths")).or_raise(),
-                ),
+                keys: json_argument(fcinfo, 1).ok_or(required("keys")).or_raise(),
+                algorithms: texts(argument(fcinfo, 2), "an element of algorithms").or_raise(),
+                audiences: texts(argument(fcinfo, 3), "an element of audiences").or_raise(),
+                claim_paths: json_argument(fcinfo, 4).ok_or(required("claim_paths")).or_raise(),
                 leeway: argument(fcinfo, 5).ok_or(required("leeway")).or_raise(),
                 max_age: argument(fcinfo, 6),
                 require_exp: argument(fcinfo, 7).ok_or(required("require_exp")).or_raise(),
@@ -166,9 +175,15 @@ raw_function! {
     }
 }
 
-/// Text of a JSON argument. Numbers may lose digits on the way, which neither keys nor paths have.
-fn json_text(value: pgrx::JsonB) -> String {
-    value.0.to_string()
+/// The elements of an array argument, none of which may be NULL.
+fn texts(
+    array: Option<Vec<Option<String>>>,
+    element: &'static str,
+) -> Result<Option<Vec<String>>, Error> {
+    array
+        .map(|elements| elements.into_iter().collect::<Option<Vec<_>>>())
+        .map(|elements| elements.ok_or(Error::NullArgument(element)))
+        .transpose()
 }
 
 fn add_issuer(definition: &Definition) -> Result<(), Error> {
@@ -204,20 +219,20 @@ raw_function! {
             use pgrx::fcinfo::pg_getarg as argument;
             (
                 argument::<String>(fcinfo, 0).ok_or(Error::NullArgument("issuer")).or_raise(),
-                argument(fcinfo, 1).ok_or(Error::NullArgument("keys")).or_raise(),
+                json_argument(fcinfo, 1).ok_or(Error::NullArgument("keys")).or_raise(),
             )
         };
-        set_issuer_keys(&issuer, json_text(keys)).or_raise();
+        set_issuer_keys(&issuer, &keys).or_raise();
         pg_sys::Datum::from(0)
     }
 }
 
-fn set_issuer_keys(issuer: &str, keys: String) -> Result<(), Error> {
+fn set_issuer_keys(issuer: &str, keys: &str) -> Result<(), Error> {
     // The row lock first, so that the keys are judged by the settings they will work with.
     let updated = write(
         "UPDATE tenant_guard.issuer SET keys = $2::pg_catalog.jsonb \
          WHERE issuer OPERATOR(pg_catalog.=) $1",
-        &[issuer.into(), keys.as_str().into()],
+        &[issuer.into(), keys.into()],
     );
     if updated == 0 {
         return Err(Error::UnknownIssuer(issuer.to_owned()));

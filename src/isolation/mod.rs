@@ -54,7 +54,7 @@ impl Request {
     }
 }
 
-/// A name of the catalog; names are stored in the server's encoding, which is UTF-8 or ASCII.
+/// A name of the catalog; every database with the extension is UTF-8.
 fn text(name: &CStr) -> String {
     name.to_string_lossy().into_owned()
 }

@@ -1,6 +1,6 @@
 //! The tamper-evident structure over events: sealing, checkpoints, verification.
 
-mod rows;
+pub(crate) mod rows;
 mod seal;
 mod status;
 mod store;

@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 const BATCH: i64 = 2000;
 
 /// One row of a result, columns counted from 0.
-pub(super) struct Row<'a> {
+pub(crate) struct Row<'a> {
     values: &'a [pg_sys::Datum],
     nulls: &'a [bool],
     memory: pg_sys::MemoryContext,
@@ -39,22 +39,22 @@ impl<'a> Row<'a> {
 
     /// A bigint of a column that is declared NOT NULL. Where damage left NULL, a number that no
     /// such column holds, so that the row does not pass for a sound one.
-    pub(super) fn bigint(&self, column: usize) -> i64 {
+    pub(crate) fn bigint(&self, column: usize) -> i64 {
         self.optional_bigint(column).unwrap_or(i64::MIN)
     }
 
     /// A bigint or NULL.
-    pub(super) fn optional_bigint(&self, column: usize) -> Option<i64> {
+    pub(crate) fn optional_bigint(&self, column: usize) -> Option<i64> {
         self.datum(column).map(|datum| datum.value() as i64)
     }
 
     /// A text of a column that is declared NOT NULL; for NULL one that no column can hold.
-    pub(super) fn text(&self, column: usize) -> &'a str {
+    pub(crate) fn text(&self, column: usize) -> &'a str {
         self.optional_text(column).unwrap_or(NO_TEXT)
     }
 
     /// A text or NULL.
-    pub(super) fn optional_text(&self, column: usize) -> Option<&'a str> {
+    pub(crate) fn optional_text(&self, column: usize) -> Option<&'a str> {
         // SAFETY: the queries of this module select text for this accessor, and `each` cannot
         // keep what it borrows beyond its row.
         self.datum(column)
@@ -76,7 +76,7 @@ impl<'a> Row<'a> {
 
     /// The elements of a text[], or NULL. An array as our code never writes one, with a NULL in
     /// it, more than one dimension or another lower bound, gives what no such array holds.
-    pub(super) fn texts(&self, column: usize) -> Option<Vec<&'a str>> {
+    pub(crate) fn texts(&self, column: usize) -> Option<Vec<&'a str>> {
         let datum = self.datum(column)?;
         let (mut elements, mut nulls, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
         // SAFETY: the queries of this module select text[] for this accessor. Array and element
@@ -138,7 +138,7 @@ unsafe fn text_of<'a>(datum: pg_sys::Datum) -> &'a str {
 }
 
 /// Arguments of a query: type and value, none of them NULL.
-pub(super) type Arguments<'a> = &'a [(pg_sys::Oid, pg_sys::Datum)];
+pub(crate) type Arguments<'a> = &'a [(pg_sys::Oid, pg_sys::Datum)];
 
 /// A query that is read row by row, under the snapshot that was active when it was opened.
 pub(super) struct Cursor {
@@ -261,7 +261,7 @@ pub(super) fn with_cursors<const N: usize, T>(
 }
 
 /// Runs `query` under the active snapshot and hands each row to `each`.
-pub(super) fn for_each_row(query: &CStr, arguments: Arguments<'_>, mut each: impl FnMut(&Row<'_>)) {
+pub(crate) fn for_each_row(query: &CStr, arguments: Arguments<'_>, mut each: impl FnMut(&Row<'_>)) {
     with_cursors([(query, arguments)], |[mut cursor]| {
         while let Some(row) = cursor.next() {
             each(&row);
@@ -271,7 +271,7 @@ pub(super) fn for_each_row(query: &CStr, arguments: Arguments<'_>, mut each: imp
 
 /// Runs `work` under a snapshot taken now, which sees what is committed and what this transaction
 /// did, however old the caller's own snapshot is.
-pub(super) fn with_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn with_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: GetLatestSnapshot returns a static snapshot, which PushActiveSnapshot copies; on
     // ERROR the (sub)transaction's abort pops it.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };

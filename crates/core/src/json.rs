@@ -35,7 +35,8 @@ pub(crate) struct Object<'a>(BTreeMap<Cow<'a, str>, Json<'a>>);
 /// Why a text is not acceptable JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum JsonError {
-    /// Not JSON (RFC 8259), or a number too large for any reader to agree on.
+    /// Not JSON (RFC 8259), or a number beyond what readers agree on (section 6): larger than a
+    /// double, or with an exponent of more than three digits.
     #[error("is not valid JSON")]
     Syntax,
     /// A member name occurs twice in one object.
@@ -52,6 +53,9 @@ pub enum JsonError {
 /// Parses one whole JSON text.
 pub(crate) fn parse(text: &str) -> Result<Json<'_>, JsonError> {
     let refusal = Cell::new(None);
+    if has_long_exponent(text) {
+        return Err(JsonError::Syntax);
+    }
     let mut input = serde_json::Deserializer::from_str(text);
     let value = Node {
         depth: 0,
@@ -60,6 +64,32 @@ pub(crate) fn parse(text: &str) -> Result<Json<'_>, JsonError> {
     .deserialize(&mut input)
     .and_then(|value| input.end().map(|()| value));
     value.map_err(|_| refusal.get().unwrap_or(JsonError::Syntax))
+}
+
+/// Whether a number of the text has an exponent of more than three digits. serde reads `1e-99999` as
+/// zero, where PostgreSQL's `jsonb` has no place for so many decimals.
+///
+/// Outside strings only numbers have an `e` before a digit or sign.
+fn has_long_exponent(text: &str) -> bool {
+    let mut bytes = text.bytes().peekable();
+    let mut in_string = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => {
+                bytes.next();
+            }
+            b'e' | b'E' if !in_string => {
+                bytes.next_if(|sign| matches!(sign, b'+' | b'-'));
+                let digits = std::iter::from_fn(|| bytes.next_if(u8::is_ascii_digit));
+                if digits.count() > 3 {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 impl<'a> Object<'a> {
@@ -207,6 +237,26 @@ mod tests {
             "123456789012345678901234567890",
         ] {
             assert_eq!(parse(text), Ok(Json::OtherNumber), "{text}");
+        }
+    }
+
+    #[test]
+    fn exponents_beyond_what_readers_agree_on_are_refused() {
+        for text in [
+            "1e-9999",
+            "[0e4000]",
+            r#"{"a":"\\","n":-1.5E+0001}"#,
+            r#"{"\"":1e-2147483649}"#,
+        ] {
+            assert_eq!(parse(text), Err(JsonError::Syntax), "{text}");
+        }
+        for text in [
+            "1e-999",
+            "0E+999",
+            r#""1e-9999""#,
+            r#"["\"e12345",true,1e5]"#,
+        ] {
+            assert!(parse(text).is_ok(), "{text}");
         }
     }
 

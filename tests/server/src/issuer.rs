@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed2551
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use postgres::GenericClient;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Somebody who signs tokens with one fresh key.
@@ -111,14 +112,14 @@ impl Issuer {
     }
 
     /// A signed token with exactly these claims.
-    pub fn sign(&self, claims: &Value) -> String {
+    pub fn sign(&self, claims: &impl Serialize) -> String {
         let mut header = Header::new(self.algorithm);
         header.kid = Some(self.kid.clone());
         self.sign_with(&header, claims)
     }
 
     /// The same under a header of the test's choice.
-    pub fn sign_with(&self, header: &Header, claims: &Value) -> String {
+    pub fn sign_with(&self, header: &Header, claims: &impl Serialize) -> String {
         jsonwebtoken::encode(header, claims, &self.key).expect("the key fits its algorithm")
     }
 

@@ -7,23 +7,29 @@ use postgres::Client;
 use serde_json::json;
 use tenant_guard_tests::{Cluster, Database, Issuer, assert_ordinary, expect_error, lines};
 
-const ACME: &str = "00000000-0000-0000-0000-00000000000a";
-const BETA: &str = "00000000-0000-0000-0000-00000000000b";
+pub(crate) const ACME: &str = "00000000-0000-0000-0000-00000000000a";
+pub(crate) const BETA: &str = "00000000-0000-0000-0000-00000000000b";
 const NO_IDENTITY: &str = "no identity is bound to this transaction";
 
 /// A database with a table under a policy, an application role and one issuer.
-struct Fixture {
-    db: Database,
-    issuer: Issuer,
-    app: String,
+pub(crate) struct Fixture {
+    pub(crate) db: Database,
+    pub(crate) issuer: Issuer,
+    pub(crate) app: String,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Database::new(), Issuer::es256("https://issuer.test"))
     }
 
-    fn with(db: Database, issuer: Issuer) -> Self {
+    /// On a cluster of its own, for what is planted where `check()` of every database looks.
+    pub(crate) fn alone() -> Self {
+        let db = Cluster::start(&[]).database();
+        Self::with(db, Issuer::es256("https://issuer.test"))
+    }
+
+    pub(crate) fn with(db: Database, issuer: Issuer) -> Self {
         let app = db.role("app");
         let mut superuser = db.superuser();
         issuer.register(&mut superuser);
@@ -41,13 +47,13 @@ impl Fixture {
     }
 
     /// An ordinary session of the application.
-    fn session(&self) -> Client {
+    pub(crate) fn session(&self) -> Client {
         let mut client = self.db.connect_as(&self.app);
         assert_ordinary(&mut client);
         client
     }
 
-    fn refuses(&self, token: &str, message: &str) {
+    pub(crate) fn refuses(&self, token: &str, message: &str) {
         let refused = self
             .session()
             .query("SELECT tenant_guard.authenticate($1)", &[&token]);
@@ -55,12 +61,12 @@ impl Fixture {
     }
 }
 
-fn notes(client: &mut Client) -> Vec<String> {
+pub(crate) fn notes(client: &mut Client) -> Vec<String> {
     lines(client, "SELECT id FROM note ORDER BY id")
 }
 
 #[track_caller]
-fn expect_no_identity(client: &mut Client) {
+pub(crate) fn expect_no_identity(client: &mut Client) {
     expect_error(
         client.simple_query("SELECT id FROM note"),
         "28000",
@@ -72,7 +78,7 @@ fn expect_no_identity(client: &mut Client) {
     );
 }
 
-fn run(client: &mut Client, statement: &str) {
+pub(crate) fn run(client: &mut Client, statement: &str) {
     client
         .batch_execute(statement)
         .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
@@ -265,7 +271,7 @@ fn setting_the_variable_by_hand_is_refused() {
 
 /// The bound value itself, taken from a session that holds a valid identity: the best thing an
 /// attacker could plant.
-fn stolen_value(fixture: &Fixture) -> String {
+pub(crate) fn stolen_value(fixture: &Fixture) -> String {
     let mut superuser = fixture.db.superuser();
     run(&mut superuser, "BEGIN");
     fixture.issuer.sign_in(&mut superuser, ACME);
@@ -276,7 +282,7 @@ fn stolen_value(fixture: &Fixture) -> String {
 
 #[test]
 fn granted_set_on_parameter_plants_nothing() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::alone();
     let stolen = stolen_value(&fixture);
     let mut client = fixture.session();
     expect_no_identity(&mut client);
@@ -327,7 +333,7 @@ fn superuser_cannot_set_it_either() {
 
 #[test]
 fn planted_role_and_database_settings_choose_no_account() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::alone();
     let stolen = stolen_value(&fixture).replace('\'', "''");
     // A session that has not loaded the library can plant anything.
     for target in [

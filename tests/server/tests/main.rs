@@ -3,5 +3,6 @@
 mod capture;
 mod harness;
 mod identity;
+mod identity_attacks;
 mod isolation;
 mod surface;

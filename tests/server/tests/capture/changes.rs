@@ -151,6 +151,18 @@ fn redacted_value_is_nowhere_in_the_log() {
 }
 
 #[test]
+fn replica_role_does_not_silence_capture() {
+    let db = database();
+    let mut client = db.superuser();
+    run(&mut client, "CREATE TABLE t (account_id int)");
+    capture(&mut client, "t", "account_id", "");
+    run(&mut client, "SET session_replication_role = replica");
+    run(&mut client, "INSERT INTO t VALUES (1)");
+    run(&mut client, "TRUNCATE t");
+    assert_eq!(log(&mut client, "action"), ["insert", "truncate"]);
+}
+
+#[test]
 fn every_way_to_change_a_row_is_captured() {
     let db = database();
     let mut client = db.superuser();

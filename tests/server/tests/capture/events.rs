@@ -346,3 +346,93 @@ fn identity_that_changes_within_a_transaction_changes_the_context() {
         ["ann|token of ann", "ben|token of ben", "<null>|<null>"]
     );
 }
+
+#[test]
+fn captured_events_verify_as_they_are_stored() {
+    let db = database();
+    let issuer = Issuer::es256("https://issuer.example");
+    let mut owner = db.superuser();
+    issuer.register(&mut owner);
+    let app = db.role("app");
+    run(
+        &mut owner,
+        &format!(
+            r#"CREATE TABLE "Ünusual" (id int PRIMARY KEY, account_id uuid, secret text, d date)
+                   PARTITION BY RANGE (id);
+               CREATE TABLE leaf PARTITION OF "Ünusual" DEFAULT;
+               GRANT ALL ON "Ünusual" TO {app}"#
+        ),
+    );
+    capture(&mut owner, r#""Ünusual""#, "account_id", "secret");
+    let changes = format!(
+        r#"INSERT INTO "Ünusual" VALUES (1, '{ACCOUNT_A}', 'x', '-infinity'), (2, NULL, NULL, NULL);
+           UPDATE "Ünusual" SET secret = 'y', account_id = '{ACCOUNT_B}';
+           DELETE FROM "Ünusual" WHERE id = 1; TRUNCATE "Ünusual";"#
+    );
+    run(&mut owner, &changes);
+    let mut session = db.connect_with_options(&app, "-c application_name=größer");
+    for roles in [
+        serde_json::json!([]),
+        serde_json::json!(["a,b", "\"q\"", "NULL", "é"]),
+    ] {
+        let mut claims = issuer.claims(ACCOUNT_A);
+        claims["roles"] = roles;
+        claims["sid"] = "s\u{1}".into();
+        let mut transaction = session.transaction().unwrap();
+        let token = issuer.sign(&claims);
+        transaction
+            .execute("SELECT tenant_guard.authenticate($1)", &[&token])
+            .unwrap();
+        run(&mut transaction, &changes);
+        run(
+            &mut transaction,
+            "SELECT tenant_guard.record_event('é', '', '{\"a\": [1.0, null]}')",
+        );
+        transaction.commit().unwrap();
+    }
+    assert_eq!(
+        lines(&mut owner, "SELECT events FROM tenant_guard.seal()"),
+        ["26"]
+    );
+    assert_eq!(
+        lines(
+            &mut owner,
+            "SELECT v FROM tenant_guard.verify_ledger() AS v"
+        ),
+        [""; 0]
+    );
+}
+
+#[test]
+fn signing_in_again_and_again_keeps_one_context() {
+    let db = database();
+    let issuer = Issuer::es256("https://issuer.example");
+    let mut owner = db.superuser();
+    issuer.register(&mut owner);
+    let app = db.role("app");
+    run(
+        &mut owner,
+        &format!("CREATE TABLE t (account_id uuid); GRANT INSERT ON t TO {app}"),
+    );
+    capture(&mut owner, "t", "account_id", "");
+    let mut session = db.connect_as(&app);
+    let mut transaction = session.transaction().unwrap();
+    let token = issuer.token(ACCOUNT_A);
+    for _ in 0..5 {
+        transaction
+            .execute("SELECT tenant_guard.authenticate($1)", &[&token])
+            .unwrap();
+        run(
+            &mut transaction,
+            &format!("INSERT INTO t VALUES ('{ACCOUNT_A}')"),
+        );
+    }
+    transaction.commit().unwrap();
+    assert_eq!(
+        lines(
+            &mut owner,
+            "SELECT count(*) FROM tenant_guard.audit_context"
+        ),
+        ["1"]
+    );
+}

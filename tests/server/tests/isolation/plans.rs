@@ -1,6 +1,6 @@
 //! What a plan prints, protect does; what is asked for again, costs nothing.
 
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, lines};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, expect_error, lines};
 
 use super::Shop;
 
@@ -130,6 +130,38 @@ fn other_account_column_gives_the_former_one_back() {
         .batch_execute("SELECT tenant_guard.unprotect('shop.t')")
         .unwrap();
     assert_eq!(before, shop.dump());
+}
+
+#[test]
+fn renamed_account_column_is_followed_by_protecting_again() {
+    let shop = Shop::with("CREATE TABLE shop.t (account_id uuid DEFAULT gen_random_uuid(), n int)");
+    let mut owner = shop.owner();
+    owner
+        .batch_execute(
+            "SELECT tenant_guard.protect('shop.t');
+             ALTER TABLE shop.t RENAME account_id TO org",
+        )
+        .unwrap();
+    let insert = "INSERT INTO shop.t (n) VALUES (1)";
+    let mut session = shop.app();
+    let mut transaction = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
+    // The log would not know whose row it is.
+    expect_error(
+        transaction.batch_execute(insert),
+        "55000",
+        "does not fit column \"account_id\"",
+    );
+    transaction.rollback().unwrap();
+    owner
+        .batch_execute("SELECT tenant_guard.protect('shop.t', 'org')")
+        .unwrap();
+    shop.within(ACCOUNT_A, |t| t.batch_execute(insert).unwrap());
+    owner
+        .batch_execute("SELECT tenant_guard.unprotect('shop.t')")
+        .unwrap();
+    let default = "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef";
+    assert_eq!(lines(&mut owner, default), ["gen_random_uuid()"]);
 }
 
 #[test]
