@@ -23,9 +23,11 @@ quick: setup ## formatting, lints, tests of the pure crates (under 90 s)
 	@tools/test.sh quick
 
 test: build ## everything a change must pass, what CI runs
+	@tools/setup.sh demo
 	@tools/test.sh full
 
 test-long: build ## the same and the tests that take minutes
+	@tools/setup.sh demo
 	@tools/test.sh long
 
 test-server: build ## only the server tests; FILTER=name runs those that match

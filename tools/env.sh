@@ -12,6 +12,10 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 PG=${PG:-15}
+grep -q "^pg$PG = " "$root/Cargo.toml" || {
+    echo "PG=$PG: not a major version of PostgreSQL that this version of tenant_guard supports" >&2
+    exit 1
+}
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG/bin/pg_config}
 # shellcheck disable=SC2034  # for the scripts that source this
 PGRX_VERSION=0.18.1

@@ -3,7 +3,7 @@
 # line of totals. The exit code is 0 only when everything passed.
 #
 #   tools/test.sh quick     formatting, lints, the pure crates: under 90 seconds
-#   tools/test.sh full      quick, the server tests, the README's example, sabotage: what CI runs
+#   tools/test.sh full      quick, then server tests, demo, the README's example, sabotage: what CI runs
 #   tools/test.sh long      full, then the tests that take minutes
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -44,7 +44,8 @@ quick() {
 full() {
     quick
     group "server" cargo test -q --no-fail-fast -p tenant_guard_tests
-    group "readme" tools/readme.sh
+    group "demo" tools/demo_test.sh
+    group "readme" tools/readme_test.sh
     group "sabotage" tools/sabotage.sh
 }
 
