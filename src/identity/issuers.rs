@@ -13,32 +13,29 @@ use crate::raw::{json_argument, raw_function};
 use crate::secrecy::hide_statement;
 
 thread_local! {
-    static PREPARED: RefCell<Option<Rc<Issuers>>> = const { RefCell::new(None) };
-    /// Counts the reloads, so that verified tokens are forgotten with the keys that verified them.
-    static GENERATION: Cell<u64> = const { Cell::new(0) };
-    static STALE: Cell<bool> = const { Cell::new(true) };
+    /// The issuers of a state.
+    static PREPARED: RefCell<Option<(u64, Rc<Issuers>)>> = const { RefCell::new(None) };
+    /// Counts the invalidations, so that verified tokens are forgotten with the keys that verified
+    /// them.
+    static STATE: Cell<u64> = const { Cell::new(1) };
     static TABLE: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::Oid::INVALID) };
 }
 
 /// The issuers as of the last invalidation this backend has seen, and the number of that state.
 pub(super) fn current() -> (u64, Rc<Issuers>) {
-    if STALE.get() {
-        watch_table();
-        // Before reading: an invalidation that arrives while we read makes the state stale again.
-        STALE.set(false);
-        let loaded = load();
-        if loaded.is_err() {
-            STALE.set(true);
-        }
-        let loaded = Rc::new(Issuers::new(loaded.or_raise()));
-        PREPARED.replace(Some(loaded));
-        GENERATION.set(GENERATION.get() + 1);
+    let loaded = PREPARED.with_borrow(Clone::clone);
+    if let Some((state, issuers)) = loaded
+        && state == STATE.get()
+    {
+        return (state, issuers);
     }
-    let prepared = PREPARED.with_borrow(Clone::clone);
-    (
-        GENERATION.get(),
-        prepared.expect("loaded above or by an earlier call"),
-    )
+    watch_table();
+    // Before reading: what is invalidated while we read is read again next time. Nothing is kept
+    // before all is read, since a client may cancel in between.
+    let state = STATE.get();
+    let issuers = Rc::new(Issuers::new(load().or_raise()));
+    PREPARED.replace(Some((state, Rc::clone(&issuers))));
+    (state, issuers)
 }
 
 fn watch_table() {
@@ -61,7 +58,7 @@ fn watch_table() {
 #[pg_guard]
 unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
     if relation == pg_sys::Oid::INVALID || relation == TABLE.get() {
-        STALE.set(true);
+        STATE.set(STATE.get() + 1);
     }
 }
 
