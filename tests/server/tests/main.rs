@@ -5,4 +5,5 @@ mod harness;
 mod identity;
 mod identity_attacks;
 mod isolation;
+mod ledger;
 mod surface;
