@@ -114,6 +114,9 @@ pub(crate) enum Error {
     /// A table of the ledger has other columns or constraints than our code gave it.
     #[error("ledger table \"{0}\" was altered")]
     LedgerAltered(String),
+    /// A column of one of our tables has another type than our code gave it.
+    #[error("column \"{0}\" of a table of tenant_guard was altered")]
+    ColumnAltered(String),
     /// Somebody else than our code writes a table of the ledger.
     #[error("ledger table \"{0}\" is append-only")]
     AppendOnly(String),
@@ -255,6 +258,7 @@ impl Error {
             Self::LedgerMissing
             | Self::LedgerTableLost(_)
             | Self::LedgerAltered(_)
+            | Self::ColumnAltered(_)
             | Self::AppendOnly(_)
             | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::RelationGone(_) => ERRCODE_UNDEFINED_TABLE,

@@ -1,7 +1,7 @@
 //! Ledgers that move: dumps restored elsewhere, another timeline, the extension dropped. Losing an
 //! event silently here is the worst that can happen.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use postgres::Client;
 use tenant_guard_tests::{Cluster, Database, expect_error, lines};
@@ -47,11 +47,14 @@ fn assert_ids_run_lower(client: &mut Client) {
     assert_eq!(lines(client, lower), ["t"]);
 }
 
-/// Copies a database into a new cluster.
-fn restored(db: &Database, format: &str) -> (Arc<Cluster>, Database) {
-    let cluster = Cluster::start(&[]);
-    // The groups belong to the cluster, and a dump grants to them before the extension is there.
-    drop(cluster.database());
+/// Another cluster than the one all tests share, on which transaction ids run lower.
+fn elsewhere() -> Arc<Cluster> {
+    static ELSEWHERE: LazyLock<Arc<Cluster>> = LazyLock::new(|| Cluster::start(&[]));
+    Arc::clone(&ELSEWHERE)
+}
+
+/// Copies a database into a new one of a cluster.
+fn restored(db: &Database, cluster: &Arc<Cluster>, format: &str) -> Database {
     let copy = cluster.empty_database();
     match format {
         "plain" => copy.restore(&db.pg_dump(&[])),
@@ -60,14 +63,14 @@ fn restored(db: &Database, format: &str) -> (Arc<Cluster>, Database) {
             &db.pg_dump(&["--format", format]),
         ),
     }
-    (cluster, copy)
+    copy
 }
 
 #[track_caller]
 fn check_restored(format: &str) {
     let (db, mut original) = ledger_with_unsealed_events();
     let earlier = checkpoint(&mut original);
-    let (_cluster, copy) = restored(&db, format);
+    let copy = restored(&db, &elsewhere(), format);
     let mut client = copy.superuser();
     assert_ids_run_lower(&mut client);
     assert_eq!(lines(&mut client, STATUS), ["2|5|3"]);
@@ -117,16 +120,16 @@ fn archive_loses_no_event_and_seals_on() {
 #[test]
 fn copy_of_a_copy_that_never_sealed_loses_no_event() {
     let (first, mut original) = ledger_with_unsealed_events();
-    let (_cluster, second) = restored(&first, "plain");
+    let second = restored(&first, &elsewhere(), "plain");
     let mut client = second.superuser();
     add(&mut client, "in the second", "a");
-    // A context without an event is no event, whatever incarnation it is of.
     run(
         &mut client,
         "INSERT INTO item VALUES ('and', 'd'), ('more', 'd')",
     );
     assert_eq!(lines(&mut client, STATUS), ["2|8|6"]);
-    let (_another, third) = restored(&second, "custom");
+    // Back in the first cluster, as a database that was moved out and home again.
+    let third = restored(&second, &Cluster::shared(), "custom");
     let mut client = third.superuser();
     assert_eq!(lines(&mut client, STATUS), ["2|8|6"]);
     add(&mut client, "in the third", "a");
@@ -147,7 +150,7 @@ fn copy_of_a_ledger_that_never_sealed_begins_with_its_events() {
     let mut client = db.superuser();
     spend_transaction_ids(&mut client);
     add(&mut client, "one", "a");
-    let (_cluster, copy) = restored(&db, "plain");
+    let copy = restored(&db, &elsewhere(), "plain");
     let mut client = copy.superuser();
     assert_ids_run_lower(&mut client);
     assert_eq!(findings(&mut client), [""; 0]);
@@ -205,7 +208,7 @@ fn new_timeline_opens_an_epoch() {
 #[test]
 fn event_brought_in_after_the_first_block_is_reported() {
     let (db, _original) = ledger_with_unsealed_events();
-    let (_cluster, copy) = restored(&db, "plain");
+    let copy = restored(&db, &elsewhere(), "plain");
     let mut client = copy.superuser();
     assert_eq!(seal(&mut client), ["3|3|3"]);
     run(
