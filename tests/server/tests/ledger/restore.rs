@@ -185,7 +185,7 @@ fn copy_in_the_same_cluster_is_another_incarnation() {
 
 #[test]
 fn new_timeline_opens_an_epoch() {
-    let cluster = Cluster::start(&["restore_command=false"]);
+    let cluster = Cluster::start(&["restore_command=false", "hot_standby=off"]);
     let db = cluster.database();
     let mut client = db.superuser();
     run(&mut client, "SELECT tenant_guard.init_ledger()");
