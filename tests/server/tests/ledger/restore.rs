@@ -2,6 +2,8 @@
 //! event silently here is the worst that can happen.
 
 use std::sync::{Arc, LazyLock};
+use std::thread;
+use std::time::Duration;
 
 use postgres::Client;
 use tenant_guard_tests::{Cluster, Database, expect_error, lines};
@@ -185,7 +187,7 @@ fn copy_in_the_same_cluster_is_another_incarnation() {
 
 #[test]
 fn new_timeline_opens_an_epoch() {
-    let cluster = Cluster::start(&["restore_command=false", "hot_standby=off"]);
+    let cluster = Cluster::start(&["restore_command=false"]);
     let db = cluster.database();
     let mut client = db.superuser();
     run(&mut client, "SELECT tenant_guard.init_ledger()");
@@ -198,6 +200,9 @@ fn new_timeline_opens_an_epoch() {
     std::fs::write(cluster.directory().join("data/recovery.signal"), "").unwrap();
     cluster.restart();
     let mut client = db.superuser();
+    while lines(&mut client, "SELECT pg_is_in_recovery()") == ["t"] {
+        thread::sleep(Duration::from_millis(10));
+    }
     add(&mut client, "three", "b");
     assert_eq!(findings(&mut client), [""; 0]);
     assert_eq!(seal(&mut client), ["2|2|2"]);
