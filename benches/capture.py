@@ -2,12 +2,10 @@
 """What capture costs: the same changes without audit, with ours, and with a PL/pgSQL row trigger
 that stores to_jsonb images, interleaved in one run on a throwaway cluster.
 
-    benches/capture.py [--rounds 5] [--seconds 4] [--rows 100000] [--only bulk|single]
+    benches/capture.py [--rounds 5] [--seconds 5] [--rows 100000]
 
 Each bulk cell runs in a fresh copy of one database, after a checkpoint. Prints medians with their
-range, the ratios to the run without audit, and for each budget whether it was reached. The
-processor time of the session stands beside the time that passed: on a busy machine it is the one
-to compare. Bulk runs
+range, the ratios to the run without audit, and for each budget whether it was reached. Bulk runs
 have synchronous_commit on and act under an identity; single-row runs have it off and none, because
 pgbench would sign in at every transaction on both sides.
 """
@@ -122,8 +120,7 @@ def token():
 
 
 def bulk(variant):
-    """Of each bulk statement, in a fresh database: milliseconds passed, milliseconds of processor
-    time, WAL bytes, log bytes."""
+    """Milliseconds, WAL bytes and log bytes of each bulk statement, in a fresh database."""
     psql("postgres", "DROP DATABASE IF EXISTS run WITH (FORCE); CREATE DATABASE run TEMPLATE bench")
     results = {}
     log = LOG[variant]
@@ -133,21 +130,14 @@ def bulk(variant):
             SELECT count(*) FROM source; SELECT count(*) FROM {variant};
             {size}; CHECKPOINT; SELECT pg_current_wal_insert_lsn() AS before \\gset
             BEGIN; SELECT 1 FROM tenant_guard.authenticate('{token()}');
-            SELECT pg_backend_pid() AS pid \\gset
-            \\setenv pid :pid
-            \\! cut -d' ' -f14,15 /proc/$pid/stat
             \\timing on
             {statement.format(t=variant)};
             \\timing off
-            \\! cut -d' ' -f14,15 /proc/$pid/stat
             COMMIT;
             SELECT pg_current_wal_insert_lsn() - :'before'; {size};""")
         elapsed = float(re.search(r"Time: ([0-9.]+) ms", output).group(1))
-        before, after = (sum(map(int, ticks.split()))
-                         for ticks in re.findall(r"^[0-9]+ [0-9]+$", output, re.MULTILINE))
-        used = (after - before) * 1000 / os.sysconf("SC_CLK_TCK")
         numbers = [line for line in output.split("\n") if re.fullmatch(r"[0-9]+", line)]
-        results[operation] = (elapsed, used, int(numbers[-2]), int(numbers[-1]) - int(numbers[2]))
+        results[operation] = (elapsed, int(numbers[-2]), int(numbers[-1]) - int(numbers[2]))
     return results
 
 
@@ -204,7 +194,6 @@ parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--seconds", type=int, default=4)
 parser.add_argument("--rows", type=int, default=100_000)
-parser.add_argument("--only", choices=["bulk", "single"])
 options = parser.parse_args()
 
 tool("build.sh")
@@ -222,24 +211,24 @@ try:
     bulks = {variant: [] for variant in VARIANTS}
     singles = {op: {variant: [] for variant in VARIANTS} for op in SINGLE}
     for _ in range(options.rounds):
-        for variant in random.sample(VARIANTS, len(VARIANTS)) if options.only != "single" else []:
+        for variant in random.sample(VARIANTS, len(VARIANTS)):
             bulks[variant].append(bulk(variant))
-        for operation in SINGLE if options.only != "bulk" else []:
+        for operation in SINGLE:
             for variant in random.sample(VARIANTS, len(VARIANTS)):
                 singles[operation][variant].append(
                     single(variant, operation, options.rows, options.seconds))
 
-    for operation in BULK if options.only != "single" else []:
-        for title, figure in ((f"bulk {operation}", 0), (f"bulk {operation}, processor time", 1)):
-            compare(title, {v: [run[operation][figure] for run in bulks[v]] for v in VARIANTS}, "ms")
+    for operation in BULK:
+        compare(f"bulk {operation}",
+                {v: [run[operation][0] for run in bulks[v]] for v in VARIANTS}, "ms")
         for variant in VARIANTS:
-            *_, wal, size = bulks[variant][-1][operation]
+            _, wal, size = bulks[variant][-1][operation]
             print(f"    {variant:8} WAL {wal / options.rows:6.0f} B a row, "
                   f"log {size / options.rows:6.0f} B an event")
         if operation in BYTES_BUDGET:
-            verdict(f"bytes of an {operation}", bulks["ours"][-1][operation][-1] / options.rows,
+            verdict(f"bytes of an {operation}", bulks["ours"][-1][operation][2] / options.rows,
                     BYTES_BUDGET[operation])
-    for operation, cells in singles.items() if options.only != "bulk" else []:
+    for operation, cells in singles.items():
         compare(f"single {operation}", cells, "us")
 finally:
     tool("cluster.sh", "drop", CLUSTER)
