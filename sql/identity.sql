@@ -14,13 +14,47 @@ CREATE TABLE tenant_guard.issuer (
 REVOKE ALL ON tenant_guard.issuer FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('tenant_guard.issuer', '');
 
-CREATE FUNCTION tenant_guard.issuer_changed() RETURNS trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'tenant_guard_issuer_changed';
-REVOKE ALL ON FUNCTION tenant_guard.issuer_changed() FROM PUBLIC;
-CREATE TRIGGER issuer_changed
+CREATE FUNCTION tenant_guard.tell_backends() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'tenant_guard_tell_backends';
+REVOKE ALL ON FUNCTION tenant_guard.tell_backends() FROM PUBLIC;
+CREATE TRIGGER tell_backends
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.issuer
-    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.issuer_changed();
-ALTER TABLE tenant_guard.issuer ENABLE ALWAYS TRIGGER issuer_changed;
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.issuer ENABLE ALWAYS TRIGGER tell_backends;
+
+-- Where the product keeps accounts and memberships. Our code reads those tables past row security,
+-- so only our own functions write here.
+CREATE TABLE tenant_guard.identity_source (
+    purpose text PRIMARY KEY CHECK (purpose IN ('membership', 'account')),
+    relation regclass NOT NULL,
+    key_column name NOT NULL,
+    account_column name,
+    role_column name,
+    active_column name
+);
+REVOKE ALL ON tenant_guard.identity_source FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.identity_source', '');
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.identity_source
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.identity_source ENABLE ALWAYS TRIGGER tell_backends;
+
+CREATE FUNCTION tenant_guard.set_membership(
+    relation regclass, subject_column name, account_column name, role_column name DEFAULT NULL,
+    active_column name DEFAULT NULL)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_membership_wrapper';
+CREATE FUNCTION tenant_guard.set_account_relation(
+    relation regclass, key_column name, active_column name DEFAULT NULL)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_account_relation_wrapper';
+REVOKE ALL ON FUNCTION
+    tenant_guard.set_membership(regclass, name, name, name, name),
+    tenant_guard.set_account_relation(regclass, name, name) FROM PUBLIC;
+-- Whoever declares memberships decides who belongs where.
+GRANT EXECUTE ON FUNCTION
+    tenant_guard.set_membership(regclass, name, name, name, name),
+    tenant_guard.set_account_relation(regclass, name, name) TO tenant_guard_admin;
 
 CREATE FUNCTION tenant_guard.add_issuer(
     issuer text, keys jsonb, algorithms text[] DEFAULT NULL, audiences text[] DEFAULT NULL,
@@ -50,6 +84,23 @@ CREATE FUNCTION tenant_guard.authenticate(
     AS 'MODULE_PATHNAME', 'tenant_guard_authenticate';
 CREATE FUNCTION tenant_guard.sign_out() RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sign_out_wrapper';
+
+-- As authenticate: PostgREST calls it in every request.
+CREATE FUNCTION tenant_guard.authenticate_request() RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'authenticate_request_wrapper';
+
+CREATE FUNCTION tenant_guard.act_as(
+    account text, subject text, roles text[] DEFAULT '{}', reason text DEFAULT NULL)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'act_as_wrapper';
+-- Granted to nobody: it is the one way to an account without a token.
+REVOKE ALL ON FUNCTION tenant_guard.act_as(text, text, text[], text) FROM PUBLIC;
+
+CREATE FUNCTION tenant_guard.verify_token(token text) RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_verify_token';
+REVOKE ALL ON FUNCTION tenant_guard.verify_token(text) FROM PUBLIC;
+-- It tells why a token is refused, which helps a forger.
+GRANT EXECUTE ON FUNCTION tenant_guard.verify_token(text) TO tenant_guard_admin;
 
 -- The readers touch no SQL: policies call them once a row, and a SET clause would cost each call.
 CREATE FUNCTION tenant_guard.is_authenticated() RETURNS boolean

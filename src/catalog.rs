@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -55,6 +56,18 @@ pub(crate) fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
         pg_sys::SetUserIdAndSecContext(role, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32)
     };
     work()
+}
+
+/// Runs one statement on our own tables as the extension's owner; rows affected.
+pub(crate) fn write(statement: &str, arguments: &[DatumWithOid<'_>]) -> usize {
+    as_owner(|| {
+        Spi::connect_mut(|client| {
+            client
+                .update(statement, None, arguments)
+                .map(|rows| rows.len())
+        })
+    })
+    .unwrap_or_else(|error| pgrx::error!("tenant_guard's own tables cannot be written: {error}"))
 }
 
 /// The name of a role, quoted by nobody: for messages.

@@ -46,6 +46,27 @@ pub(crate) enum Error {
     /// The issuer is not registered.
     #[error("issuer \"{0}\" does not exist")]
     UnknownIssuer(String),
+    /// The headers of a request are not what PostgREST passes on.
+    #[error("request.headers carries no usable bearer token")]
+    UnfitHeaders,
+    /// `act_as` without a reason.
+    #[error("reason must say why the account is acted for")]
+    NoReason,
+    /// A declared relation cannot be read as it was declared.
+    #[error("relation {0} is not there as it was declared")]
+    SourceGone(String),
+    /// Only tables can be declared.
+    #[error("\"{0}\" is not a table")]
+    NotATable(String),
+    /// A declared column does not exist.
+    #[error("column \"{0}\" of relation {1} does not exist")]
+    NoColumn(String, String),
+    /// A declared column is of a type that does not fit.
+    #[error("column \"{0}\" of relation {1} is not of type {2}")]
+    UnfitColumn(String, String, &'static str),
+    /// A relation the caller declares without a right to read it.
+    #[error("permission denied for relation {0}")]
+    NotReadable(String),
     /// A sealing transaction that has an id of its own.
     #[error("seal() must be called in a transaction that has written nothing")]
     SealAfterWrite,
@@ -114,6 +135,9 @@ pub(crate) enum Error {
     /// A table of the ledger has other columns or constraints than our code gave it.
     #[error("ledger table \"{0}\" was altered")]
     LedgerAltered(String),
+    /// A column of one of our tables has another type than our code gave it.
+    #[error("column \"{0}\" of a table of tenant_guard was altered")]
+    ColumnAltered(String),
     /// Somebody else than our code writes a table of the ledger.
     #[error("ledger table \"{0}\" is append-only")]
     AppendOnly(String),
@@ -232,7 +256,7 @@ impl Error {
     fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Self::NoIdentity | Self::Expired | Self::Refused(_) => {
+            Self::NoIdentity | Self::Expired | Self::Refused(_) | Self::UnfitHeaders => {
                 ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
             }
             Self::Shape(..) => ERRCODE_INVALID_TEXT_REPRESENTATION,
@@ -241,20 +265,27 @@ impl Error {
             | Self::HeldCursor
             | Self::NotInstalled
             | Self::NothingSealed
+            | Self::SourceGone(_)
             | Self::SessionIdentityOff
             | Self::SessionIdentityInBlock => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnfitIssuer(_)
             | Self::UnfitInterval(_)
             | Self::UnfitCheckpoint
+            | Self::NoReason
             | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::SealAfterWrite | Self::SealIsolation => ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::BrokenLedger(_) => ERRCODE_DATA_CORRUPTED,
             Self::NoRandomness => ERRCODE_INTERNAL_ERROR,
             Self::NotATrigger(_) => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            Self::NotATable(_) => ERRCODE_WRONG_OBJECT_TYPE,
+            Self::NoColumn(..) => ERRCODE_UNDEFINED_COLUMN,
+            Self::UnfitColumn(..) => ERRCODE_DATATYPE_MISMATCH,
+            Self::NotReadable(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::LedgerMissing
             | Self::LedgerTableLost(_)
             | Self::LedgerAltered(_)
+            | Self::ColumnAltered(_)
             | Self::AppendOnly(_)
             | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::RelationGone(_) => ERRCODE_UNDEFINED_TABLE,

@@ -16,6 +16,7 @@ mod ledger;
 mod raw;
 mod secrecy;
 mod settings;
+mod watch;
 
 ::pgrx::pg_module_magic!();
 

@@ -8,6 +8,6 @@ mod pinned;
 pub(crate) mod record;
 mod relation;
 pub(crate) mod tables;
-mod text;
+pub(crate) mod text;
 pub(crate) mod transaction;
 mod values;

@@ -35,7 +35,7 @@ pub(super) unsafe fn relation_name(relation: pg_sys::Relation) -> String {
 }
 
 /// The schema-qualified name of a relation, quoted where it must be, as `regclass` reads it.
-pub(super) fn qualified_name(relation: pg_sys::Oid) -> String {
+pub(crate) fn qualified_name(relation: pg_sys::Oid) -> String {
     // SAFETY: catalog look-ups by oid; both return null or a terminated copy.
     unsafe {
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));

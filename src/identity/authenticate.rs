@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
-use tenant_guard_core::token::{MAX_TOKEN_BYTES, Refusal, Verified};
+use tenant_guard_core::identity::Identity;
+use tenant_guard_core::token::{Accepted, MAX_TOKEN_BYTES, Refusal};
 
-use super::{binding, issuers, readers};
+use super::{binding, issuers, membership, readers};
 use crate::catalog;
 use crate::clock::statement_start_us;
 use crate::error::{Error, OrRaise};
@@ -42,38 +43,51 @@ raw_function! {
         };
         let token = token.ok_or(Error::NullArgument("token")).or_raise();
         let is_local = is_local.ok_or(Error::NullArgument("is_local")).or_raise();
-        let verified = authenticate(&token, account.as_deref(), is_local).or_raise();
-        readers::jsonb(&verified.identity.claims)
+        let accepted = authenticate(&token, account.as_deref(), is_local).or_raise();
+        readers::jsonb(&accepted.claims)
     }
 }
 
-fn authenticate(token: &str, account: Option<&str>, is_local: bool) -> Result<Rc<Verified>, Error> {
+pub(super) fn authenticate(
+    token: &str,
+    account: Option<&str>,
+    is_local: bool,
+) -> Result<Rc<Accepted>, Error> {
     refuse_bypassing_caller()?;
-    // SAFETY: reads backend-local transaction state.
-    let in_block = unsafe { pg_sys::IsTransactionBlock() };
     if !is_local {
         if !ALLOW_SESSION_IDENTITY.get() {
             return Err(Error::SessionIdentityOff);
         }
-        if in_block {
+        if in_transaction_block() {
             return Err(Error::SessionIdentityInBlock);
         }
     }
-    let verified = verify(token, account)?;
-    binding::admit(&verified.identity.account)?;
-    if is_local && !in_block {
+    let accepted = accept(token)?;
+    bind(&membership::identity(&accepted, account)?, is_local)?;
+    Ok(accepted)
+}
+
+/// Binds an identity that was verified or is vouched for.
+pub(super) fn bind(identity: &Identity, is_local: bool) -> Result<(), Error> {
+    binding::admit(&identity.account)?;
+    if is_local && !in_transaction_block() {
         ereport!(
             WARNING,
             PgSqlErrorCode::ERRCODE_NO_ACTIVE_SQL_TRANSACTION,
             "authenticate with is_local can only be used in transaction blocks"
         );
     }
-    binding::bind(&verified.identity, is_local);
-    Ok(verified)
+    binding::bind(identity, is_local);
+    Ok(())
+}
+
+fn in_transaction_block() -> bool {
+    // SAFETY: reads backend-local transaction state.
+    unsafe { pg_sys::IsTransactionBlock() }
 }
 
 /// Refuses a caller whom policies do not hold, except a superuser, for whom nothing can.
-fn refuse_bypassing_caller() -> Result<(), Error> {
+pub(super) fn refuse_bypassing_caller() -> Result<(), Error> {
     // SAFETY: catalog lookups by the id of the current role.
     unsafe {
         let role = pg_sys::GetUserId();
@@ -85,10 +99,9 @@ fn refuse_bypassing_caller() -> Result<(), Error> {
 }
 
 /// Verifies a token, or finds it among those this backend has verified with the present keys.
-fn verify(token: &str, account: Option<&str>) -> Result<Rc<Verified>, Error> {
-    type Remembered = HashMap<(String, Option<String>), Rc<Verified>>;
+fn accept(token: &str) -> Result<Rc<Accepted>, Error> {
     thread_local! {
-        static REMEMBERED: RefCell<(u64, Remembered)> = RefCell::default();
+        static REMEMBERED: RefCell<(u64, HashMap<String, Rc<Accepted>>)> = RefCell::default();
     }
 
     let now_us = statement_start_us();
@@ -98,20 +111,19 @@ fn verify(token: &str, account: Option<&str>) -> Result<Rc<Verified>, Error> {
             remembered.clear();
             *remembered_generation = generation;
         }
-        let key = (token.to_owned(), account.map(str::to_owned));
-        if let Some(known) = remembered.get(&key)
-            && (known.valid_from_us..known.identity.valid_until_us).contains(&now_us)
+        if let Some(known) = remembered.get(token)
+            && (known.valid_from_us..known.valid_until_us).contains(&now_us)
         {
             return Ok(Rc::clone(known));
         }
-        let verified = Rc::new(issuers.verify(token, account, now_us)?);
+        let accepted = Rc::new(issuers.accept(token, now_us)?);
         if token.len() <= REMEMBERED_TOKEN_BYTES {
             if remembered.len() >= REMEMBERED_TOKENS {
                 remembered.clear();
             }
-            remembered.insert(key, Rc::clone(&verified));
+            remembered.insert(token.to_owned(), Rc::clone(&accepted));
         }
-        Ok(verified)
+        Ok(accepted)
     })
 }
 

@@ -6,63 +6,29 @@ use std::rc::Rc;
 use pgrx::prelude::*;
 use tenant_guard_core::issuer::{Issuer, IssuerSettings, Issuers};
 
-use crate::catalog::as_owner;
+use crate::catalog::{as_owner, write};
 use crate::error::{Error, OrRaise};
 use crate::ledger::rows::{Row, for_each_row, with_latest_snapshot};
 use crate::raw::{json_argument, raw_function};
 use crate::secrecy::hide_statement;
+use crate::watch::Watch;
+
+static WATCH: Watch = Watch::new(c"issuer");
 
 thread_local! {
-    static PREPARED: RefCell<Option<Rc<Issuers>>> = const { RefCell::new(None) };
+    static PREPARED: RefCell<Rc<Issuers>> = RefCell::default();
     /// Counts the reloads, so that verified tokens are forgotten with the keys that verified them.
     static GENERATION: Cell<u64> = const { Cell::new(0) };
-    static STALE: Cell<bool> = const { Cell::new(true) };
-    static TABLE: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::Oid::INVALID) };
 }
 
 /// The issuers as of the last invalidation this backend has seen, and the number of that state.
 pub(super) fn current() -> (u64, Rc<Issuers>) {
-    if STALE.get() {
-        watch_table();
-        // Before reading: an invalidation that arrives while we read makes the state stale again.
-        STALE.set(false);
-        let loaded = load();
-        if loaded.is_err() {
-            STALE.set(true);
-        }
-        let loaded = Rc::new(Issuers::new(loaded.or_raise()));
-        PREPARED.replace(Some(loaded));
+    if WATCH.is_stale() {
+        let loaded = Rc::new(Issuers::new(WATCH.read(load).or_raise()));
+        PREPARED.replace(loaded);
         GENERATION.set(GENERATION.get() + 1);
     }
-    let prepared = PREPARED.with_borrow(Clone::clone);
-    (
-        GENERATION.get(),
-        prepared.expect("loaded above or by an earlier call"),
-    )
-}
-
-fn watch_table() {
-    thread_local! {
-        static REGISTERED: Cell<bool> = const { Cell::new(false) };
-    }
-    if !REGISTERED.replace(true) {
-        // SAFETY: the callback is a function for the life of the process and does not raise.
-        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0)) };
-    }
-    // SAFETY: catalog lookups by static names.
-    let table = unsafe {
-        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
-        pg_sys::get_relname_relid(c"issuer".as_ptr(), schema)
-    };
-    TABLE.set(table);
-}
-
-/// Relcache callback: drops the prepared issuers when their table is invalidated, or everything is.
-#[pg_guard]
-unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
-    if relation == pg_sys::Oid::INVALID || relation == TABLE.get() {
-        STALE.set(true);
-    }
+    (GENERATION.get(), PREPARED.with_borrow(Rc::clone))
 }
 
 fn load() -> Result<Vec<Issuer>, Error> {
@@ -253,28 +219,16 @@ fn drop_issuer(issuer: &str) {
     }
 }
 
-/// Runs one statement on our own tables as the extension's owner; rows affected.
-fn write(statement: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> usize {
-    as_owner(|| {
-        Spi::connect_mut(|client| {
-            client
-                .update(statement, None, arguments)
-                .map(|rows| rows.len())
-        })
-    })
-    .unwrap_or_else(|error| pgrx::error!("issuers cannot be written: {error}"))
-}
-
 raw_function! {
-    /// Statement trigger on `tenant_guard.issuer`: tells every backend to load the issuers anew.
+    /// Statement trigger on tables that backends keep in memory: tells them to read anew.
     /// Also reached by a restore and by a superuser's own edits.
-    tenant_guard_issuer_changed, pg_finfo_tenant_guard_issuer_changed, |fcinfo| {
+    tenant_guard_tell_backends, pg_finfo_tenant_guard_tell_backends, |fcinfo| {
         // SAFETY: PostgreSQL passed `fcinfo`; its context is checked to be a trigger's, whose
         // relation is open meanwhile.
         unsafe {
             let context = (*fcinfo).context;
             if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                Error::NotATrigger("issuer_changed").raise();
+                Error::NotATrigger("tell_backends()").raise();
             }
             let relation = (*context.cast::<pg_sys::TriggerData>()).tg_relation;
             pg_sys::CacheInvalidateRelcache(relation);

@@ -3,5 +3,7 @@
 
 mod authenticate;
 pub(crate) mod binding;
+mod doors;
 mod issuers;
+mod membership;
 mod readers;

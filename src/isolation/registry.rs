@@ -7,7 +7,7 @@ use tenant_guard_core::policy::AccountType;
 
 use super::Request;
 use super::members::{MemberState, Tree};
-use crate::catalog::as_owner;
+use crate::catalog::{as_owner, write};
 use crate::error::{Error, Obstacle};
 
 /// Serialises changes of the registry until the transaction ends, readers let through.
@@ -339,12 +339,6 @@ pub(super) fn tables_of(schema: &str, common: &Request) -> Result<Vec<Candidate>
         );
     }
     Ok(with.into_iter().map(|(table, ..)| table).collect())
-}
-
-/// Runs one statement on our own tables as the extension's owner.
-fn write(statement: &str, arguments: &[DatumWithOid<'_>]) {
-    as_owner(|| Spi::connect_mut(|client| client.update(statement, None, arguments).map(drop)))
-        .unwrap_or_else(|error| pgrx::error!("protections cannot be written: {error}"))
 }
 
 /// Runs one query as the extension's owner and maps its rows.

@@ -8,6 +8,8 @@ use std::ptr;
 
 use pgrx::pg_sys;
 
+use crate::error::Error;
+
 /// Rows fetched at a time.
 const BATCH: i64 = 2000;
 
@@ -15,11 +17,23 @@ const BATCH: i64 = 2000;
 pub(crate) struct Row<'a> {
     values: &'a [pg_sys::Datum],
     nulls: &'a [bool],
+    descriptor: pg_sys::TupleDesc,
+    types: &'a [pg_sys::Oid],
     memory: pg_sys::MemoryContext,
 }
 
 impl<'a> Row<'a> {
-    fn datum(&self, column: usize) -> Option<pg_sys::Datum> {
+    /// The value of a column, or `None` for NULL. Raises 55000 where the column is of another
+    /// type than its reader expects, which somebody must have given it.
+    fn datum(&self, column: usize, types: &[pg_sys::Oid]) -> Option<pg_sys::Datum> {
+        if !types.contains(&self.types[column]) {
+            // SAFETY: the descriptor has this column; the name is a terminated string.
+            let name = unsafe {
+                let name = pg_sys::SPI_fname(self.descriptor, column as i32 + 1);
+                CStr::from_ptr(name).to_string_lossy().into_owned()
+            };
+            Error::ColumnAltered(name).raise();
+        }
         (!self.nulls[column]).then_some(self.values[column])
     }
 
@@ -43,9 +57,21 @@ impl<'a> Row<'a> {
         self.optional_bigint(column).unwrap_or(i64::MIN)
     }
 
-    /// A bigint or NULL.
+    /// A bigint or NULL. A time is one too: microseconds since PostgreSQL's epoch.
     pub(crate) fn optional_bigint(&self, column: usize) -> Option<i64> {
-        self.datum(column).map(|datum| datum.value() as i64)
+        self.datum(column, &[pg_sys::INT8OID, pg_sys::TIMESTAMPTZOID])
+            .map(|datum| datum.value() as i64)
+    }
+
+    /// An integer, selected as bigint. One that does not fit, which only damage leaves, is the
+    /// smallest: no column of the ledger holds that.
+    pub(super) fn integer(&self, column: usize) -> i32 {
+        self.bigint(column).try_into().unwrap_or(i32::MIN)
+    }
+
+    /// A smallint, selected as bigint; as of [`integer`](Self::integer).
+    pub(super) fn smallint(&self, column: usize) -> i16 {
+        self.bigint(column).try_into().unwrap_or(i16::MIN)
     }
 
     /// A text of a column that is declared NOT NULL; for NULL one that no column can hold.
@@ -55,9 +81,8 @@ impl<'a> Row<'a> {
 
     /// A text or NULL.
     pub(crate) fn optional_text(&self, column: usize) -> Option<&'a str> {
-        // SAFETY: the queries of this module select text for this accessor, and `each` cannot
-        // keep what it borrows beyond its row.
-        self.datum(column)
+        // SAFETY: the type was checked, and nobody can keep what is borrowed beyond its row.
+        self.datum(column, &[pg_sys::TEXTOID])
             .map(|datum| unsafe { self.in_memory(|| text_of(datum)) })
     }
 
@@ -68,19 +93,18 @@ impl<'a> Row<'a> {
 
     /// A bytea or NULL.
     pub(super) fn optional_bytes(&self, column: usize) -> Option<&'a [u8]> {
-        // SAFETY: the queries of this module select bytea for this accessor, and `each` cannot
-        // keep what it borrows beyond its row.
-        self.datum(column)
+        // SAFETY: the type was checked, and nobody can keep what is borrowed beyond its row.
+        self.datum(column, &[pg_sys::BYTEAOID])
             .map(|datum| unsafe { self.in_memory(|| bytes_of(datum)) })
     }
 
     /// The elements of a text[], or NULL. An array as our code never writes one, with a NULL in
     /// it, more than one dimension or another lower bound, gives what no such array holds.
     pub(crate) fn texts(&self, column: usize) -> Option<Vec<&'a str>> {
-        let datum = self.datum(column)?;
+        let datum = self.datum(column, &[pg_sys::TEXTARRAYOID])?;
         let (mut elements, mut nulls, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
-        // SAFETY: the queries of this module select text[] for this accessor. Array and element
-        // list live in the row's memory context, which outlives the row that borrows from them.
+        // SAFETY: the type was checked. Array and element list live in the row's memory context,
+        // which outlives the row that borrows from them.
         // An array's header is followed by its dimensions and then by their lower bounds.
         unsafe {
             self.in_memory(|| {
@@ -113,7 +137,7 @@ impl<'a> Row<'a> {
 }
 
 /// Stands for a text that cannot be genuine: PostgreSQL stores none with this character.
-const NO_TEXT: &str = "\0";
+pub(super) const NO_TEXT: &str = "\0";
 
 /// The bytes of a varlena value, detoasted where need be.
 ///
@@ -148,6 +172,7 @@ pub(super) struct Cursor {
     next: usize,
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
+    types: Vec<pg_sys::Oid>,
     /// Detoasted values of the row in hand.
     row_context: pg_sys::MemoryContext,
 }
@@ -184,6 +209,7 @@ impl Cursor {
                 next: 0,
                 values: Vec::new(),
                 nulls: Vec::new(),
+                types: Vec::new(),
                 row_context,
             }
         }
@@ -213,6 +239,9 @@ impl Cursor {
         Some(Row {
             values: &self.values,
             nulls: &self.nulls,
+            // SAFETY: the row is of this batch.
+            descriptor: unsafe { (*self.batch).tupdesc },
+            types: &self.types,
             memory: self.row_context,
         })
     }
@@ -228,9 +257,13 @@ impl Cursor {
             self.batch = pg_sys::SPI_tuptable;
             self.fetched = pg_sys::SPI_processed as usize;
             self.next = 0;
-            let width = (*(*self.batch).tupdesc).natts as usize;
-            self.values.resize(width, pg_sys::Datum::from(0));
-            self.nulls.resize(width, false);
+            let descriptor = (*self.batch).tupdesc;
+            let width = (*descriptor).natts;
+            self.values.resize(width as usize, pg_sys::Datum::from(0));
+            self.nulls.resize(width as usize, false);
+            self.types.clear();
+            let types = (1..=width).map(|column| pg_sys::SPI_gettypeid(descriptor, column));
+            self.types.extend(types);
         }
     }
 }

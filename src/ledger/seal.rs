@@ -184,9 +184,9 @@ impl Round {
 fn left_over(incarnation: i64, claims: &Claims) -> Adopted {
     let bounds = store::incarnations(store::AUDIT_LOG)
         .into_iter()
-        .filter_map(|(other, end)| {
+        .filter_map(|(other, highest)| {
             let before = claims.of(other);
-            let bound = end.max(before.xmax());
+            let bound = claims.adoption_bound(other, highest);
             let rest = Snapshot::below(bound).ranges_since(&before);
             let any = rest.from < rest.until || !rest.late.is_empty();
             (other != incarnation && any).then_some((other, bound))

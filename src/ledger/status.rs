@@ -71,9 +71,10 @@ fn unsealed(incarnation: i64) -> (i64, Option<i64>) {
         }
         _ => store::claims(),
     };
-    let rest = incarnations.into_iter().map(|(incarnation, end)| {
+    let rest = incarnations.into_iter().map(|(incarnation, highest)| {
         let before = claims.of(incarnation);
-        let xids = Snapshot::below(end.max(before.xmax())).ranges_since(&before);
+        let xids =
+            Snapshot::below(claims.adoption_bound(incarnation, highest)).ranges_since(&before);
         store::count_events(&Claim { incarnation, xids })
     });
     rest.fold((0, None), |(count, oldest), (more, other)| {

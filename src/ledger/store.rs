@@ -99,8 +99,7 @@ pub(super) fn claims() -> Claims {
     claims
 }
 
-/// Incarnations with rows in a table of the log, each with the first transaction id above all of
-/// them. One index descent for each incarnation, however many rows there are.
+/// Incarnations with rows in a table of the log, each with its highest transaction id. One index descent for each incarnation, however many rows there are.
 pub(super) fn incarnations(table: &str) -> Vec<(i64, i64)> {
     let query = query_text(&format!(
         "WITH RECURSIVE i (n) AS ( \
@@ -114,7 +113,7 @@ pub(super) fn incarnations(table: &str) -> Vec<(i64, i64)> {
     ));
     let mut found = Vec::new();
     for_each_row(&query, &[], |row| {
-        found.push((row.bigint(0), row.bigint(1).saturating_add(1)));
+        found.push((row.bigint(0), row.bigint(1)));
     });
     found
 }
@@ -135,17 +134,22 @@ pub(super) struct Part {
 pub(super) fn parts(claim: &Claim) -> Vec<Part> {
     let xids = &claim.xids;
     let incarnation = (pg_sys::INT8OID, pg_sys::Datum::from(claim.incarnation));
+    // The highest bound there is bounds nothing: a forged event may have that very id.
+    let last = match xids.until {
+        i64::MAX => i64::MAX,
+        until => until.saturating_sub(1),
+    };
     let late = (!xids.late.is_empty()).then(|| Part {
         condition: "xid OPERATOR(pg_catalog.=) ANY ($2)",
         arguments: vec![incarnation, (pg_sys::INT8ARRAYOID, array_of(&xids.late))],
     });
     let range = Part {
-        condition: "xid OPERATOR(pg_catalog.>=) $2 AND xid OPERATOR(pg_catalog.<) $3 \
+        condition: "xid OPERATOR(pg_catalog.>=) $2 AND xid OPERATOR(pg_catalog.<=) $3 \
                     AND xid OPERATOR(pg_catalog.<>) ALL ($4)",
         arguments: vec![
             incarnation,
             (pg_sys::INT8OID, pg_sys::Datum::from(xids.from)),
-            (pg_sys::INT8OID, pg_sys::Datum::from(xids.until)),
+            (pg_sys::INT8OID, pg_sys::Datum::from(last)),
             (pg_sys::INT8ARRAYOID, array_of(&xids.except)),
         ],
     };

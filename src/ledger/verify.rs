@@ -10,7 +10,7 @@ use tenant_guard_core::ledger::{
     Claim, Finding, Scope, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier,
 };
 
-use super::rows::{Cursor, Row, for_each_row, with_cursors, with_latest_snapshot};
+use super::rows::{Cursor, NO_TEXT, Row, for_each_row, with_cursors, with_latest_snapshot};
 use super::store::{self, AUDIT_CONTEXT, AUDIT_LOG, EVENT_ORDER};
 use crate::audit::transaction;
 use crate::catalog::as_owner;
@@ -182,7 +182,7 @@ fn give_context(verifier: &mut Verifier, row: &Row<'_>) {
     let context = Context {
         incarnation: row.bigint(0),
         xid: row.bigint(1),
-        number: row.bigint(2) as i16,
+        number: row.smallint(2),
         issuer: row.optional_text(3),
         token_id: row.optional_text(4),
         session: row.optional_text(5),
@@ -195,12 +195,17 @@ fn give_context(verifier: &mut Verifier, row: &Row<'_>) {
 
 fn give_event(verifier: &mut Verifier, row: &Row<'_>) {
     let roles = row.texts(12);
-    let redacted = row.texts(18).unwrap_or_default();
+    // Where nothing is redacted the column is NULL: an empty list in it is damage.
+    let redacted = match row.texts(18) {
+        None => Vec::new(),
+        Some(names) if names.is_empty() => vec![NO_TEXT],
+        Some(names) => names,
+    };
     let entry = Entry {
         key: EventKey {
             incarnation: row.bigint(0),
             xid: row.bigint(1),
-            ordinal: row.bigint(2) as i32,
+            ordinal: row.integer(2),
         },
         command_id: row.bigint(3),
         kind: row.text(4),
@@ -222,7 +227,7 @@ fn give_event(verifier: &mut Verifier, row: &Row<'_>) {
     };
     verifier.event(&StoredEvent {
         entry,
-        context: row.optional_bigint(19).map(|number| number as i16),
+        context: row.optional_bigint(19).map(|_| row.smallint(19)),
         leaf_hash: row.bytes(20),
         personal: row.optional_text(21),
         personal_salt: row.optional_bytes(22),
@@ -235,7 +240,7 @@ fn block_of<'a>(row: &Row<'a>) -> StoredBlock<'a> {
         block: row.bigint(1),
         epoch: row.bigint(2),
         incarnation: row.bigint(3),
-        timeline: row.bigint(4) as i32,
+        timeline: row.integer(4),
         snapshot: row.text(5),
         adopted: row.text(6),
         events: row.bigint(7),

@@ -77,39 +77,18 @@ impl ClaimPaths {
         Ok(paths)
     }
 
-    /// The accounts a payload allows: one, or several to choose from.
-    fn accounts(&self, payload: &Object<'_>) -> Result<Vec<AccountId>, Refusal> {
+    /// The accounts a payload allows: one, or several to choose from; none where it names only a
+    /// person.
+    pub(crate) fn accounts(&self, payload: &Object<'_>) -> Result<Option<Vec<AccountId>>, Refusal> {
         let accounts = match find(payload, &self.account) {
-            None => return Err(Refusal::NoAccount),
+            None => return Ok(None),
             Some(Json::Array(items)) => items.iter().map(account).collect::<Option<Vec<_>>>(),
             Some(single) => account(single).map(|account| vec![account]),
         };
         accounts
             .filter(|accounts| !accounts.is_empty())
+            .map(Some)
             .ok_or(Refusal::AccountShape)
-    }
-
-    /// The one account to bind: the chosen one if the payload allows it, else the only one.
-    pub(crate) fn account(
-        &self,
-        payload: &Object<'_>,
-        chosen: Option<&str>,
-    ) -> Result<AccountId, Refusal> {
-        let mut accounts = self.accounts(payload)?;
-        if let Some(chosen) = chosen {
-            let chosen = AccountId::from_text(chosen).map_err(|_| Refusal::AccountNotAllowed)?;
-            return if accounts.contains(&chosen) {
-                Ok(chosen)
-            } else {
-                Err(Refusal::AccountNotAllowed)
-            };
-        }
-        let first = accounts.swap_remove(0);
-        if accounts.iter().all(|other| *other == first) {
-            Ok(first)
-        } else {
-            Err(Refusal::AccountNotChosen)
-        }
     }
 
     pub(crate) fn subject(&self, payload: &Object<'_>) -> Result<Option<String>, Refusal> {
@@ -141,6 +120,11 @@ impl ClaimPaths {
 /// The token's own id (`jti`, RFC 7519 section 4.1.7).
 pub(crate) fn token_id(payload: &Object<'_>) -> Result<Option<String>, Refusal> {
     optional_name(payload.get("jti"), "jti")
+}
+
+/// When a payload was issued (`iat`, RFC 7519 section 4.1.6), in Unix microseconds.
+pub(crate) fn issued_at_us(payload: &Object<'_>) -> Result<Option<i64>, Refusal> {
+    numeric_date(payload, "iat")
 }
 
 /// The signer a payload names (`iss`, RFC 7519 section 4.1.1).

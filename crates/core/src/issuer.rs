@@ -7,10 +7,9 @@ use jsonwebtoken::Algorithm;
 use thiserror::Error;
 
 use crate::claims::{self, ClaimPaths, ClaimPathsError, TimeRules};
-use crate::identity::Identity;
 use crate::json::{self, Json, Object};
 use crate::jwk::{self, Key, KeySetError};
-use crate::token::{Compact, Refusal, Verified};
+use crate::token::{Accepted, Compact, Refusal, Verified};
 
 /// With a longer leeway an expiry would mean little: one day, in microseconds.
 const MAX_LEEWAY_US: i64 = 86_400_000_000;
@@ -193,29 +192,23 @@ impl Issuer {
     }
 
     /// Judges the claims of a payload whose signature is good.
-    fn accept(
-        &self,
-        payload: &Object<'_>,
-        account: Option<&str>,
-        now_us: i64,
-    ) -> Result<Verified, Refusal> {
+    fn accept(&self, payload: &Object<'_>, now_us: i64) -> Result<Accepted, Refusal> {
         let validity = self.times.judge(payload, now_us)?;
         if let Some(audiences) = &self.audiences {
             claims::check_audience(payload, audiences)?;
         }
-        Ok(Verified {
-            identity: Identity {
-                issuer: self.name.clone(),
-                account: self.paths.account(payload, account)?,
-                subject: self.paths.subject(payload)?,
-                roles: self.paths.roles(payload)?,
-                session: self.paths.session(payload)?,
-                assurance: self.paths.assurance(payload)?,
-                token_id: claims::token_id(payload)?,
-                valid_until_us: validity.until_us,
-                claims: String::new(),
-            },
+        Ok(Accepted {
+            issuer: self.name.clone(),
+            accounts: self.paths.accounts(payload)?,
+            subject: self.paths.subject(payload)?,
+            roles: self.paths.roles(payload)?,
+            session: self.paths.session(payload)?,
+            assurance: self.paths.assurance(payload)?,
+            token_id: claims::token_id(payload)?,
+            issued_at_us: claims::issued_at_us(payload)?,
             valid_from_us: validity.from_us,
+            valid_until_us: validity.until_us,
+            claims: String::new(),
         })
     }
 }
@@ -231,21 +224,14 @@ impl Issuers {
         )
     }
 
-    /// Verifies a token (RFC 7519 section 7.2) and says whose identity it carries.
-    ///
-    /// `account` chooses among the accounts the token allows and is needed when it allows
-    /// several. `now_us` is the time in Unix microseconds.
+    /// Verifies a token (RFC 7519 section 7.2), leaving open which of its accounts to bind.
+    /// `now_us` is the time in Unix microseconds.
     ///
     /// # Errors
     ///
     /// The first [`Refusal`] in this order: the token's form, its issuer, key and algorithm, its
     /// signature, and only then what it claims, so that a forger learns nothing about claims.
-    pub fn verify(
-        &self,
-        token: &str,
-        account: Option<&str>,
-        now_us: i64,
-    ) -> Result<Verified, Refusal> {
+    pub fn accept(&self, token: &str, now_us: i64) -> Result<Accepted, Refusal> {
         let token = Compact::parse(token)?;
         let Json::Object(payload) = json::parse(&token.payload)? else {
             return Err(Refusal::Malformed);
@@ -255,11 +241,69 @@ impl Issuers {
             .get(claims::issuer(&payload)?)
             .ok_or(Refusal::UnknownIssuer)?;
         issuer.check_signature(&token)?;
-        let mut verified = issuer.accept(&payload, account, now_us)?;
+        let mut accepted = issuer.accept(&payload, now_us)?;
         drop(payload);
-        verified.identity.claims = token.payload;
-        Ok(verified)
+        accepted.claims = token.payload;
+        Ok(accepted)
     }
+
+    /// Verifies a token and says whose identity it carries.
+    ///
+    /// `account` chooses among the accounts the token allows and is needed when it allows
+    /// several.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept), and then as [`Accepted::identity`].
+    pub fn verify(
+        &self,
+        token: &str,
+        account: Option<&str>,
+        now_us: i64,
+    ) -> Result<Verified, Refusal> {
+        let accepted = self.accept(token, now_us)?;
+        Ok(Verified {
+            identity: accepted.identity(account)?,
+            valid_from_us: accepted.valid_from_us,
+        })
+    }
+
+    /// What a token says and the first reason to refuse it, for an administrator who asks.
+    /// Nothing of the result may reach the client that presented the token.
+    pub fn explain(&self, token: &str, now_us: i64) -> Explanation {
+        let mut explanation = Explanation::default();
+        if let Ok(parts) = Compact::parse(token) {
+            explanation.algorithm = Some(parts.header.algorithm);
+            explanation.key_id = parts.header.key_id;
+            if let Ok(Json::Object(payload)) = json::parse(&parts.payload) {
+                explanation.issuer = claims::issuer(&payload).ok().map(str::to_owned);
+                drop(payload);
+                explanation.claims = Some(parts.payload);
+            }
+        }
+        match self.accept(token, now_us) {
+            Ok(accepted) => explanation.accepted = Some(accepted),
+            Err(refusal) => explanation.refusal = Some(refusal),
+        }
+        explanation
+    }
+}
+
+/// What [`Issuers::explain`] found. Parts that could not be read are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// `iss` of the payload.
+    pub issuer: Option<String>,
+    /// `kid` of the header.
+    pub key_id: Option<String>,
+    /// `alg` of the header.
+    pub algorithm: Option<String>,
+    /// The payload's JSON text, whether or not its signature is good.
+    pub claims: Option<String>,
+    /// What the token is accepted as.
+    pub accepted: Option<Accepted>,
+    /// Why it is not.
+    pub refusal: Option<Refusal>,
 }
 
 fn parse_algorithms(names: &[String]) -> Result<Vec<Algorithm>, IssuerError> {

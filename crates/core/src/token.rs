@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::account::AccountId;
 use crate::base64url;
 use crate::identity::Identity;
 use crate::json::{self, Json, JsonError, Object};
@@ -9,7 +10,119 @@ use crate::json::{self, Json, JsonError, Object};
 /// Longest token in bytes that is looked at.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// A token that was accepted.
+/// A token whose signature and times are good, before one of its accounts is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The signer (`iss`).
+    pub issuer: String,
+    /// Whom the token speaks for (`sub`).
+    pub subject: Option<String>,
+    /// Roles the token grants.
+    pub roles: Vec<String>,
+    /// The issuer's session.
+    pub session: Option<String>,
+    /// How well the subject was authenticated.
+    pub assurance: Option<String>,
+    /// The token's own id (`jti`).
+    pub token_id: Option<String>,
+    /// When it was issued (`iat`), in Unix microseconds.
+    pub issued_at_us: Option<i64>,
+    /// The accounts the token allows; none where it names only a person.
+    pub accounts: Option<Vec<AccountId>>,
+    /// See [`Verified::valid_from_us`].
+    pub valid_from_us: i64,
+    /// See [`Identity::valid_until_us`].
+    pub valid_until_us: i64,
+    /// The payload exactly as it was signed: JSON text.
+    pub claims: String,
+}
+
+/// An account a person belongs to, and the role they have there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The account.
+    pub account: AccountId,
+    /// A role added to those of the token.
+    pub role: Option<String>,
+}
+
+impl Accepted {
+    /// The identity in the account that `chosen` names, or in the only one the token allows.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoAccount`] where the token names none, otherwise as [`choose`].
+    pub fn identity(&self, chosen: Option<&str>) -> Result<Identity, Refusal> {
+        let accounts = self.accounts.as_deref().ok_or(Refusal::NoAccount)?;
+        let account = choose(accounts, chosen)?;
+        Ok(self.bind(account.clone(), Vec::new()))
+    }
+
+    /// The identity in an account the person belongs to. A person with several roles in one
+    /// account has all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotAMember`] where there is no membership, otherwise as [`choose`].
+    pub fn member_identity(
+        &self,
+        memberships: &[Membership],
+        chosen: Option<&str>,
+    ) -> Result<Identity, Refusal> {
+        if memberships.is_empty() {
+            return Err(Refusal::NotAMember);
+        }
+        let accounts: Vec<_> = memberships.iter().map(|one| one.account.clone()).collect();
+        let account = choose(&accounts, chosen)?;
+        let here = memberships.iter().filter(|one| one.account == *account);
+        Ok(self.bind(
+            account.clone(),
+            here.filter_map(|one| one.role.clone()).collect(),
+        ))
+    }
+
+    fn bind(&self, account: AccountId, more_roles: Vec<String>) -> Identity {
+        let mut roles = self.roles.clone();
+        for role in more_roles {
+            if !roles.contains(&role) {
+                roles.push(role);
+            }
+        }
+        Identity {
+            issuer: self.issuer.clone(),
+            account,
+            subject: self.subject.clone(),
+            roles,
+            session: self.session.clone(),
+            assurance: self.assurance.clone(),
+            token_id: self.token_id.clone(),
+            valid_until_us: self.valid_until_us,
+            claims: self.claims.clone(),
+        }
+    }
+}
+
+/// The account to bind: the chosen one if it is allowed, else the only one.
+///
+/// # Errors
+///
+/// [`Refusal::AccountNotAllowed`], or [`Refusal::AccountNotChosen`] where there are several.
+fn choose<'a>(accounts: &'a [AccountId], chosen: Option<&str>) -> Result<&'a AccountId, Refusal> {
+    if let Some(chosen) = chosen {
+        let chosen = AccountId::from_text(chosen).map_err(|_| Refusal::AccountNotAllowed)?;
+        let mut allowed = accounts.iter();
+        return allowed
+            .find(|one| **one == chosen)
+            .ok_or(Refusal::AccountNotAllowed);
+    }
+    match accounts {
+        [] => Err(Refusal::NoAccount),
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => Ok(first),
+        _ => Err(Refusal::AccountNotChosen),
+    }
+}
+
+/// A token that was accepted, and the identity it gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// What the token says, ready to be bound.
@@ -98,6 +211,12 @@ pub enum Refusal {
     /// The caller chose an account that is not among the token's.
     #[error("token does not allow the requested account")]
     AccountNotAllowed,
+    /// The token names only a person, who belongs to no account.
+    #[error("token subject belongs to no account")]
+    NotAMember,
+    /// The account is unknown or suspended.
+    #[error("token account is not active")]
+    InactiveAccount,
 }
 
 impl Refusal {
@@ -129,6 +248,8 @@ impl Refusal {
             Self::AccountShape => "account_shape",
             Self::AccountNotChosen => "account_not_chosen",
             Self::AccountNotAllowed => "account_not_allowed",
+            Self::NotAMember => "not_a_member",
+            Self::InactiveAccount => "inactive_account",
         }
     }
 }

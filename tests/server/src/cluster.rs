@@ -80,6 +80,11 @@ impl Cluster {
         self.create_database("TEMPLATE template0")
     }
 
+    /// A copy made by `CREATE DATABASE ... TEMPLATE` of a database nobody is connected to.
+    pub fn copy_of(self: &Arc<Self>, original: &Database) -> Database {
+        self.create_database(&format!("TEMPLATE {}", original.name()))
+    }
+
     /// Stops the server and starts it again on the same data.
     pub fn restart(&self) {
         let status = Command::new(tool("cluster.sh"))

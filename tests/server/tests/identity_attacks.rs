@@ -464,3 +464,36 @@ fn schema_of_somebody_else_is_not_taken_over() {
         "ALTER SCHEMA tenant_guard OWNER TO CURRENT_USER; CREATE EXTENSION tenant_guard",
     );
 }
+
+/// A reload that is cut short must leave the session asking again, not with what it had before.
+#[test]
+fn cancelled_reload_keeps_no_retired_key() {
+    let fixture = Fixture::new();
+    let stolen = fixture.issuer.token(ACME);
+    for known in [true, false] {
+        let mut client = fixture.session();
+        if known {
+            sign_in(&mut client, &stolen).expect("the key is still trusted");
+        } else {
+            run(&mut client, "SELECT tenant_guard.is_authenticated()");
+        }
+        let successor = Issuer::es256(fixture.issuer.name());
+        replace_keys(&fixture, &successor);
+        let mut superuser = fixture.db.superuser();
+        let mut blocker = superuser.transaction().expect("a transaction begins");
+        blocker
+            .batch_execute("LOCK tenant_guard.issuer IN ACCESS EXCLUSIVE MODE")
+            .expect("nobody else has it");
+        run(&mut client, "SET statement_timeout = '200ms'");
+        expect_error(sign_in(&mut client, &stolen), "57014", "");
+        blocker.rollback().expect("the lock goes");
+        run(&mut client, "RESET statement_timeout");
+        expect_error(
+            sign_in(&mut client, &stolen),
+            "28000",
+            "token names no known key",
+        );
+        successor.sign_in(&mut client, ACME);
+        replace_keys(&fixture, &fixture.issuer);
+    }
+}

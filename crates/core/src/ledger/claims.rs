@@ -33,6 +33,7 @@ impl Claims {
         self.of(incarnation)
             .xmax()
             .max(highest_xid.saturating_add(1))
+            .max(0)
     }
 
     /// Adds a block and returns what it holds, in the order its events have: adopted incarnations

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// The transactions a snapshot sees, in the form of PostgreSQL's `pg_snapshot`: all below `xmax`
 /// but those in `xip`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     xmin: i64,
     xmax: i64,
@@ -37,9 +37,16 @@ impl XidRanges {
     }
 }
 
+/// What stands before the first block of an incarnation. It sees nothing, not even ids below 0,
+/// which no transaction has and only a forged event can.
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self::below(i64::MIN)
+    }
+}
+
 impl Snapshot {
-    /// The snapshot that sees every transaction below `xmax`. With 0 it sees none, and stands
-    /// before the first block of an incarnation.
+    /// The snapshot that sees every transaction below `xmax`.
     pub fn below(xmax: i64) -> Self {
         Self {
             xmin: xmax,
