@@ -132,6 +132,9 @@ pub(crate) enum Error {
     /// Some of the ledger's tables are there, this one is not.
     #[error("ledger table \"{0}\" is lost")]
     LedgerTableLost(&'static str),
+    /// A table of the ledger, and the role without superuser rights that owns it.
+    #[error("ledger table \"{0}\" belongs to role \"{1}\", which is not superuser")]
+    LedgerPlanted(String, String),
     /// A table of the ledger has other columns or constraints than our code gave it.
     #[error("ledger table \"{0}\" was altered")]
     LedgerAltered(String),
@@ -284,6 +287,7 @@ impl Error {
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::LedgerMissing
             | Self::LedgerTableLost(_)
+            | Self::LedgerPlanted(..)
             | Self::LedgerAltered(_)
             | Self::ColumnAltered(_)
             | Self::AppendOnly(_)
@@ -336,6 +340,9 @@ impl Error {
             }
             Self::LedgerTableLost(_) => {
                 "Restore it from a backup: an empty one would hide the loss."
+            }
+            Self::LedgerPlanted(..) => {
+                "See what is on the table, then drop it or give it to a superuser."
             }
             Self::StaleTrigger(..) => "Call tenant_guard.protect() on the table again.",
             _ => return None,

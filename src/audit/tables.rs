@@ -109,6 +109,15 @@ fn exists(table: &str) -> bool {
 }
 
 fn adopt(table: &str) {
+    // Whatever triggers and indexes a table comes with will run with our rights.
+    if let Some(stranger) = ask(&format!(
+        "SELECT (SELECT r.rolname::text FROM pg_class AS c \
+             JOIN pg_roles AS r ON r.oid = c.relowner \
+             WHERE c.oid = 'tenant_guard.{table}'::regclass \
+                 AND NOT r.rolsuper AND r.rolname <> current_user)"
+    )) {
+        Error::LedgerPlanted(table.to_owned(), stranger).raise();
+    }
     // The right of the tables' owner to write them is what sealing runs on.
     if !query(&format!(
         "SELECT relowner = current_user::regrole FROM pg_class \
@@ -143,10 +152,11 @@ fn run(statements: &str) {
 }
 
 fn query(statement: &str) -> bool {
-    match Spi::get_one(statement) {
-        Ok(answer) => answer.unwrap_or(false),
-        Err(error) => not_prepared(error),
-    }
+    ask(statement).unwrap_or(false)
+}
+
+fn ask<T: FromDatum + IntoDatum>(statement: &str) -> Option<T> {
+    Spi::get_one(statement).unwrap_or_else(|error| not_prepared(error))
 }
 
 fn not_prepared(error: pgrx::spi::SpiError) -> ! {

@@ -360,3 +360,36 @@ fn two_sessions_that_begin_the_ledger_make_one() {
     second.join().unwrap().unwrap();
     assert_eq!(log(&mut one, "1"), [""; 0]);
 }
+
+#[test]
+fn ledger_planted_before_the_extension_is_not_adopted() {
+    let db = Database::empty();
+    let mut client = db.superuser();
+    let eve = db.role("eve");
+    run(
+        &mut client,
+        &format!(
+            "CREATE SCHEMA tenant_guard;
+             GRANT USAGE, CREATE ON SCHEMA tenant_guard TO {eve};
+             SET ROLE {eve}"
+        ),
+    );
+    // A trigger of hers would run with the rights of the extension's owner at the next seal().
+    for table in [
+        "audit_log",
+        "audit_context",
+        "ledger_account",
+        "ledger_block",
+        "ledger_leaf",
+    ] {
+        let planted = format!("CREATE TABLE tenant_guard.{table} (block bigint)");
+        run(&mut client, &planted);
+    }
+    run(&mut client, "RESET ROLE");
+    let message = format!("ledger table \"audit_log\" belongs to role \"{eve}\"");
+    expect_error(
+        client.batch_execute("CREATE EXTENSION tenant_guard"),
+        "55000",
+        &message,
+    );
+}
