@@ -31,6 +31,9 @@ SELECT pg_catalog.pg_extension_config_dump('tenant_guard.protection',
 SELECT pg_catalog.pg_extension_config_dump('tenant_guard.protection_member',
     'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)');
 
+-- These functions compare what the catalog prints with what they would write, remember printed
+-- defaults, and run statements with names in string constants: the caller's settings stay out of
+-- all three.
 -- They read the catalog in joins written in the order to run them in: looking for a better one took
 -- 13 ms a table, where reading takes 1 ms.
 CREATE FUNCTION tenant_guard.protect(
@@ -38,6 +41,8 @@ CREATE FUNCTION tenant_guard.protect(
     redact name[] DEFAULT '{}', audit boolean DEFAULT true)
     RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'protect_wrapper';
 CREATE FUNCTION tenant_guard.protection_plan(
     relation regclass, account_column name DEFAULT 'account_id', roles regrole[] DEFAULT NULL,
@@ -45,11 +50,15 @@ CREATE FUNCTION tenant_guard.protection_plan(
     RETURNS TABLE (step integer, statement text)
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'protection_plan_wrapper';
 CREATE FUNCTION tenant_guard.register_protection(
     relation regclass, account_column name, redact name[], audit boolean)
     RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'register_protection_wrapper';
 COMMENT ON FUNCTION tenant_guard.register_protection(regclass, name, name[], boolean) IS
     'first step of a protection plan: validates the relation and remembers what stands on it';
@@ -58,10 +67,14 @@ CREATE FUNCTION tenant_guard.protect_schema(
     redact name[] DEFAULT '{}', audit boolean DEFAULT true)
     RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'protect_schema_wrapper';
 CREATE FUNCTION tenant_guard.unprotect(relation regclass)
     RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'unprotect_wrapper';
 REVOKE ALL ON FUNCTION
     tenant_guard.protect(regclass, name, regrole[], name[], boolean),
@@ -148,6 +161,8 @@ REVOKE ALL ON FUNCTION tenant_guard.protect_again(regclass) FROM PUBLIC;
 CREATE FUNCTION tenant_guard."check"(schemas name[] DEFAULT NULL)
     RETURNS TABLE (severity text, code text, object text, detail text, fix text)
     LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'check_wrapper';
 REVOKE ALL ON FUNCTION tenant_guard."check"(name[]) FROM PUBLIC;
 -- It reads catalogs only, and says to both groups what they are there to know.

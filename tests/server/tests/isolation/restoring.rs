@@ -285,3 +285,36 @@ fn dump_and_restore_keep_protection() {
         assert_eq!(before, super::dump(db, &["--schema=shop"]));
     }
 }
+
+/// Settings that change how the catalog prints what is compared and remembered.
+const ODD_SETTINGS: &str = "SET quote_all_identifiers = on;
+     SET standard_conforming_strings = off;
+     SET DateStyle = 'SQL, DMY'";
+
+#[test]
+fn settings_of_the_session_change_neither_protection_nor_its_undoing() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (account_id text DEFAULT ('2024-02-01'::date)::text);
+         CREATE TABLE shop.\"back\\'slash\" (account_id text)",
+    );
+    let before = shop.dump();
+    let mut odd = shop.owner();
+    odd.batch_execute(ODD_SETTINGS).unwrap();
+    odd.batch_execute("SELECT tenant_guard.protect_schema('shop')")
+        .unwrap();
+    let altered = "SELECT code FROM tenant_guard.check() WHERE code ~ '^(37|41)'";
+    let again = "SELECT statement FROM tenant_guard.protection_plan('shop.t')";
+    for query in [altered, again] {
+        assert_eq!(lines(&mut odd, query), Vec::<String>::new(), "{query}");
+    }
+    let take_off = "SELECT tenant_guard.unprotect(relation) FROM tenant_guard.protected_relation";
+    shop.owner().batch_execute(take_off).unwrap();
+    assert_eq!(before, shop.dump());
+
+    let mut plain = shop.owner();
+    plain
+        .batch_execute("SELECT tenant_guard.protect_schema('shop')")
+        .unwrap();
+    odd.batch_execute(take_off).unwrap();
+    assert_eq!(before, shop.dump());
+}
