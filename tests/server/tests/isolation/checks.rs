@@ -80,6 +80,16 @@ fn row_06_owner_can_log_in() {
 }
 
 #[test]
+fn row_06_fix_takes_any_name_of_a_role() {
+    found_and_mended(
+        "CREATE ROLE \"o'wn\\er$fix$ BEGIN END $$ of everything, sixty-three bytes long\" LOGIN;
+         ALTER TABLE shop.booking
+             OWNER TO \"o'wn\\er$fix$ BEGIN END $$ of everything, sixty-three bytes long\"",
+        &["warning|06-owner-can-log-in|shop.booking"],
+    );
+}
+
+#[test]
 fn row_07_foreign_permissive_policy() {
     found_and_mended(
         "CREATE POLICY \"Open wide\" ON shop.message_1 USING (true)",
