@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
+use tenant_guard_core::account::LONGEST_ACCOUNT;
 use tenant_guard_core::issuer::IssuerError;
 use tenant_guard_core::token::Refusal;
 
@@ -156,6 +157,9 @@ pub(crate) enum Error {
     /// A value that cannot be written into the log.
     #[error("value for the audit log is not valid UTF-8")]
     NotUtf8,
+    /// A row's account that no ledger can keep; the relation.
+    #[error("account id in relation {0} is longer than {LONGEST_ACCOUNT} bytes")]
+    AccountTooLong(String),
     /// A value larger than a row of the log can be.
     #[error("event is too large for the audit log")]
     EventTooLarge,
@@ -295,7 +299,9 @@ impl Error {
             Self::RelationGone(_) => ERRCODE_UNDEFINED_TABLE,
             Self::UnfitAction(_) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotUtf8 => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
-            Self::EventTooLarge | Self::TooManyEvents => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Self::AccountTooLong(_) | Self::EventTooLarge | Self::TooManyEvents => {
+                ERRCODE_PROGRAM_LIMIT_EXCEEDED
+            }
             Self::IssuerExists(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::UnknownIssuer(_) | Self::UnknownRole(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::Obstacle(obstacle) => obstacle.code(),

@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use tenant_guard_core::account::AccountId;
+use tenant_guard_core::account::{AccountError, AccountId};
 use tenant_guard_core::audit::push_json_string;
 
-use super::text::{name, qualified_name, relation_name};
+use super::text::{checked, name, qualified_name, relation_name};
 use super::values::{Form, follows_settings, with_varlena};
 use crate::error::Error;
 
@@ -74,12 +74,14 @@ impl Relation {
                     out.remove(0);
                 }
                 Form::Text => with_varlena(value, |text| {
-                    let canonical = std::str::from_utf8(text)
-                        .ok()
-                        .and_then(|t| AccountId::from_text(t).ok());
-                    match canonical {
-                        Some(account) => out.extend_from_slice(account.as_str().as_bytes()),
-                        None => out.extend_from_slice(text),
+                    match AccountId::from_text(checked(text)) {
+                        Ok(account) => out.extend_from_slice(account.as_str().as_bytes()),
+                        // Sealing could not keep it, and would stop for every account.
+                        Err(AccountError::TooLong) => {
+                            Error::AccountTooLong(self.name.clone()).raise()
+                        }
+                        // PostgreSQL's text holds no null character, so this is the empty one.
+                        Err(AccountError::Empty | AccountError::Nul) => {}
                     }
                 }),
                 _ => column.form.push(out, value),
@@ -171,6 +173,14 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
 
         let descriptor = (*relation).rd_att;
         let attributes = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
+        let is_redacted = |attribute: &pg_sys::FormData_pg_attribute| {
+            redacted_names.contains(&name(attribute.attname.data.as_ptr()))
+        };
+        let secret: Vec<i16> = attributes
+            .iter()
+            .filter(|attribute| !attribute.attisdropped && is_redacted(attribute))
+            .map(|attribute| attribute.attnum)
+            .collect();
         let columns: Vec<Option<Column>> = attributes
             .iter()
             .map(|attribute| {
@@ -178,7 +188,8 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
                     return None;
                 }
                 let name = name(attribute.attname.data.as_ptr());
-                let redacted = redacted_names.contains(&name);
+                let redacted = secret.contains(&attribute.attnum)
+                    || is_generated_from(relation, attribute, &secret);
                 follows |= !redacted && follows_settings(attribute.atttypid, &mut depends);
                 let mut member = Vec::new();
                 push_json_string(&mut member, name.as_bytes());
@@ -272,6 +283,29 @@ unsafe fn arguments(trigger: &pg_sys::TriggerData) -> (String, Vec<String>) {
             name(*definition.tgargs),
             redacted.into_iter().flatten().collect(),
         )
+    }
+}
+
+/// Whether a column is generated from one of those numbered in `secret`, whose values it would give
+/// away. One step is enough: PostgreSQL lets no generated column read another.
+unsafe fn is_generated_from(
+    relation: pg_sys::Relation,
+    attribute: &pg_sys::FormData_pg_attribute,
+    secret: &[i16],
+) -> bool {
+    if attribute.attgenerated == 0 || secret.is_empty() {
+        return false;
+    }
+    // SAFETY: the relation is open and has the attribute, whose expression is a tree over columns of
+    // this one relation; sets of columns count from the lowest system column.
+    unsafe {
+        let expression = pg_sys::build_column_default(relation, attribute.attnum.into());
+        let mut read = std::ptr::null_mut();
+        pg_sys::pull_varattnos(expression, 1, &mut read);
+        secret.iter().any(|&number| {
+            let member = i32::from(number) - pg_sys::FirstLowInvalidHeapAttributeNumber;
+            pg_sys::bms_is_member(member, read)
+        })
     }
 }
 

@@ -219,7 +219,7 @@ pub(super) fn account_types(relation: pg_sys::Oid) -> Vec<(String, AccountType)>
 /// What a column that is to be redacted is to its relation.
 pub(super) enum Standing {
     Missing,
-    /// The account column or part of the primary key.
+    /// The account column or part of the primary key, or what one of them is generated from.
     Key,
     Plain,
 }
@@ -227,9 +227,17 @@ pub(super) enum Standing {
 /// The columns to be redacted, each with its standing.
 pub(super) fn redacted_columns(request: &Request) -> Vec<(String, Standing)> {
     read(
-        "SELECT r.name, a.attnum IS NULL, a.attname = $3 OR EXISTS ( \
-             SELECT FROM pg_index AS k WHERE k.indrelid = $1 AND k.indisprimary \
-                 AND a.attnum = ANY (k.indkey)) \
+        "SELECT r.name, a.attnum IS NULL, EXISTS ( \
+             SELECT FROM pg_attribute AS s WHERE s.attrelid = $1 \
+                 AND (s.attnum = a.attnum OR s.attgenerated <> '' AND EXISTS ( \
+                     SELECT FROM pg_attrdef AS e JOIN pg_depend AS d \
+                         ON d.classid = 'pg_attrdef'::regclass AND d.objid = e.oid \
+                     WHERE e.adrelid = $1 AND e.adnum = s.attnum \
+                         AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 \
+                         AND d.refobjsubid = a.attnum)) \
+                 AND (s.attname = $3 OR EXISTS ( \
+                     SELECT FROM pg_index AS k WHERE k.indrelid = $1 AND k.indisprimary \
+                         AND s.attnum = ANY (k.indkey)))) \
          FROM unnest($2::text[]) WITH ORDINALITY AS r (name, position) \
          LEFT JOIN pg_attribute AS a ON a.attrelid = $1 AND a.attname = r.name \
              AND a.attnum > 0 AND NOT a.attisdropped \

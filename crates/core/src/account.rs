@@ -8,6 +8,11 @@ use uuid::Uuid;
 /// Length in bytes of a UUID's hyphenated text (RFC 9562 section 4).
 const HYPHENATED_UUID_LEN: usize = 36;
 
+/// Longest account id in bytes.
+///
+/// The ledger keeps a btree of them, whose entries hold no more than 2,704 bytes.
+pub const LONGEST_ACCOUNT: usize = 1024;
+
 /// The canonical text of one account (tenant).
 ///
 /// Two ids name the same account exactly when their canonical texts are the same bytes:
@@ -25,6 +30,9 @@ pub enum AccountError {
     /// PostgreSQL text cannot hold the character U+0000.
     #[error("account id contains a null character")]
     Nul,
+    /// More than [`LONGEST_ACCOUNT`] bytes.
+    #[error("account id is longer than {LONGEST_ACCOUNT} bytes")]
+    TooLong,
 }
 
 impl AccountId {
@@ -33,13 +41,16 @@ impl AccountId {
     ///
     /// # Errors
     ///
-    /// [`AccountError`] when the text is empty or contains U+0000.
+    /// [`AccountError`] when the text is empty, too long or contains U+0000.
     pub fn from_text(text: &str) -> Result<Self, AccountError> {
         if text.is_empty() {
             return Err(AccountError::Empty);
         }
         if text.contains('\0') {
             return Err(AccountError::Nul);
+        }
+        if text.len() > LONGEST_ACCOUNT {
+            return Err(AccountError::TooLong);
         }
         Ok(Self(match parse_hyphenated(text) {
             Some(uuid) => uuid.hyphenated().to_string(),
@@ -156,5 +167,15 @@ mod tests {
     fn empty_text_and_nul_are_refused() {
         assert_eq!(AccountId::from_text(""), Err(AccountError::Empty));
         assert_eq!(AccountId::from_text("a\0b"), Err(AccountError::Nul));
+    }
+
+    #[test]
+    fn text_that_the_ledger_could_not_index_is_refused() {
+        let longest = "é".repeat(LONGEST_ACCOUNT / 2);
+        assert_eq!(account(&longest).as_str(), longest);
+        assert_eq!(
+            AccountId::from_text(&(longest + "x")),
+            Err(AccountError::TooLong)
+        );
     }
 }

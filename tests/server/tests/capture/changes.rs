@@ -485,3 +485,56 @@ fn events_of_a_prepared_transaction_wait_for_its_commit() {
         ["1|0|0", "2|0|0"]
     );
 }
+
+#[test]
+fn column_generated_from_a_redacted_one_is_redacted() {
+    let db = database();
+    let mut client = db.superuser();
+    run(
+        &mut client,
+        "CREATE TABLE t (account_id int, card text, n int,
+             last4 text GENERATED ALWAYS AS (right(card, 4)) STORED,
+             double int GENERATED ALWAYS AS (n * 2) STORED)",
+    );
+    capture(&mut client, "t", "account_id", "card");
+    run(&mut client, "INSERT INTO t VALUES (1, '41111', 1)");
+    run(&mut client, "UPDATE t SET card = '52222'");
+    run(
+        &mut client,
+        "ALTER TABLE t ADD size int GENERATED ALWAYS AS (length(card)) STORED",
+    );
+    run(&mut client, "DELETE FROM t");
+    let whole = r#"{"account_id":1,"n":1,"double":2}"#;
+    assert_eq!(
+        log(&mut client, "action, redacted, row_key, data"),
+        [
+            format!("insert|{{card,last4}}|<null>|{whole}"),
+            format!(r#"update|{{card,last4}}|{whole}|{{"old":{{}},"new":{{}}}}"#),
+            format!("delete|{{card,last4,size}}|{whole}|{whole}"),
+        ]
+    );
+}
+
+#[test]
+fn account_that_sealing_could_not_keep_is_refused() {
+    let db = database();
+    let mut client = db.superuser();
+    run(&mut client, "CREATE TABLE t (account_id text)");
+    capture(&mut client, "t", "account_id", "");
+    run(&mut client, "INSERT INTO t VALUES (repeat('a', 1024))");
+    let longer = "INSERT INTO t VALUES (repeat('a', 1025))";
+    let message = "account id in relation public.t is longer than 1024 bytes";
+    expect_error(client.batch_execute(longer), "54000", message);
+    // Random text, which no compression makes fit.
+    run(
+        &mut client,
+        "INSERT INTO t SELECT string_agg(md5(i::text), '') FROM generate_series(1, 32) AS i",
+    );
+    assert_eq!(
+        lines(
+            &mut client,
+            "SELECT events, accounts FROM tenant_guard.seal()"
+        ),
+        ["2|2"]
+    );
+}

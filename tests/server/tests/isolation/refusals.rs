@@ -84,7 +84,11 @@ fn what_is_no_table_cannot_be_protected() {
 
 #[test]
 fn missing_relation_column_or_role_is_named() {
-    let shop = Shop::with("CREATE TABLE shop.t (id int PRIMARY KEY, account_id uuid, secret text)");
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (id int PRIMARY KEY, account_id uuid, secret text);
+         CREATE TABLE shop.g (account_id uuid, card text,
+             id text GENERATED ALWAYS AS (lower(card)) STORED PRIMARY KEY)",
+    );
     let owner = &mut shop.owner();
     let mut expect = |call: &str, state: &str, message: &str| {
         refused(&shop, owner, call, state, message);
@@ -118,6 +122,11 @@ fn missing_relation_column_or_role_is_named() {
         "protect('shop.t', redact => '{id}')",
         "22023",
         "column \"id\" of relation shop.t cannot",
+    );
+    expect(
+        "protect('shop.g', redact => '{card}')",
+        "22023",
+        "column \"card\" of relation shop.g cannot",
     );
     expect(
         "protect('shop.t', redact => '{account_id}')",
