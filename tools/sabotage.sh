@@ -6,7 +6,8 @@
 #   tools/sabotage.sh [NAME]...      all of them when none is named
 #
 #   NAME.sql     runs in every test database right after CREATE EXTENSION
-#   NAME.patch   changes a copy of the source, which is built into a private PostgreSQL of its own
+#   NAME.patch   changes a copy of the source, which is built into a private PostgreSQL of its own;
+#                without context lines (diff -U0), so that changes nearby leave it alone
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
