@@ -22,7 +22,7 @@ PGRX_VERSION=0.18.1
 build=${TENANT_GUARD_BUILD:-debug}
 export PGRX_HOME=$root/target/pgrx
 # rustup's directory is often missing from the path of shells that are no login shells.
-export PATH=$root/target/tools/bin:$PATH:$HOME/.cargo/bin
+export PATH=$root/target/tools/bin:$PATH:${HOME:-}/.cargo/bin
 
 # A backtrace in the server's environment would end up in the DETAIL of every error.
 unset RUST_BACKTRACE

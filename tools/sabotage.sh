@@ -24,9 +24,8 @@ noticed=0
 # Brings the copy up to date. A file that did not change keeps its time, so cargo skips it.
 copy_source() {
     local file
-    git ls-files -co --exclude-standard -- Cargo.toml Cargo.lock '*.control' src sql crates tests |
+    find Cargo.toml Cargo.lock tenant_guard.control src sql crates tests -type f |
         while read -r file; do
-            [ -f "$file" ] || continue
             cmp -s "$file" "$copy/$file" || install -D -m 0644 "$file" "$copy/$file"
         done
     (cd "$copy" && find . -type f) | while read -r file; do
@@ -46,12 +45,18 @@ seed_target() {
     find "$target" -depth -name '*tenant_guard*' -exec rm -r {} +
 }
 
-# Runs the tests a sabotage must fail; what they print is the report.
+# Runs the tests a sabotage must fail; what they print is the report. Another test must pass, or
+# they fail because nothing works at all.
 run_named_tests() {
-    local tests
+    local tests control=harness::extension_is_installed
     mapfile -t tests < <(sed -n 's/^.*must fail: //p' "$file")
     [ ${#tests[@]} -gt 0 ] || die "$file names no test"
-    cargo test -p tenant_guard_tests --test main -- --exact "${tests[@]}" >"$report" 2>&1 || true
+    cargo test -p tenant_guard_tests --test main -- --exact "$control" "${tests[@]}" \
+        >"$report" 2>&1 || true
+    grep -qx "test $control \.\.\. ok" "$report" || {
+        cat "$report" >&2
+        die "sabotage $name broke more than its guard"
+    }
     for test in "${tests[@]}"; do
         if grep -qxE "test $test (- should panic )?\.\.\. FAILED" "$report"; then
             noticed=$((noticed + 1))
@@ -71,7 +76,7 @@ for name in "${names[@]}"; do
         file=$root/tests/sabotage/$name.patch
         copy_source
         seed_target
-        patch -s -p1 -d "$copy" <"$file" || die "$file does not apply any more"
+        patch -s --no-backup-if-mismatch -p1 -d "$copy" <"$file" || die "$file does not apply any more"
         TENANT_GUARD_BUILD=sabotage tools/build.sh
         TENANT_GUARD_BUILD=sabotage run_named_tests
     else
