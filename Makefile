@@ -23,14 +23,15 @@ quick: setup ## formatting, lints, tests of the pure crates (under 90 s)
 	@tools/test.sh quick
 
 test: build ## everything a change must pass, what CI runs
-	@tools/setup.sh demo
+	@tools/setup.sh demo test
 	@tools/test.sh full
 
 test-long: build ## the same and the tests that take minutes
-	@tools/setup.sh demo
+	@tools/setup.sh demo test
 	@tools/test.sh long
 
 test-server: build ## only the server tests; FILTER=name runs those that match
+	@tools/setup.sh test
 	@. tools/env.sh && cargo test -q -p tenant_guard_tests --test main -- $(FILTER)
 
 bench: setup ## what it costs, both sides in one run, on a release build

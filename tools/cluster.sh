@@ -6,6 +6,9 @@
 #                                                    that name and prints its socket directory
 #   tools/cluster.sh hold NAME [SETTING=VALUE]...    start, then drop at the end of standard
 #                                                    input: it goes when its user goes, however
+#   tools/cluster.sh pool NAME ROLE...               starts PgBouncer before a running cluster, with
+#                                                    the settings of standard input, lets the roles
+#                                                    in and prints its socket directory, port 6432
 #   tools/cluster.sh restart NAME                    stop and start, data kept
 #   tools/cluster.sh stop NAME                       stops it, data kept
 #   tools/cluster.sh drop NAME                       stops it and removes its data
@@ -26,7 +29,10 @@ pg_ctl() { as_server_user "$bin/pg_ctl" -D "$dir/data" -s -w "$@"; }
 
 running() { [ -d "$dir/data" ] && as_server_user "$bin/pg_ctl" -D "$dir/data" status >/dev/null 2>&1; }
 
-stop() { ! running || pg_ctl stop -m fast -t 60 || pg_ctl stop -m immediate; }
+stop() {
+    stop_pooler
+    ! running || pg_ctl stop -m fast -t 60 || pg_ctl stop -m immediate
+}
 
 drop() {
     stop
@@ -77,6 +83,54 @@ start() {
     printf '%s\n' "$dir"
 }
 
+# Settings given first, places last: PgBouncer takes the last value of a setting. One section, because
+# a second one of the same name would begin with the defaults again.
+pool() {
+    [ -x "$pgbouncer" ] || die "PgBouncer is not unpacked yet: run \"tools/setup.sh test\""
+    local pooler=$dir/pooler waited=0
+    stop_pooler
+    rm -rf "$pooler"
+    as_server_user mkdir -m 0700 "$pooler"
+    printf '"%s" ""\n' "$@" | as_server_user tee "$pooler/users" >/dev/null
+    {
+        echo "[pgbouncer]"
+        sed '/^\[pgbouncer\]$/d'
+        echo
+        echo "listen_addr ="
+        echo "listen_port = 6432"
+        echo "unix_socket_dir = $pooler"
+        echo "unix_socket_mode = 0700"
+        echo "logfile = $pooler/log"
+        echo "pidfile = $pooler/pid"
+        echo "auth_type = trust"
+        echo "auth_file = $pooler/users"
+        echo "[databases]"
+        echo "* = host=$dir"
+    } | as_server_user tee "$pooler/settings.ini" >/dev/null
+    as_server_user "$pgbouncer" -q -d "$pooler/settings.ini" 9>&- </dev/null >/dev/null || {
+        cat "$pooler/log" >&2
+        die "the pooler of cluster \"$name\" does not start"
+    }
+    # It opens its socket after it has gone to the background.
+    until [ -S "$pooler/.s.PGSQL.6432" ]; do
+        [ $((waited += 1)) -le 100 ] || {
+            tail -n 20 "$pooler/log" >&2
+            die "the pooler of cluster \"$name\" opens no socket"
+        }
+        sleep 0.1
+    done
+    printf '%s\n' "$pooler"
+}
+
+stop_pooler() {
+    local pid waited=0
+    pid=$(cat "$dir/pooler/pid" 2>/dev/null) || return 0
+    # A process id may have passed to somebody else after a crash.
+    grep -qsaF "$dir/pooler/settings.ini" "/proc/$pid/cmdline" || return 0
+    kill -TERM "$pid"
+    while [ -d "/proc/$pid" ] && [ $((waited += 1)) -le 100 ]; do sleep 0.1; done
+}
+
 # The holder must outlive an interrupt that ends the process it serves, to clean up after it.
 hold() {
     trap '' INT TERM HUP
@@ -96,6 +150,7 @@ shift 2
 case $command in
 start) start "$@" ;;
 hold) hold "$@" ;;
+pool) pool "$@" ;;
 restart)
     stop
     start_server

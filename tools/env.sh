@@ -63,10 +63,13 @@ as_server_user() {
 state=${TMPDIR:-/tmp}/tenant_guard-$(id -u)-$(printf %s "$root" | sha256sum | cut -c1-8)
 clusters=$state/clusters
 tree=$state/pg-$build
+# shellcheck disable=SC2034  # for the scripts that source this
+pgbouncer=$state/pgbouncer
 
 # Makes the state directory, or refuses one that somebody else planted in a shared /tmp.
 #   <state>            ours; others may pass through but not list
 #   <state>/pg-*       private copies of PostgreSQL, which the servers may not change
+#   <state>/pgbouncer  the pooler's program
 #   <state>/clusters   data and sockets, for the server user alone
 make_state() {
     mkdir -m 0711 "$state" 2>/dev/null || true

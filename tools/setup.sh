@@ -2,7 +2,7 @@
 # Installs what building, testing and the demo need and the machine lacks. Says what it does;
 # does nothing, quickly, when nothing is missing. Never starts, stops or changes a server.
 #
-#   tools/setup.sh [build|demo]...      what to prepare for; "build" when nothing is given
+#   tools/setup.sh [build|demo|test]... what to prepare for; "build" when nothing is given
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -39,6 +39,25 @@ system_packages() {
     esac
 }
 
+# PgBouncer is unpacked, not installed: its package would enable a service of its own. Only the
+# libraries it needs become packages of the system.
+pooler() {
+    [ ! -x "$pgbouncer" ] || return 0
+    say "unpacking Debian's pgbouncer into $state"
+    local download libraries
+    as_root apt-get update -q >&2
+    download=$(mktemp -d)
+    # apt downloads as a user of its own, who may not write here.
+    (cd "$download" && apt-get download -q -o APT::Sandbox::User=root pgbouncer >&2)
+    mapfile -t libraries < <(dpkg-deb -f "$download"/pgbouncer_*.deb Depends | tr ',' '\n' |
+        sed -n 's/^ *\(lib[^ ]*\).*/\1/p')
+    system_packages "${libraries[@]}"
+    make_state
+    dpkg-deb -x "$download"/pgbouncer_*.deb "$download/unpacked"
+    install -D -m 0755 "$download/unpacked/usr/sbin/pgbouncer" "$pgbouncer"
+    rm -r "$download"
+}
+
 rust() {
     command -v cargo >/dev/null ||
         die "cargo is not installed: see https://rustup.rs (Rust 1.95 or later)"
@@ -67,6 +86,10 @@ for purpose in "$@"; do
         rust
         ;;
     demo) system_packages python3 python3-jwt python3-cryptography python3-psycopg2 ;;
+    test)
+        system_packages python3 python3-psycopg
+        pooler
+        ;;
     *) die "unknown purpose \"$purpose\"" ;;
     esac
 done

@@ -1,6 +1,6 @@
 //! Throwaway clusters, made and removed by `tools/cluster.sh`.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -94,6 +94,29 @@ impl Cluster {
             status.expect("tools/cluster.sh is executable").success(),
             "restart failed"
         );
+    }
+
+    /// Starts PgBouncer before this server, with these settings of its `[pgbouncer]` section, for
+    /// these roles. Returns the directory of its socket; the port is 6432.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start, most often because `tools/setup.sh test` has not run.
+    pub fn pool(&self, roles: &[&str], settings: &str) -> PathBuf {
+        let mut command = Command::new(tool("cluster.sh"))
+            .args(["pool", &self.name])
+            .args(roles)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tools/cluster.sh is executable");
+        let mut input = command.stdin.take().expect("standard input is piped");
+        // A script that failed before it read has said so on standard error.
+        let _ = input.write_all(settings.as_bytes());
+        drop(input);
+        let output = command.wait_with_output().expect("the script is our child");
+        assert!(output.status.success(), "the pooler does not start");
+        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
     }
 
     /// Everything the server has logged so far.

@@ -8,4 +8,5 @@ mod identity_attacks;
 mod isolation;
 mod ledger;
 mod membership;
+mod pooler;
 mod surface;
