@@ -56,6 +56,52 @@ GRANT EXECUTE ON FUNCTION
     tenant_guard.set_membership(regclass, name, name, name, name),
     tenant_guard.set_account_relation(regclass, name, name) TO tenant_guard_admin;
 
+-- Read by every backend's own code, written through the functions below.
+CREATE TABLE tenant_guard.revocation (
+    kind text NOT NULL CHECK (kind IN ('token', 'session', 'subject')),
+    name text NOT NULL CHECK (name <> ''),
+    -- Empty for every issuer.
+    issuer text NOT NULL,
+    issued_before timestamptz,
+    -- When the tokens it names must have expired; null where that is not known.
+    expires_at timestamptz,
+    PRIMARY KEY (kind, name, issuer)
+);
+REVOKE ALL ON tenant_guard.revocation FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.revocation', '');
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.revocation
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.revocation ENABLE ALWAYS TRIGGER tell_backends;
+
+-- Without arguments: the caller's own, by the identity that is bound.
+CREATE FUNCTION tenant_guard.revoke_token() RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'revoke_own_token_wrapper';
+CREATE FUNCTION tenant_guard.revoke_session() RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'revoke_own_session_wrapper';
+CREATE FUNCTION tenant_guard.revoke_subject() RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'revoke_own_subject_wrapper';
+CREATE FUNCTION tenant_guard.revoke_token(token_id text, issuer text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'revoke_token_wrapper';
+CREATE FUNCTION tenant_guard.revoke_session(session text, issuer text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'revoke_session_wrapper';
+CREATE FUNCTION tenant_guard.revoke_subject(
+    subject text, before timestamptz DEFAULT NULL, issuer text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'revoke_subject_wrapper';
+REVOKE ALL ON FUNCTION tenant_guard.revoke_token(text, text),
+    tenant_guard.revoke_session(text, text), tenant_guard.revoke_subject(text, timestamptz, text)
+    FROM PUBLIC;
+-- Revoking somebody else locks them out.
+GRANT EXECUTE ON FUNCTION tenant_guard.revoke_token(text, text),
+    tenant_guard.revoke_session(text, text), tenant_guard.revoke_subject(text, timestamptz, text)
+    TO tenant_guard_admin;
+
 CREATE FUNCTION tenant_guard.add_issuer(
     issuer text, keys jsonb, algorithms text[] DEFAULT NULL, audiences text[] DEFAULT NULL,
     claim_paths jsonb DEFAULT '{}', leeway interval DEFAULT '30 s', max_age interval DEFAULT NULL,

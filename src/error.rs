@@ -17,6 +17,15 @@ pub(crate) enum Error {
     /// The identity outlived its token.
     #[error("the identity of this transaction has expired")]
     Expired,
+    /// The token of the identity was revoked after it was bound.
+    #[error("the identity of this transaction has been revoked")]
+    Revoked,
+    /// The caller's own token lacks what it would be revoked by.
+    #[error("the token of this transaction has no {0}")]
+    NothingToRevoke(&'static str),
+    /// An argument that must not be empty.
+    #[error("{0} must not be empty")]
+    EmptyArgument(&'static str),
     /// The account, or subject, is not of the shape the reader returns.
     #[error("{0} of the current identity is not of type {1}")]
     Shape(&'static str, &'static str),
@@ -263,9 +272,11 @@ impl Error {
     fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Self::NoIdentity | Self::Expired | Self::Refused(_) | Self::UnfitHeaders => {
-                ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
-            }
+            Self::NoIdentity
+            | Self::Expired
+            | Self::Revoked
+            | Self::Refused(_)
+            | Self::UnfitHeaders => ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::Shape(..) => ERRCODE_INVALID_TEXT_REPRESENTATION,
             Self::BypassesRowSecurity(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::SecondAccount
@@ -273,12 +284,14 @@ impl Error {
             | Self::NotInstalled
             | Self::NothingSealed
             | Self::SourceGone(_)
+            | Self::NothingToRevoke(_)
             | Self::SessionIdentityOff
             | Self::SessionIdentityInBlock => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnfitIssuer(_)
             | Self::UnfitInterval(_)
             | Self::UnfitCheckpoint
             | Self::NoReason
+            | Self::EmptyArgument(_)
             | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::SealAfterWrite | Self::SealIsolation => ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::BrokenLedger(_) => ERRCODE_DATA_CORRUPTED,

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::identity::Identity;
 use tenant_guard_core::token::{Accepted, MAX_TOKEN_BYTES, Refusal};
 
-use super::{binding, issuers, membership, readers};
+use super::{binding, issuers, membership, readers, revocation};
 use crate::catalog;
 use crate::clock::statement_start_us;
 use crate::error::{Error, OrRaise};
@@ -63,7 +63,9 @@ pub(super) fn authenticate(
         }
     }
     let accepted = accept(token)?;
-    bind(&membership::identity(&accepted, account)?, is_local)?;
+    let identity = membership::identity(&accepted, account)?;
+    revocation::refuse_revoked(&identity)?;
+    bind(&identity, is_local)?;
     Ok(accepted)
 }
 

@@ -17,6 +17,7 @@ use pgrx::spi::SpiError;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::identity::{Identity, IdentityView};
 
+use super::revocation;
 use crate::clock::statement_start_us;
 use crate::error::Error;
 use crate::settings::{ON_MISSING_IDENTITY, OnMissingIdentity};
@@ -95,6 +96,7 @@ fn current() -> Result<Option<&'static Extra>, Error> {
     let found = match unsafe { CURRENT.get().as_ref() } {
         None => Error::NoIdentity,
         Some(extra) if extra.valid_until_us <= statement_start_us() => Error::Expired,
+        Some(extra) if revocation::is_revoked(|| extra.view()) => Error::Revoked,
         Some(extra) => return Ok(Some(extra)),
     };
     match ON_MISSING_IDENTITY.get() {
@@ -130,8 +132,9 @@ pub(crate) fn generation() -> u64 {
 /// Whether a valid identity is bound. Never raises.
 pub(crate) fn is_bound() -> bool {
     // SAFETY: as in `current`.
-    unsafe { CURRENT.get().as_ref() }
-        .is_some_and(|extra| extra.valid_until_us > statement_start_us())
+    unsafe { CURRENT.get().as_ref() }.is_some_and(|extra| {
+        extra.valid_until_us > statement_start_us() && !revocation::is_revoked(|| extra.view())
+    })
 }
 
 /// The account as a uuid value that stays valid for the rest of the client's statement.

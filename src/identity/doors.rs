@@ -108,6 +108,7 @@ fn act_as(
         session: None,
         assurance: None,
         token_id: None,
+        issued_at_us: None,
         valid_until_us: i64::MAX,
         claims: claims.to_string(),
     };

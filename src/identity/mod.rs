@@ -7,3 +7,4 @@ mod doors;
 mod issuers;
 mod membership;
 mod readers;
+mod revocation;

@@ -5,7 +5,7 @@
 //! leading zeros, so that one identity has exactly one text.
 //!
 //! ```text
-//! tg1; until issuer account subject session assurance token-id role-count role... claims
+//! tg1; until issuer account subject session assurance token-id issued-at role-count role... claims
 //! ```
 
 use crate::account::AccountId;
@@ -30,6 +30,8 @@ pub struct Identity {
     pub assurance: Option<String>,
     /// The token's own id (`jti`, RFC 7519 section 4.1.7).
     pub token_id: Option<String>,
+    /// When the token was issued (`iat`, RFC 7519 section 4.1.6), in Unix microseconds.
+    pub issued_at_us: Option<i64>,
     /// The first instant, in Unix microseconds, at which the identity is no longer valid;
     /// `i64::MAX` when it never ends.
     pub valid_until_us: i64,
@@ -54,6 +56,8 @@ pub struct IdentityView<'a> {
     pub assurance: Option<&'a str>,
     /// See [`Identity::token_id`].
     pub token_id: Option<&'a str>,
+    /// See [`Identity::issued_at_us`].
+    pub issued_at_us: Option<i64>,
     /// See [`Identity::valid_until_us`].
     pub valid_until_us: i64,
     /// See [`Identity::claims`].
@@ -88,6 +92,10 @@ impl Identity {
                 None => text.push('-'),
             }
         }
+        match self.issued_at_us {
+            Some(issued_at) => put(&mut text, &issued_at.to_string()),
+            None => text.push('-'),
+        }
         put(&mut text, &self.roles.len().to_string());
         for role in &self.roles {
             put(&mut text, role);
@@ -106,6 +114,10 @@ impl Identity {
         let session = rest.optional()?;
         let assurance = rest.optional()?;
         let token_id = rest.optional()?;
+        let issued_at_us = match rest.optional()? {
+            Some(text) => Some(integer(text)?),
+            None => None,
+        };
         let roles = rest.roles()?;
         let claims = rest.field()?;
         if !rest.0.is_empty() || account.is_empty() || text.contains('\0') {
@@ -119,6 +131,7 @@ impl Identity {
             session,
             assurance,
             token_id,
+            issued_at_us,
             valid_until_us,
             claims,
         })
@@ -140,6 +153,7 @@ impl IdentityView<'_> {
             session: self.session.map(str::to_owned),
             assurance: self.assurance.map(str::to_owned),
             token_id: self.token_id.map(str::to_owned),
+            issued_at_us: self.issued_at_us,
             valid_until_us: self.valid_until_us,
             claims: self.claims.to_owned(),
         })
@@ -229,6 +243,7 @@ mod tests {
             session: None,
             assurance: Some("-".into()),
             token_id: None,
+            issued_at_us: Some(-5),
             valid_until_us: 1_700_000_000_000_000,
             claims: "{}".into(),
         }
@@ -239,7 +254,7 @@ mod tests {
         assert_eq!(
             sample().encode(),
             "tg1;16:170000000000000022:https://issuer.example1:77:ünï:3-1:--\
-             1:25:admin4:2:xx2:{}"
+             2:-51:25:admin4:2:xx2:{}"
         );
     }
 
@@ -296,6 +311,7 @@ mod tests {
             account in "[^\\x00]{1,40}",
             optional in prop::collection::vec(prop::option::of(field()), 4),
             roles in prop::collection::vec(field(), 0..5),
+            issued_at_us in any::<Option<i64>>(),
             valid_until_us in any::<i64>(),
             claims in "[^\\x00]{0,60}",
         ) -> Identity {
@@ -309,6 +325,7 @@ mod tests {
                 session: next(),
                 assurance: next(),
                 token_id: next(),
+                issued_at_us,
                 valid_until_us,
                 claims,
             }

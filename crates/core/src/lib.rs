@@ -17,4 +17,5 @@ pub mod ledger;
 pub mod merkle;
 pub mod plan;
 pub mod policy;
+pub mod revocation;
 pub mod token;

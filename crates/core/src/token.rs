@@ -96,6 +96,7 @@ impl Accepted {
             session: self.session.clone(),
             assurance: self.assurance.clone(),
             token_id: self.token_id.clone(),
+            issued_at_us: self.issued_at_us,
             valid_until_us: self.valid_until_us,
             claims: self.claims.clone(),
         }
@@ -214,6 +215,9 @@ pub enum Refusal {
     /// The token names only a person, who belongs to no account.
     #[error("token subject belongs to no account")]
     NotAMember,
+    /// The token, its session or its subject was revoked.
+    #[error("token has been revoked")]
+    Revoked,
     /// The account is unknown or suspended.
     #[error("token account is not active")]
     InactiveAccount,
@@ -249,6 +253,7 @@ impl Refusal {
             Self::AccountNotChosen => "account_not_chosen",
             Self::AccountNotAllowed => "account_not_allowed",
             Self::NotAMember => "not_a_member",
+            Self::Revoked => "revoked",
             Self::InactiveAccount => "inactive_account",
         }
     }

@@ -9,4 +9,5 @@ mod isolation;
 mod ledger;
 mod membership;
 mod pooler;
+mod revocation;
 mod surface;
