@@ -166,7 +166,11 @@ impl Notices {
 }
 
 /// Runs a program with `input` on its standard input.
-fn feed(mut command: std::process::Command, input: &[u8]) -> Output {
+///
+/// # Panics
+///
+/// When the program is not there.
+pub fn feed(mut command: std::process::Command, input: &[u8]) -> Output {
     use std::io::Write;
     use std::process::Stdio;
 

@@ -31,7 +31,7 @@ mod issuer;
 
 pub use assertions::{assert_ordinary, expect_error, lines};
 pub use cluster::Cluster;
-pub use database::{Database, Notices};
+pub use database::{Database, Notices, feed};
 pub use issuer::Issuer;
 
 /// An account of the tests.

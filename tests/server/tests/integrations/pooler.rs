@@ -12,6 +12,8 @@ use postgres::types::Type;
 use postgres::{Client, Config, Error, NoTls, Transaction};
 use tenant_guard_tests::{Cluster, Database, Issuer, expect_error, lines};
 
+use super::block;
+
 const ACCOUNTS: usize = 8;
 const CLIENTS: usize = 64;
 const SERVERS: usize = 4;
@@ -76,7 +78,10 @@ fn share_servers_for(length: Duration) {
     issuer.register(&mut db.superuser());
 
     let issuer = Arc::new(issuer);
-    let settings = format!("[pgbouncer]\npool_mode = transaction\ndefault_pool_size = {SERVERS}");
+    let settings = format!(
+        "{}\ndefault_pool_size = {SERVERS}",
+        block("PgBouncer", "ini")
+    );
     let config = pooled(&db, &app, &cluster.pool(&[&app], &settings));
     let deadline = Instant::now() + length;
     let visitors: Vec<_> = (0..CLIENTS)
@@ -96,7 +101,7 @@ fn share_servers_for(length: Duration) {
 }
 
 /// The way to `db` through the pooler.
-fn pooled(db: &Database, role: &str, directory: &Path) -> Config {
+pub(super) fn pooled(db: &Database, role: &str, directory: &Path) -> Config {
     let mut config = Config::new();
     config
         .host_path(directory)
