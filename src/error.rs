@@ -169,6 +169,9 @@ pub(crate) enum Error {
     /// A row's account that no ledger can keep; the relation.
     #[error("account id in relation {0} is longer than {LONGEST_ACCOUNT} bytes")]
     AccountTooLong(String),
+    /// Memory for an event; what runs out inside the server reports itself.
+    #[error("out of memory")]
+    OutOfMemory,
     /// A value larger than a row of the log can be.
     #[error("event is too large for the audit log")]
     EventTooLarge,
@@ -312,6 +315,7 @@ impl Error {
             Self::RelationGone(_) => ERRCODE_UNDEFINED_TABLE,
             Self::UnfitAction(_) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotUtf8 => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+            Self::OutOfMemory => ERRCODE_OUT_OF_MEMORY,
             Self::AccountTooLong(_) | Self::EventTooLarge | Self::TooManyEvents => {
                 ERRCODE_PROGRAM_LIMIT_EXCEEDED
             }

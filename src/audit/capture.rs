@@ -9,7 +9,7 @@ use super::events::Event;
 use super::pinned;
 use super::relation::{self, Column, Relation};
 use super::text::checked;
-use super::values::same_image;
+use super::values::{grow, same_image};
 use crate::error::Error;
 use crate::raw::raw_function;
 
@@ -277,6 +277,7 @@ impl Image {
             if !table.key.is_empty() {
                 self.key_of(table, row);
             } else if !is_insert {
+                grow(&mut self.row_key, self.data.len());
                 self.row_key.extend_from_slice(&self.data);
             }
         }
@@ -308,6 +309,7 @@ impl Image {
                 old.push_member(&mut self.data, old_start, i, column);
                 new.push_member(&mut self.new, new_start, i, column);
             }
+            grow(&mut self.data, self.new.len());
             self.data.extend_from_slice(&self.new);
             self.data.extend_from_slice(b"}}");
             if table.key.is_empty() {

@@ -91,7 +91,7 @@ thread_local! {
 const KEPT_WORDS: usize = 128 * 1024;
 
 /// Largest value in bytes. A tuple, before it is compressed, cannot be larger than 1 GB.
-const MAX_VALUE: usize = 768 << 20;
+pub(super) const MAX_VALUE: usize = 768 << 20;
 
 /// A row in the making: one call for each column, in the table's order.
 pub(super) struct Row {
@@ -155,6 +155,9 @@ impl Row {
             Error::EventTooLarge.raise();
         }
         let start = self.buffer.len();
+        if self.buffer.try_reserve(value.len() / 8 + 1).is_err() {
+            Error::OutOfMemory.raise();
+        }
         self.buffer.resize(start + (value.len() + 4).div_ceil(8), 0);
         let target = bytes_of(&mut self.buffer[start..]);
         target[..4].copy_from_slice(&varlena_header(value.len()));

@@ -4,9 +4,11 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 use tenant_guard_core::audit::{
-    push_date, push_hex, push_integer, push_json_string, push_timestamp, push_timestamptz,
-    push_uuid,
+    push_date, push_hex, push_integer, push_json_text, push_timestamp, push_timestamptz, push_uuid,
 };
+
+use super::log::MAX_VALUE;
+use crate::error::Error;
 
 /// How values of one type become JSON.
 ///
@@ -83,33 +85,66 @@ impl Form {
                 Self::Int4 => push_integer(out, i64::from(value.value() as i32)),
                 Self::Int8 => push_integer(out, value.value() as i64),
                 Self::Oid => push_integer(out, i64::from(value.value() as u32)),
-                Self::Text => with_varlena(value, |text| push_json_string(out, text)),
+                Self::Text => with_varlena(value, |text| push_string(out, text)),
                 Self::Uuid => quoted(out, |out| push_uuid(out, *value.cast_mut_ptr::<[u8; 16]>())),
                 Self::Bytea => quoted(out, |out| {
                     out.extend_from_slice(b"\\\\x");
-                    with_varlena(value, |bytes| push_hex(out, bytes));
+                    with_varlena(value, |bytes| {
+                        grow(out, 2 * bytes.len());
+                        push_hex(out, bytes);
+                    });
                 }),
                 Self::Date => quoted(out, |out| push_date(out, value.value() as i32)),
                 Self::Timestamp => quoted(out, |out| push_timestamp(out, value.value() as i64)),
                 Self::Timestamptz => {
                     quoted(out, |out| push_timestamptz(out, value.value() as i64));
                 }
-                Self::JsonText => with_varlena(value, |text| out.extend_from_slice(text)),
+                Self::JsonText => with_varlena(value, |text| {
+                    grow(out, text.len());
+                    out.extend_from_slice(text);
+                }),
                 Self::Json(function) => {
-                    with_output(function, value, |text| out.extend_from_slice(text));
+                    with_output(function, value, |text| {
+                        grow(out, text.len());
+                        out.extend_from_slice(text);
+                    });
                 }
                 Self::Number(function) => with_output(function, value, |text| {
                     if matches!(text, [b'0'..=b'9', ..] | [b'-', b'0'..=b'9', ..]) {
                         out.extend_from_slice(text);
                     } else {
-                        push_json_string(out, text);
+                        push_string(out, text);
                     }
                 }),
                 Self::Other(function) => {
-                    with_output(function, value, |text| push_json_string(out, text));
+                    with_output_apart(function, value, |text| push_string(out, text));
                 }
             }
         }
+    }
+}
+
+/// Piece of a text that is escaped at a time, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// Appends a text as a JSON string, piece by piece: escapes can make six times of it, which is known
+/// only as it is written.
+fn push_string(out: &mut Vec<u8>, text: &[u8]) {
+    quoted(out, |out| {
+        for piece in text.chunks(PIECE) {
+            grow(out, 6 * piece.len());
+            push_json_text(out, piece);
+        }
+    });
+}
+
+/// Makes room, or raises: Rust would end the server over memory that is not there.
+pub(super) fn grow(out: &mut Vec<u8>, bytes: usize) {
+    if out.len() > MAX_VALUE {
+        Error::EventTooLarge.raise();
+    }
+    if out.try_reserve(bytes).is_err() {
+        Error::OutOfMemory.raise();
     }
 }
 
@@ -170,6 +205,44 @@ unsafe fn with_output(
         let text = pg_sys::OutputFunctionCall(function, value);
         read(CStr::from_ptr(text).to_bytes());
         pg_sys::pfree(text.cast());
+    }
+}
+
+/// As [`with_output`], for types whose values may be made of any number of others.
+///
+/// The output function of a large array fills memory with small pieces. It does so in a context of
+/// its own, because an error is copied into the outer one on its way through Rust: with that one
+/// full to the last byte as well, an error for want of memory would end the server.
+unsafe fn with_output_apart(
+    function: *mut pg_sys::FmgrInfo,
+    value: pg_sys::Datum,
+    read: impl FnOnce(&[u8]),
+) {
+    unsafe extern "C-unwind" {
+        /// pgrx's binding would take the inner context for the outer one.
+        fn OutputFunctionCall(
+            function: *mut pg_sys::FmgrInfo,
+            value: pg_sys::Datum,
+        ) -> *mut std::ffi::c_char;
+    }
+    // SAFETY: as of `with_output`; the boundary turns an error the function raises into an
+    // unwinding one and goes back to the outer context, with which the inner one ends then.
+    unsafe {
+        let inner = pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"tenant_guard value".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        let text = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            let outer = pg_sys::MemoryContextSwitchTo(inner);
+            let text = OutputFunctionCall(function, value);
+            pg_sys::MemoryContextSwitchTo(outer);
+            text
+        });
+        read(CStr::from_ptr(text).to_bytes());
+        pg_sys::MemoryContextDelete(inner);
     }
 }
 

@@ -17,6 +17,15 @@ const DAYS_PER_400_YEARS: i64 = 146_097;
 pub fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {
     out.reserve(text.len() + 2);
     out.push(b'"');
+    push_json_text(out, text);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes of a JSON string; `text` may be a piece of a whole, cut
+/// anywhere.
+///
+/// It becomes six times as long at the most.
+pub fn push_json_text(out: &mut Vec<u8>, text: &[u8]) {
     // Most values need no escape at all. Looking at 16 bytes without a branch lets the compiler use vector registers.
     let mut blocks = text.chunks_exact(16);
     for block in &mut blocks {
@@ -30,7 +39,6 @@ pub fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {
         }
     }
     push_escaped(out, blocks.remainder());
-    out.push(b'"');
 }
 
 const fn needs_escape(byte: u8) -> bool {

@@ -1,5 +1,7 @@
 //! Values are logged exactly, in bytes that depend on nothing but the value.
 
+use std::os::unix::{fs::MetadataExt, process::CommandExt};
+
 use tenant_guard_tests::{expect_error, lines};
 
 use super::{capture, database, log, run};
@@ -317,4 +319,43 @@ fn toasted_values_are_whole_and_unchanged_ones_left_out() {
     );
     let changed = "(SELECT string_agg(k, ',') FROM jsonb_object_keys(data::jsonb -> 'new') AS k)";
     assert_eq!(log(&mut client, changed)[1..], ["n", "packed", "packed"]);
+}
+
+#[test]
+fn value_that_memory_runs_out_over_is_an_error_and_not_the_end_of_the_server() {
+    let db = database();
+    let mut client = db.superuser();
+    run(
+        &mut client,
+        "CREATE TABLE t (account_id int, a int[]);
+         INSERT INTO t VALUES (1, array_fill(1234567890, ARRAY[20000000]))",
+    );
+    capture(&mut client, "t", "account_id", "");
+    // Room for the array itself, not for the text of each of its elements.
+    let pid: i32 = client
+        .query_one("SELECT pg_backend_pid()", &[])
+        .unwrap()
+        .get(0);
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let size = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmSize:"))
+        .unwrap();
+    let kilobytes: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+    let limit = (kilobytes << 10) + (400 << 20);
+    // The server's user may limit its processes, and root, where it runs the tests, may be that user.
+    let owner = std::fs::metadata(format!("/proc/{pid}")).unwrap();
+    let limited = std::process::Command::new("prlimit")
+        .uid(owner.uid())
+        .gid(owner.gid())
+        .arg(format!("--pid={pid}"))
+        .arg(format!("--as={limit}"))
+        .status();
+    assert!(limited.unwrap().success());
+    expect_error(
+        client.batch_execute("DELETE FROM t"),
+        "53200",
+        "out of memory",
+    );
+    assert_eq!(lines(&mut client, "SELECT count(*) FROM t"), ["1"]);
 }
