@@ -164,6 +164,9 @@ pub enum Refusal {
     /// `cty` says that the payload is another token (RFC 7519 section 5.2).
     #[error("token is nested in another token")]
     Nested,
+    /// `typ` says that it is a token for something else (RFC 8725 section 3.11).
+    #[error("token is of a kind that is not for access")]
+    OtherKind,
     /// There is no `iss`.
     #[error("token names no issuer")]
     NoIssuer,
@@ -236,6 +239,7 @@ impl Refusal {
             Self::Critical => "critical",
             Self::Unencoded => "unencoded",
             Self::Nested => "nested",
+            Self::OtherKind => "other_kind",
             Self::NoIssuer => "no_issuer",
             Self::UnknownIssuer => "unknown_issuer",
             Self::UnknownKey => "unknown_key",
@@ -324,8 +328,10 @@ impl Header {
             None | Some(Json::Bool(true)) => {}
             Some(_) => return Err(Refusal::Unencoded),
         }
-        optional_text(&header, "typ")?;
-        if optional_text(&header, "cty")?.is_some_and(names_a_token) {
+        if optional_text(&header, "typ")?.is_some_and(names_another_kind) {
+            return Err(Refusal::OtherKind);
+        }
+        if optional_text(&header, "cty")?.is_some_and(|kind| media_type(kind) == "jwt") {
             return Err(Refusal::Nested);
         }
         let key_id = optional_text(&header, "kid")?.map(str::to_owned);
@@ -336,11 +342,21 @@ impl Header {
     }
 }
 
-/// `JWT` as a media type: case does not matter and `application/` may stand before it
-/// (RFC 7515 section 4.1.10).
-fn names_a_token(content_type: &str) -> bool {
-    let lower = content_type.to_ascii_lowercase();
-    lower.strip_prefix("application/").unwrap_or(&lower) == "jwt"
+/// Whether `typ` is that of a JWT which the same keys sign for another purpose, such as a logout
+/// token or a security event. Access tokens are `at+jwt` (RFC 9068 section 2.1), plain `JWT`, or
+/// say nothing.
+fn names_another_kind(kind: &str) -> bool {
+    let kind = media_type(kind);
+    kind.ends_with("+jwt") && kind != "at+jwt"
+}
+
+/// Case does not matter and `application/` may stand before it (RFC 7515 section 4.1.9).
+fn media_type(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    match lower.strip_prefix("application/") {
+        Some(subtype) => subtype.to_owned(),
+        None => lower,
+    }
 }
 
 fn optional_text<'h>(header: &'h Object<'_>, name: &str) -> Result<Option<&'h str>, Refusal> {

@@ -3,7 +3,12 @@
 
 mod claims;
 mod form;
+mod hostile;
 mod issuers;
 mod keys;
 mod properties;
 mod signature;
+#[path = "../../../../tests/tokens/signing.rs"]
+mod signing;
+#[path = "../../../../tests/tokens/hostile.rs"]
+mod tokens;
