@@ -3,6 +3,7 @@
 mod capture;
 mod doors;
 mod harness;
+mod hostile_tokens;
 mod identity;
 mod identity_attacks;
 mod integrations;
@@ -11,3 +12,10 @@ mod ledger;
 mod membership;
 mod revocation;
 mod surface;
+
+#[path = "../../tokens/signing.rs"]
+#[expect(dead_code, reason = "the tests of the core use the rest")]
+mod signing;
+#[path = "../../tokens/hostile.rs"]
+#[expect(dead_code, reason = "the tests of the core use the rest")]
+mod tokens;

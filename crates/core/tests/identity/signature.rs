@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tenant_guard_core::issuer::{Issuer, IssuerSettings, Issuers};
+use tenant_guard_core::jwk::KeySetError;
 
 use crate::keys::{
     ALGORITHMS, ISSUER, NOW, base64url, claims, claims_with, key, outcome, settings,
@@ -353,4 +354,34 @@ fn published_tokens_verify_in_their_time() {
         }
     }
     assert_eq!(seen, 3);
+}
+
+/// The published examples that this verifier must not take: unsigned, not compact, detached,
+/// of an unsupported algorithm.
+#[test]
+fn published_examples_for_other_readers_are_refused() {
+    let text = include_str!("../../../../tests/vectors/jwt/published-refused.json");
+    let examples: Vec<Value> = serde_json::from_str(text).unwrap();
+    assert_eq!(examples.len(), 12);
+    for example in examples {
+        let source = &example["source"];
+        let printed = &example["jwk"];
+        let alone = Issuer::new(settings_with_keys(std::slice::from_ref(printed)));
+        if printed["crv"] == "P-521" {
+            let error = alone.unwrap_err();
+            assert_eq!(error, KeySetError::NoUsableKey.into(), "{source}");
+        }
+        // Beside a key of ours, so that the issuer stands whatever the example's key is.
+        let mut keys = vec![key("EdDSA").jwk.clone()];
+        keys.extend((!printed.is_null()).then(|| printed.clone()));
+        let settings = IssuerSettings {
+            issuer: "joe".into(),
+            claim_paths: r#"{"account": ["iss"]}"#.into(),
+            ..settings_with_keys(&keys)
+        };
+        let issuers = Issuers::new([Issuer::new(settings).unwrap()]);
+        let token = example["token"].as_str().unwrap();
+        let judged = outcome(issuers.verify(token, None, 1_300_819_379 * 1_000_000));
+        assert_eq!(judged, example["refusal"], "{source}: {}", example["why"]);
+    }
 }
