@@ -36,6 +36,48 @@ SELECT pg_catalog.pg_extension_config_dump('tenant_guard.protection_member',
 -- all three.
 -- They read the catalog in joins written in the order to run them in: looking for a better one took
 -- 13 ms a table, where reading takes 1 ms.
+-- What assurance commands on protected relations ask of the token.
+CREATE TABLE tenant_guard.protection_assurance (
+    relation regclass NOT NULL,
+    command text NOT NULL CHECK (command IN ('all', 'select', 'insert', 'update', 'delete')),
+    level text NOT NULL CHECK (level <> ''),
+    PRIMARY KEY (relation, command)
+);
+REVOKE ALL ON tenant_guard.protection_assurance FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.protection_assurance',
+    'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)');
+
+-- Named by policies: it reads the bound identity and no SQL.
+CREATE FUNCTION tenant_guard.has_assurance(level text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_assurance_wrapper';
+COMMENT ON FUNCTION tenant_guard.has_assurance(text) IS
+    'whether the token states this level of assurance or a higher one';
+CREATE FUNCTION tenant_guard.assured(level text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'assured_wrapper';
+COMMENT ON FUNCTION tenant_guard.assured(text) IS
+    'the condition of assurance policies: true, or an error with a hint';
+
+CREATE FUNCTION tenant_guard.require_assurance(
+    relation regclass, level text, commands text[] DEFAULT '{all}')
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'require_assurance_wrapper';
+REVOKE ALL ON FUNCTION tenant_guard.require_assurance(regclass, text, text[]) FROM PUBLIC;
+-- As protect: the admin's, who must also own the table.
+GRANT EXECUTE ON FUNCTION tenant_guard.require_assurance(regclass, text, text[])
+    TO tenant_guard_admin;
+
+-- For our own code: the assurance policies that stand, and what each demands.
+CREATE VIEW tenant_guard.assurance_policy AS
+SELECT p.polrelid AS relation, p.polname AS name,
+    NOT p.polpermissive AND p.polroles = '{0}' AS binds_all,
+    CASE p.polcmd WHEN '*' THEN 'all' WHEN 'r' THEN 'select' WHEN 'a' THEN 'insert'
+        WHEN 'w' THEN 'update' ELSE 'delete' END AS command,
+    COALESCE(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') AS using_text,
+    COALESCE(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '') AS check_text
+FROM pg_catalog.pg_policy AS p
+WHERE p.polname LIKE 'tenant\_guard\_assurance\_%';
+REVOKE ALL ON tenant_guard.assurance_policy FROM PUBLIC;
+
 CREATE FUNCTION tenant_guard.protect(
     relation regclass, account_column name DEFAULT 'account_id', roles regrole[] DEFAULT NULL,
     redact name[] DEFAULT '{}', audit boolean DEFAULT true)

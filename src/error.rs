@@ -23,6 +23,15 @@ pub(crate) enum Error {
     /// The caller's own token lacks what it would be revoked by.
     #[error("the token of this transaction has no {0}")]
     NothingToRevoke(&'static str),
+    /// The token does not state the assurance that an action asks for.
+    #[error("assurance level \"{0}\" is required")]
+    Assurance(String),
+    /// Not the name of an assurance level.
+    #[error("level must be a name of letters, digits and the characters . _ : / + -")]
+    UnfitLevel,
+    /// A command that no policy knows.
+    #[error("command \"{0}\" is not all, select, insert, update or delete")]
+    UnknownCommand(String),
     /// An argument that must not be empty.
     #[error("{0} must not be empty")]
     EmptyArgument(&'static str),
@@ -295,6 +304,8 @@ impl Error {
             | Self::UnfitCheckpoint
             | Self::NoReason
             | Self::EmptyArgument(_)
+            | Self::UnknownCommand(_)
+            | Self::UnfitLevel
             | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::SealAfterWrite | Self::SealIsolation => ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::BrokenLedger(_) => ERRCODE_DATA_CORRUPTED,
@@ -303,7 +314,7 @@ impl Error {
             Self::NotATable(_) => ERRCODE_WRONG_OBJECT_TYPE,
             Self::NoColumn(..) => ERRCODE_UNDEFINED_COLUMN,
             Self::UnfitColumn(..) => ERRCODE_DATATYPE_MISMATCH,
-            Self::NotReadable(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NotReadable(_) | Self::Assurance(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::LedgerMissing
             | Self::LedgerTableLost(_)
@@ -341,6 +352,9 @@ impl Error {
             Self::Expired => "Obtain a fresh token and call tenant_guard.authenticate(token).",
             Self::BypassesRowSecurity(_) => {
                 "Connect as a role without BYPASSRLS: policies do not hold for this one."
+            }
+            Self::Assurance(_) => {
+                "Sign in with a further factor and call tenant_guard.authenticate(token) again."
             }
             Self::SecondAccount => "End the transaction before another account signs in.",
             Self::HeldCursor => {

@@ -4,6 +4,7 @@
 
 use pgrx::prelude::*;
 use serde_json::value::RawValue;
+use tenant_guard_core::assurance;
 
 use super::binding;
 use crate::error::{Error, OrRaise};
@@ -66,6 +67,27 @@ fn roles() -> Option<Vec<String>> {
 #[pg_extern(sql = false)]
 fn has_role(role: &str) -> Option<bool> {
     binding::with_current(|identity| { identity.roles }.any(|granted| granted == role))
+}
+
+/// Whether the token states this level of assurance or a higher one.
+#[pg_extern(sql = false)]
+fn has_assurance(level: &str) -> Option<bool> {
+    binding::with_current(|identity| {
+        identity
+            .assurance
+            .is_some_and(|stated| assurance::meets(stated, level))
+    })
+}
+
+/// The condition of assurance policies: refuses with a hint instead of showing no rows, which a
+/// user could not tell from there being none.
+#[pg_extern(sql = false)]
+fn assured(level: &str) -> Option<bool> {
+    let has = has_assurance(level)?;
+    if !has {
+        Error::Assurance(level.to_owned()).raise();
+    }
+    Some(has)
 }
 
 /// The identity provider's session, where the token names one.

@@ -1,5 +1,6 @@
 //! Which tables belong to accounts: protection applied, printed, taken off, and checked.
 
+mod assurance;
 mod check;
 mod grants;
 mod members;
@@ -195,6 +196,7 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     let tree = Tree::lock_protected(relation).or_raise();
     let (columns, flags) = tree.remembered();
     execute(&plan::unprotect(&tree.plan_members(), &columns, &flags));
+    assurance::forget(&tree);
     for member in tree.relations() {
         grants::restore(member);
     }
@@ -244,7 +246,9 @@ fn statements(request: &Request, tree: &Tree) -> Result<Vec<String>, Error> {
         sets_default: tree.sets_default(),
         registered: registry::is_registered(request, tree),
     };
-    Ok(plan::protect(&wanted, &tree.plan_members()))
+    let mut plan = plan::protect(&wanted, &tree.plan_members());
+    plan.extend(assurance::missing(tree));
+    Ok(plan)
 }
 
 /// Runs statements in the name of the caller, who must own what they touch.

@@ -99,8 +99,16 @@ impl ClaimPaths {
         optional_name(find(payload, &self.session), "session")
     }
 
+    /// A text (`aal`, `acr`), or a list of texts (`amr`, RFC 8176), then joined by spaces.
     pub(crate) fn assurance(&self, payload: &Object<'_>) -> Result<Option<String>, Refusal> {
-        optional_name(find(payload, &self.assurance), "assurance")
+        let Some(Json::Array(items)) = find(payload, &self.assurance) else {
+            return optional_name(find(payload, &self.assurance), "assurance");
+        };
+        let stated = items.iter().map(name).collect::<Option<Vec<_>>>();
+        // A space within one of them would make two.
+        let stated = stated.filter(|all| all.iter().all(|one| !one.contains(' ')));
+        let stated = stated.ok_or(Refusal::ClaimShape("assurance"))?.join(" ");
+        Ok(Some(stated).filter(|stated| !stated.is_empty()))
     }
 
     /// A single text is one role, spaces included: splitting would invent names nobody signed.

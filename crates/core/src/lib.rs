@@ -3,6 +3,7 @@
 #![warn(missing_docs, unreachable_pub)]
 
 pub mod account;
+pub mod assurance;
 pub mod audit;
 mod base64url;
 mod cbor;

@@ -298,7 +298,7 @@ fn names_are_texts() {
         ("aal", "assurance"),
         ("jti", "jti"),
     ] {
-        for value in [json!(1), json!(true), json!(["x"]), json!({}), json!("")] {
+        for value in [json!(1), json!(true), json!([1]), json!({}), json!("")] {
             let refusal = verify(&token(json!({ claim: value }))).unwrap_err();
             assert_eq!(refusal, Refusal::ClaimShape(name), "{claim} {value}");
         }
@@ -340,6 +340,26 @@ fn roles_are_a_list_or_a_single_text() {
     ] {
         let refusal = verify(&token(json!({ "roles": claim }))).unwrap_err();
         assert_eq!(refusal, Refusal::ClaimShape("roles"), "{claim}");
+    }
+}
+
+/// `amr` (RFC 8176) states several; only the assurance may be a list.
+#[test]
+fn assurance_may_be_a_list_of_names() {
+    for (claim, assurance) in [
+        (json!("aal2"), Some("aal2")),
+        (json!(["pwd", "mfa"]), Some("pwd mfa")),
+        (json!([]), None),
+    ] {
+        let accepted = accepted(json!({ "aal": claim }));
+        assert_eq!(accepted.assurance.as_deref(), assurance, "{claim}");
+    }
+    for claim in [json!(["pwd mfa"]), json!(["pwd", 1]), json!([""])] {
+        let refusal = verify(&token(json!({ "aal": claim }))).unwrap_err();
+        assert_eq!(refusal, Refusal::ClaimShape("assurance"), "{claim}");
+    }
+    for list in ["sub", "sid", "jti"] {
+        assert!(verify(&token(json!({ list: ["x"] }))).is_err(), "{list}");
     }
 }
 
