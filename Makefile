@@ -35,6 +35,7 @@ test-server: build ## only the server tests; FILTER=name runs those that match
 	@. tools/env.sh && cargo test -q -p tenant_guard_tests --test main -- $(FILTER)
 
 bench: setup ## what it costs, both sides in one run, on a release build
+	@tools/setup.sh demo
 	@TENANT_GUARD_BUILD=release tools/build.sh
 	@set -e; for script in benches/*.py; do "$$script"; done
 
