@@ -10,8 +10,8 @@ use pgrx::pg_sys;
 
 use crate::error::Error;
 
-/// Rows fetched at a time.
-const BATCH: i64 = 2000;
+/// Rows fetched at a time: so few that their memory is used again and stays in the cache.
+const BATCH: i64 = 128;
 
 /// One row of a result, columns counted from 0.
 pub(crate) struct Row<'a> {
@@ -51,6 +51,24 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// A varlena value as it stands in the row where it is whole there, which spares most of them
+    /// a call into the server.
+    ///
+    /// # Safety
+    /// `datum` must be a varlena value of this row.
+    unsafe fn inline_or_detoasted(&self, datum: pg_sys::Datum) -> pg_sys::Datum {
+        use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u};
+        // SAFETY: the caller vouches; the header's bits say how the value is stored. A detoasted
+        // copy lives in the row's memory context.
+        unsafe {
+            let value = datum.cast_mut_ptr();
+            if varatt_is_4b_u(value) || (varatt_is_1b(value) && !varatt_is_1b_e(value)) {
+                return datum;
+            }
+            self.in_memory(|| pg_sys::pg_detoast_datum_packed(value).into())
+        }
+    }
+
     /// A bigint of a column that is declared NOT NULL. Where damage left NULL, a number that no
     /// such column holds, so that the row does not pass for a sound one.
     pub(crate) fn bigint(&self, column: usize) -> i64 {
@@ -63,15 +81,21 @@ impl<'a> Row<'a> {
             .map(|datum| datum.value() as i64)
     }
 
-    /// An integer, selected as bigint. One that does not fit, which only damage leaves, is the
-    /// smallest: no column of the ledger holds that.
+    /// An integer of a column that is declared NOT NULL, as of [`bigint`](Self::bigint).
     pub(super) fn integer(&self, column: usize) -> i32 {
-        self.bigint(column).try_into().unwrap_or(i32::MIN)
+        self.datum(column, &[pg_sys::INT4OID])
+            .map_or(i32::MIN, |datum| datum.value() as i32)
     }
 
-    /// A smallint, selected as bigint; as of [`integer`](Self::integer).
+    /// A smallint of a column that is declared NOT NULL, as of [`bigint`](Self::bigint).
     pub(super) fn smallint(&self, column: usize) -> i16 {
-        self.bigint(column).try_into().unwrap_or(i16::MIN)
+        self.optional_smallint(column).unwrap_or(i16::MIN)
+    }
+
+    /// A smallint or NULL.
+    pub(super) fn optional_smallint(&self, column: usize) -> Option<i16> {
+        self.datum(column, &[pg_sys::INT2OID])
+            .map(|datum| datum.value() as i16)
     }
 
     /// A text of a column that is declared NOT NULL; for NULL one that no column can hold.
@@ -83,7 +107,7 @@ impl<'a> Row<'a> {
     pub(crate) fn optional_text(&self, column: usize) -> Option<&'a str> {
         // SAFETY: the type was checked, and nobody can keep what is borrowed beyond its row.
         self.datum(column, &[pg_sys::TEXTOID])
-            .map(|datum| unsafe { self.in_memory(|| text_of(datum)) })
+            .map(|datum| unsafe { text_of(self.inline_or_detoasted(datum)) })
     }
 
     /// A bytea; empty for NULL.
@@ -95,7 +119,7 @@ impl<'a> Row<'a> {
     pub(super) fn optional_bytes(&self, column: usize) -> Option<&'a [u8]> {
         // SAFETY: the type was checked, and nobody can keep what is borrowed beyond its row.
         self.datum(column, &[pg_sys::BYTEAOID])
-            .map(|datum| unsafe { self.in_memory(|| bytes_of(datum)) })
+            .map(|datum| unsafe { bytes_of(self.inline_or_detoasted(datum)) })
     }
 
     /// The elements of a text[], or NULL. An array as our code never writes one, with a NULL in
@@ -139,16 +163,13 @@ impl<'a> Row<'a> {
 /// Stands for a text that cannot be genuine: PostgreSQL stores none with this character.
 pub(super) const NO_TEXT: &str = "\0";
 
-/// The bytes of a varlena value, detoasted where need be.
+/// The bytes of a varlena value that stands in memory whole.
 ///
 /// # Safety
-/// `datum` must be a varlena value; the result must not outlive the current memory context.
+/// `datum` must be such a value and outlive the result.
 unsafe fn bytes_of<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     // SAFETY: the caller vouches for type and lifetime.
-    unsafe {
-        let value = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
-        pgrx::varlena_to_byte_slice(value)
-    }
+    unsafe { pgrx::varlena_to_byte_slice(datum.cast_mut_ptr()) }
 }
 
 /// The same as text. The extension is installed in UTF-8 databases only (sql/bootstrap.sql);
@@ -226,7 +247,9 @@ impl Cursor {
         // SAFETY: `next` is below the number of tuples of the batch; both arrays are as long as
         // its descriptor is wide. Columns of the row before are gone with the borrow of `self`.
         unsafe {
-            pg_sys::MemoryContextReset(self.row_context);
+            if !(*self.row_context).isReset {
+                pg_sys::MemoryContextReset(self.row_context);
+            }
             let tuple = *(*self.batch).vals.add(self.next);
             pg_sys::heap_deform_tuple(
                 tuple,

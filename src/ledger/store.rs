@@ -157,13 +157,14 @@ pub(super) fn parts(claim: &Claim) -> Vec<Part> {
 }
 
 impl Part {
-    /// The query of this part's rows. `columns` is a select list, `order` what orders the rows of
-    /// one transaction.
+    /// The query of this part's rows. `columns` is a select list, `order` the column that orders
+    /// the rows of one transaction. The key's index has them in this order: qualified, because a
+    /// bare name would be that of a column of the result, which may be cast and need a sort.
     pub(super) fn query(&self, columns: &str, table: &str, order: &str) -> CString {
         query_text(&format!(
-            "SELECT {columns} FROM tenant_guard.{table} \
+            "SELECT {columns} FROM tenant_guard.{table} AS t \
              WHERE incarnation OPERATOR(pg_catalog.=) $1 AND {} \
-             ORDER BY incarnation, xid, {order}",
+             ORDER BY t.incarnation, t.xid, t.{order}",
             self.condition
         ))
     }
@@ -174,8 +175,8 @@ impl Part {
     }
 }
 
-/// How changes of one transaction are ordered.
-pub(super) const EVENT_ORDER: &str = "command_id, ordinal";
+/// What orders the events of one transaction.
+pub(super) const EVENT_ORDER: &str = "ordinal";
 
 /// Hands the events of a claim to `each` in the order of the ledger. `columns` is a select list.
 pub(super) fn for_each_event(columns: &str, claim: &Claim, mut each: impl FnMut(&Row<'_>)) {

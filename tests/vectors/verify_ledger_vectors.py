@@ -209,7 +209,7 @@ def place_events(ledger):
                 if event["incarnation"] == incarnation
                 and visible(event["xid"]) and not before(event["xid"])
             ]
-            claimed.sort(key=lambda event: (event["xid"], event["command_id"], event["ordinal"]))
+            claimed.sort(key=lambda event: (event["xid"], event["ordinal"]))
             held += claimed
         blocks[block["block"]] = held
         left = [event for event in left if event not in held]

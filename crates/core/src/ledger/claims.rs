@@ -37,7 +37,7 @@ impl Claims {
     }
 
     /// Adds a block and returns what it holds, in the order its events have: adopted incarnations
-    /// first. Within a claim events are ordered by transaction, command id and ordinal.
+    /// first. Within a claim events are ordered by transaction and ordinal.
     pub fn add_block(
         &mut self,
         incarnation: i64,

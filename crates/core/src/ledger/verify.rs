@@ -84,7 +84,7 @@ impl Verifier {
     ///
     /// The caller then calls, in this order: [`context`](Self::context) and
     /// [`event`](Self::event) for each of these events, claim by claim and within one ordered by
-    /// (xid, command id, ordinal), the contexts of a transaction before its events;
+    /// (xid, ordinal), the contexts of a transaction before its events;
     /// [`leaf`](Self::leaf) for the leaves with a block number up to this one's, in order of
     /// (block, position); [`end_block`](Self::end_block). After the last block come `leaf` for
     /// what is left, [`begin_unsealed`](Self::begin_unsealed) and [`finish`](Self::finish).

@@ -383,7 +383,7 @@ impl Ledger {
     fn in_order(&self, incarnation: i64, wanted: impl Fn(i64) -> bool) -> Vec<&Event> {
         let wanted = |event: &&Event| event.incarnation == incarnation && wanted(event.xid);
         let mut events: Vec<&Event> = self.audit_log.iter().filter(wanted).collect();
-        events.sort_by_key(|event| (event.xid, event.command_id, event.ordinal));
+        events.sort_by_key(|event| (event.xid, event.ordinal));
         events
     }
 
