@@ -56,6 +56,34 @@ GRANT EXECUTE ON FUNCTION
     tenant_guard.set_membership(regclass, name, name, name, name),
     tenant_guard.set_account_relation(regclass, name, name) TO tenant_guard_admin;
 
+-- How long sessions may stay unused, by account; the empty one is every account without its own.
+CREATE TABLE tenant_guard.idle_timeout (
+    account_id text PRIMARY KEY,
+    after interval NOT NULL
+);
+REVOKE ALL ON tenant_guard.idle_timeout FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.idle_timeout', '');
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.idle_timeout
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.idle_timeout ENABLE ALWAYS TRIGGER tell_backends;
+
+-- When sessions were used, to the minute. Not dumped: a restored database has no sessions.
+CREATE TABLE tenant_guard.session_use (
+    issuer text NOT NULL,
+    session text NOT NULL,
+    used_at timestamptz NOT NULL,
+    PRIMARY KEY (issuer, session, used_at)
+);
+REVOKE ALL ON tenant_guard.session_use FROM PUBLIC;
+
+CREATE FUNCTION tenant_guard.set_idle_timeout(account text, after interval) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_idle_timeout_wrapper';
+REVOKE ALL ON FUNCTION tenant_guard.set_idle_timeout(text, interval) FROM PUBLIC;
+-- It locks users out.
+GRANT EXECUTE ON FUNCTION tenant_guard.set_idle_timeout(text, interval) TO tenant_guard_admin;
+
 -- Read by every backend's own code, written through the functions below.
 CREATE TABLE tenant_guard.revocation (
     kind text NOT NULL CHECK (kind IN ('token', 'session', 'subject')),

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::identity::Identity;
 use tenant_guard_core::token::{Accepted, MAX_TOKEN_BYTES, Refusal};
 
-use super::{binding, issuers, membership, readers, revocation};
+use super::{binding, idle, issuers, membership, readers, revocation};
 use crate::catalog;
 use crate::clock::statement_start_us;
 use crate::error::{Error, OrRaise};
@@ -65,6 +65,7 @@ pub(super) fn authenticate(
     let accepted = accept(token)?;
     let identity = membership::identity(&accepted, account)?;
     revocation::refuse_revoked(&identity)?;
+    idle::use_session(&identity)?;
     bind(&identity, is_local)?;
     Ok(accepted)
 }

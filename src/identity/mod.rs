@@ -4,6 +4,7 @@
 mod authenticate;
 pub(crate) mod binding;
 mod doors;
+mod idle;
 mod issuers;
 mod membership;
 mod readers;

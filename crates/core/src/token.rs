@@ -221,6 +221,9 @@ pub enum Refusal {
     /// The token, its session or its subject was revoked.
     #[error("token has been revoked")]
     Revoked,
+    /// The session was not used for longer than its account allows.
+    #[error("token session has been idle for too long")]
+    Idle,
     /// The account is unknown or suspended.
     #[error("token account is not active")]
     InactiveAccount,
@@ -258,6 +261,7 @@ impl Refusal {
             Self::AccountNotAllowed => "account_not_allowed",
             Self::NotAMember => "not_a_member",
             Self::Revoked => "revoked",
+            Self::Idle => "idle",
             Self::InactiveAccount => "inactive_account",
         }
     }

@@ -6,6 +6,7 @@ mod harness;
 mod hostile_tokens;
 mod identity;
 mod identity_attacks;
+mod idle;
 mod integrations;
 mod isolation;
 mod ledger;
