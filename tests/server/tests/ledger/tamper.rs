@@ -4,15 +4,14 @@
 //! transaction that is rolled back: verification sees what its own transaction did.
 
 use postgres::{Client, GenericClient, Transaction};
-use tenant_guard_core::event::{Entry, EventKey};
 use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, expect_error, lines};
 
-use super::{checkpoint, database, findings, findings_against, seal};
+use super::{database, findings, seal};
 use crate::capture::{capture, run};
 
 /// A table of the ledger: its key, and what a finding about one of its rows can say of it.
-struct Table {
-    name: &'static str,
+pub(super) struct Table {
+    pub(super) name: &'static str,
     key: &'static str,
     /// SQL for block, account, and the text that names the row in `event_id` or `detail`.
     identity: [&'static str; 3],
@@ -22,7 +21,7 @@ struct Table {
 const BLOCK_OF_XID: &str = "(SELECT min(b.block) FROM tenant_guard.ledger_block AS b
     WHERE pg_visible_in_snapshot(t.xid::text::xid8, b.snapshot::pg_snapshot))";
 
-const TABLES: [Table; 5] = [
+pub(super) const TABLES: [Table; 5] = [
     Table {
         name: "audit_log",
         key: "incarnation, xid, ordinal",
@@ -60,7 +59,7 @@ const TABLES: [Table; 5] = [
 
 /// A ledger of four blocks in which every column has a value in some row, and its superuser, who
 /// has switched off what can be switched off: guards, keys, constraints.
-fn defenceless() -> (Database, Client) {
+pub(super) fn defenceless() -> (Database, Client) {
     let db = database();
     let mut client = db.superuser();
     let issuer = Issuer::es256("https://issuer.example");
@@ -113,7 +112,7 @@ fn write_in_account(client: &mut Client, issuer: &Issuer, account: &str, round: 
     transaction.commit().unwrap();
 }
 
-fn switch_guard_off(client: &mut Client, table: &str) {
+pub(super) fn switch_guard_off(client: &mut Client, table: &str) {
     run(
         client,
         &format!("ALTER TABLE tenant_guard.{table} DISABLE TRIGGER tenant_guard_guard"),
@@ -138,13 +137,13 @@ fn drop_constraints(client: &mut Client, table: &str) {
 
 /// A row that is about to be changed.
 #[derive(Clone)]
-struct Target {
+pub(super) struct Target {
     /// `first`, `middle` or `last`, for the report.
-    place: &'static str,
-    ctid: String,
-    block: Option<i64>,
-    account: Option<String>,
-    name: Option<String>,
+    pub(super) place: &'static str,
+    pub(super) ctid: String,
+    pub(super) block: Option<i64>,
+    pub(super) account: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 impl Table {
@@ -167,7 +166,7 @@ impl Table {
         rows.iter().map(target).collect()
     }
 
-    fn first_middle_last(&self, client: &mut Client) -> [Target; 3] {
+    pub(super) fn first_middle_last(&self, client: &mut Client) -> [Target; 3] {
         let rows = self.rows(client);
         let last = rows.len() - 1;
         let places = [("first", 0), ("middle", last / 2), ("last", last)];
@@ -221,15 +220,15 @@ fn edits(column: &str, sql_type: &str) -> Vec<String> {
     all.map(|edit| edit.replace('?', &column)).collect()
 }
 
-struct Found {
-    code: String,
-    block: Option<i64>,
-    account: Option<String>,
+pub(super) struct Found {
+    pub(super) code: String,
+    pub(super) block: Option<i64>,
+    pub(super) account: Option<String>,
     event_id: Option<String>,
     detail: String,
 }
 
-fn verify(client: &mut impl GenericClient) -> Vec<Found> {
+pub(super) fn verify(client: &mut impl GenericClient) -> Vec<Found> {
     let query =
         "SELECT code, block, account_id, event_id, detail FROM tenant_guard.verify_ledger()";
     let rows = client
@@ -331,7 +330,7 @@ impl Report {
 }
 
 /// Makes a change, verifies, and takes the change back. Nothing when it changed no row.
-fn changed(client: &mut Client, statements: &[String]) -> Option<Vec<Found>> {
+pub(super) fn changed(client: &mut Client, statements: &[String]) -> Option<Vec<Found>> {
     let mut transaction = client.transaction().unwrap();
     let change = |transaction: &mut Transaction<'_>, statement: &String| {
         let outcome = transaction.execute(statement.as_str(), &[]);
@@ -510,176 +509,6 @@ fn swap_of_two_rows_is_found_and_named() {
         }
     }
     report.finish(70);
-}
-
-/// An event changed together with its leaf hash, as somebody with the format's page can.
-#[test]
-fn event_that_was_hashed_anew_is_found() {
-    let (_db, mut client) = defenceless();
-    let table = &TABLES[0];
-    for target in table.first_middle_last(&mut client) {
-        let mut transaction = client.transaction().unwrap();
-        run(
-            &mut transaction,
-            &format!(
-                "UPDATE tenant_guard.audit_log SET data = '{{\"forged\":true}}' WHERE ctid = '{}'",
-                target.ctid
-            ),
-        );
-        hash_anew(&mut transaction, "data = '{\"forged\":true}'");
-        let found = verify(&mut transaction);
-        assert_eq!(found.len(), 1, "{}", target.place);
-        assert_eq!(found[0].code, "event_set_changed");
-        assert_eq!(
-            (found[0].block, &found[0].account),
-            (target.block, &target.account)
-        );
-    }
-}
-
-/// Gives the events a condition selects the leaf hashes of their columns.
-fn hash_anew(client: &mut impl GenericClient, condition: &str) {
-    let query = format!(
-        "SELECT l.incarnation, l.xid, l.ordinal, command_id, kind, action, account_id, relation,
-            leaf_relation, row_key, target, subject, role, session_role, \"current_role\",
-            (extract(epoch FROM occurred_at) * 1000000)::bigint, data, redacted, c.hash
-         FROM tenant_guard.audit_log AS l JOIN tenant_guard.audit_context AS c
-             ON (l.incarnation, l.xid, l.context) = (c.incarnation, c.xid, c.number)
-         WHERE {condition}"
-    );
-    for row in client.query(&query, &[]).unwrap() {
-        let roles: Option<Vec<&str>> = row.get(12);
-        let redacted: Option<Vec<&str>> = row.get(17);
-        let context: &[u8] = row.get(18);
-        let key = EventKey {
-            incarnation: row.get(0),
-            xid: row.get(1),
-            ordinal: row.get(2),
-        };
-        let entry = Entry {
-            key,
-            command_id: row.get(3),
-            kind: row.get(4),
-            action: row.get(5),
-            account: row.get(6),
-            relation: row.get(7),
-            leaf_relation: row.get(8),
-            row_key: row.get(9),
-            target: row.get(10),
-            subject: row.get(11),
-            roles: roles.as_deref(),
-            session_role: row.get(13),
-            current_role: row.get(14),
-            occurred_at: row.get(15),
-            context: Some(context.try_into().unwrap()),
-            data: row.get(16),
-            personal: None,
-            redacted: &redacted.unwrap_or_default(),
-        };
-        let leaf = entry.leaf_hash(&mut Vec::new());
-        let update = "UPDATE tenant_guard.audit_log SET leaf_hash = $1
-                      WHERE (incarnation, xid, ordinal) = ($2, $3, $4)";
-        client
-            .execute(
-                update,
-                &[&leaf.as_slice(), &key.incarnation, &key.xid, &key.ordinal],
-            )
-            .unwrap();
-    }
-}
-
-/// The hashing of this file agrees with the extension's, or the test above would show nothing.
-#[test]
-fn hashing_anew_changes_no_sound_event() {
-    let (_db, mut client) = defenceless();
-    hash_anew(&mut client, "true");
-    assert_eq!(findings(&mut client), [""; 0]);
-}
-
-#[test]
-fn removal_of_a_whole_account_is_found() {
-    let (_db, mut client) = defenceless();
-    let condition = format!("WHERE account_id = '{ACCOUNT_A}'");
-    let statements = [
-        format!("DELETE FROM tenant_guard.audit_log {condition}"),
-        format!("DELETE FROM tenant_guard.ledger_leaf {condition}"),
-        format!("DELETE FROM tenant_guard.ledger_account {condition}"),
-        "DELETE FROM tenant_guard.audit_context AS c WHERE NOT EXISTS (
-            SELECT FROM tenant_guard.audit_log AS l WHERE (l.xid, l.context) = (c.xid, c.number))"
-            .to_owned(),
-    ];
-    let found = changed(&mut client, &statements).expect("rows are deleted");
-    for block in 1..=4 {
-        let named = |found: &Found| found.code == "leaf_missing" && found.block == Some(block);
-        assert!(found.iter().any(named), "block {block}");
-    }
-}
-
-/// Taking back the newest blocks with all that belongs to them leaves a sound, shorter ledger. Only
-/// somebody who kept a checkpoint can tell.
-#[test]
-fn removal_of_the_newest_blocks_is_found_with_a_checkpoint_only() {
-    for keep_events in [true, false] {
-        let db = database();
-        let mut client = db.superuser();
-        for key in ["one", "two"] {
-            run(
-                &mut client,
-                &format!("INSERT INTO item VALUES ('{key}', 'a')"),
-            );
-            seal(&mut client);
-        }
-        let early = checkpoint(&mut client);
-        run(
-            &mut client,
-            "CREATE TABLE events_before AS SELECT xid FROM tenant_guard.audit_log;
-             CREATE TABLE accounts_before AS TABLE tenant_guard.ledger_account",
-        );
-        for (key, account) in [("three", "a"), ("four", "b"), ("five", "b")] {
-            run(
-                &mut client,
-                &format!("INSERT INTO item VALUES ('{key}', '{account}')"),
-            );
-            seal(&mut client);
-        }
-        let late = checkpoint(&mut client);
-        for table in TABLES {
-            switch_guard_off(&mut client, table.name);
-        }
-        run(
-            &mut client,
-            "DELETE FROM tenant_guard.ledger_block WHERE block > 2;
-             DELETE FROM tenant_guard.ledger_leaf WHERE block > 2;
-             DELETE FROM tenant_guard.ledger_account;
-             INSERT INTO tenant_guard.ledger_account TABLE accounts_before",
-        );
-        if !keep_events {
-            run(
-                &mut client,
-                "DELETE FROM tenant_guard.audit_log WHERE xid NOT IN (TABLE events_before);
-                 DELETE FROM tenant_guard.audit_context WHERE xid NOT IN (TABLE events_before)",
-            );
-        }
-        assert_eq!(findings(&mut client), [""; 0]);
-        assert_eq!(findings_against(&mut client, &early), [""; 0]);
-        assert_eq!(
-            findings_against(&mut client, &late),
-            ["checkpoint_truncated"]
-        );
-        // Sealing on does not cover it up.
-        for key in ["six", "seven", "eight", "nine"] {
-            run(
-                &mut client,
-                &format!("INSERT INTO item VALUES ('{key}', 'a')"),
-            );
-            seal(&mut client);
-        }
-        assert_eq!(findings(&mut client), [""; 0]);
-        assert_eq!(
-            findings_against(&mut client, &late),
-            ["checkpoint_mismatch"]
-        );
-    }
 }
 
 /// What no block holds yet is protected by its own hash.
