@@ -3,7 +3,7 @@
 # line of totals. The exit code is 0 only when everything passed.
 #
 #   tools/test.sh quick     formatting, lints, the pure crates: under 90 seconds
-#   tools/test.sh full      quick, then server tests, demo, the README's example, sabotage: what CI runs
+#   tools/test.sh full      quick, then fuzzing, server tests, demo, the README's example, sabotage: what CI runs
 #   tools/test.sh long      full, then the tests that take minutes
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -41,8 +41,14 @@ quick() {
     group "ledger format, second verifier" tests/vectors/verify_ledger_vectors.py
 }
 
+fuzz() {
+    TENANT_GUARD_FUZZ_SECONDS=$1 \
+        cargo test -q -p tenant_guard_core --test fuzz -- --nocapture
+}
+
 full() {
     quick
+    group "fuzzing, 10 s" fuzz 10
     group "server" cargo test -q --no-fail-fast -p tenant_guard_tests
     group "demo" tools/demo_test.sh
     group "readme" tools/readme_test.sh
@@ -51,6 +57,7 @@ full() {
 
 long() {
     full
+    group "fuzzing, 5 min" fuzz 300
     group "server, long tests" cargo test -q -p tenant_guard_tests --test main -- --ignored
 }
 

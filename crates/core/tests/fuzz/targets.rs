@@ -290,6 +290,7 @@ fn identity_seeds() -> Vec<Vec<u8>> {
         claims: "{}".into(),
     };
     let bare = Identity {
+        account: AccountId::from_text("550e8400-e29b-41d4-a716-44665544000a").unwrap(),
         roles: vec![],
         subject: None,
         issued_at_us: None,

@@ -215,8 +215,34 @@ fn key_ids_are_unique() {
         refused(settings_with_keys(&[first.jwk.clone(), twin])),
         KeySetError::RepeatedId("ES256".into()).into()
     );
+    // The same id in other letters of JSON.
+    let escaped = json!({ "keys": [first.jwk, second.jwk] }).to_string();
+    let escaped = escaped.replace("\"kid\":\"EdDSA\"", "\"kid\":\"\\u0045S256\"");
+    assert_eq!(
+        set_refused(&escaped),
+        KeySetError::RepeatedId("ES256".into())
+    );
     let anonymous = settings_with_keys(&[first.bare_jwk(), second.bare_jwk()]);
     assert!(Issuer::new(anonymous).is_ok());
+    // Ids are compared exactly: letters that look alike are different ids.
+    let alike = [("ES256", "es256"), ("\u{e9}", "e\u{301}"), ("a", "a ")];
+    for (one, other) in alike {
+        let keys = [
+            with(&first.jwk, "kid", one),
+            with(&second.jwk, "kid", other),
+        ];
+        assert!(
+            Issuer::new(settings_with_keys(&keys)).is_ok(),
+            "{one:?} {other:?}"
+        );
+    }
+    // A key that is passed over takes no id away from one that is used.
+    let encryption = with(&with(&second.jwk, "kid", "ES256"), "use", "enc");
+    let settings = settings_with_keys(&[encryption, first.jwk.clone()]);
+    assert_eq!(
+        outcome(verify_with(settings, &first.token(&claims()))),
+        "accepted"
+    );
 }
 
 /// RFC 7517 section 9.2: the private half has no business here.

@@ -10,5 +10,6 @@ mod properties;
 mod signature;
 #[path = "../../../../tests/tokens/signing.rs"]
 mod signing;
+mod times;
 #[path = "../../../../tests/tokens/hostile.rs"]
 mod tokens;

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use tenant_guard_core::issuer::{Issuer, IssuerSettings, Issuers};
 use tenant_guard_core::jwk::KeySetError;
 
+use crate::signing::{TestKey, stranger};
+
 use crate::keys::{
     ALGORITHMS, ISSUER, NOW, base64url, claims, claims_with, key, outcome, settings,
     settings_with_keys, verify, verify_with,
@@ -310,6 +312,62 @@ fn keys_can_be_rotated() {
         outcome(verify_with(rotated, &old.token(&claims()))),
         "unknown_key"
     );
+}
+
+/// An issuer that keeps the key id over a change of key, or names no key ids at all.
+#[test]
+fn keys_can_be_rotated_under_one_id_or_none() {
+    let (old, new) = (key("RS256"), key("ES256"));
+    let renamed = |jwk: &Value, id: Option<&str>| {
+        let mut jwk = jwk.clone();
+        jwk.as_object_mut().unwrap().remove("kid");
+        if let Some(id) = id {
+            jwk["kid"] = json!(id);
+        }
+        jwk
+    };
+    let token = |key: &TestKey, id: Option<&str>| {
+        let mut header = json!({ "alg": key.algorithm });
+        if let Some(id) = id {
+            header["kid"] = json!(id);
+        }
+        key.sign(&header, &claims())
+    };
+    let judged =
+        |keys: &[Value], token: &str| outcome(verify_with(settings_with_keys(keys), token));
+
+    let (before, after) = (
+        renamed(&old.jwk, Some("main")),
+        renamed(&new.jwk, Some("main")),
+    );
+    assert_eq!(
+        judged(std::slice::from_ref(&before), &token(old, Some("main"))),
+        "accepted"
+    );
+    assert_eq!(
+        judged(&[after.clone()], &token(new, Some("main"))),
+        "accepted"
+    );
+    assert_eq!(
+        judged(&[after], &token(old, Some("main"))),
+        "algorithm_not_allowed"
+    );
+    // A new key of the same algorithm.
+    let stranger = renamed(&stranger("RS256").jwk, Some("main"));
+    assert_eq!(
+        judged(&[stranger.clone()], &token(old, Some("main"))),
+        "signature"
+    );
+
+    // While both are live they need ids of their own, or none.
+    let both = settings_with_keys(&[before.clone(), stranger.clone()]);
+    let error = Issuer::new(both).unwrap_err();
+    assert_eq!(error, KeySetError::RepeatedId("main".into()).into());
+    let (before, after) = (renamed(&before, None), renamed(&stranger, None));
+    for keys in [[before.clone(), after.clone()], [after.clone(), before]] {
+        assert_eq!(judged(&keys, &token(old, None)), "accepted");
+    }
+    assert_eq!(judged(&[after], &token(old, None)), "signature");
 }
 
 /// What is handed on is the very text that was signed.
