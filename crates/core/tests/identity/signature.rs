@@ -333,41 +333,29 @@ fn keys_can_be_rotated_under_one_id_or_none() {
         }
         key.sign(&header, &claims())
     };
-    let judged =
-        |keys: &[Value], token: &str| outcome(verify_with(settings_with_keys(keys), token));
+    let judged = |keys: &[&Value], token: &str| {
+        let keys: Vec<_> = keys.iter().copied().cloned().collect();
+        outcome(verify_with(settings_with_keys(&keys), token))
+    };
 
-    let (before, after) = (
-        renamed(&old.jwk, Some("main")),
-        renamed(&new.jwk, Some("main")),
-    );
-    assert_eq!(
-        judged(std::slice::from_ref(&before), &token(old, Some("main"))),
-        "accepted"
-    );
-    assert_eq!(
-        judged(&[after.clone()], &token(new, Some("main"))),
-        "accepted"
-    );
-    assert_eq!(
-        judged(&[after], &token(old, Some("main"))),
-        "algorithm_not_allowed"
-    );
+    let main = Some("main");
+    let (before, after) = (renamed(&old.jwk, main), renamed(&new.jwk, main));
+    assert_eq!(judged(&[&before], &token(old, main)), "accepted");
+    assert_eq!(judged(&[&after], &token(new, main)), "accepted");
+    let retired = judged(&[&after], &token(old, main));
+    assert_eq!(retired, "algorithm_not_allowed");
     // A new key of the same algorithm.
-    let stranger = renamed(&stranger("RS256").jwk, Some("main"));
-    assert_eq!(
-        judged(&[stranger.clone()], &token(old, Some("main"))),
-        "signature"
-    );
+    let after = renamed(&stranger("RS256").jwk, main);
+    assert_eq!(judged(&[&after], &token(old, main)), "signature");
 
     // While both are live they need ids of their own, or none.
-    let both = settings_with_keys(&[before.clone(), stranger.clone()]);
-    let error = Issuer::new(both).unwrap_err();
+    let error = Issuer::new(settings_with_keys(&[before.clone(), after.clone()])).unwrap_err();
     assert_eq!(error, KeySetError::RepeatedId("main".into()).into());
-    let (before, after) = (renamed(&before, None), renamed(&stranger, None));
-    for keys in [[before.clone(), after.clone()], [after.clone(), before]] {
+    let (before, after) = (renamed(&before, None), renamed(&after, None));
+    for keys in [[&before, &after], [&after, &before]] {
         assert_eq!(judged(&keys, &token(old, None)), "accepted");
     }
-    assert_eq!(judged(&[after], &token(old, None)), "signature");
+    assert_eq!(judged(&[&after], &token(old, None)), "signature");
 }
 
 /// What is handed on is the very text that was signed.
