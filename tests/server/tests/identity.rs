@@ -943,3 +943,87 @@ fn running_statement_shows_no_token_to_others() {
     let ended = runner.join().expect("the thread ends");
     expect_error(ended, "57014", "canceling statement due to user request");
 }
+
+/// Keys are published before they are used and removed after: whoever follows that sees no refusal,
+/// and a key that is gone verifies nothing from the next transaction of any session on.
+#[test]
+fn rotation_under_load_refuses_no_valid_token_and_accepts_no_retired_key() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    let fixture = Fixture::new();
+    let rounds = 6;
+    let signers: Vec<Issuer> = (0..=rounds)
+        .map(|_| Issuer::es256("https://rotating.test"))
+        .collect();
+    let keys = |signers: &[Issuer]| {
+        let all = signers.iter().map(|one| one.jwks()["keys"][0].clone());
+        json!({ "keys": all.collect::<Vec<_>>() })
+    };
+    let mut superuser = fixture.db.superuser();
+    signers[0].register(&mut superuser);
+    // The key that signs; keys below `leaving` may be gone already, those below `retired` are.
+    let (current, leaving, retired) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (transactions, finished) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = |client: &mut Client| {
+        while finished.load(Ordering::SeqCst) == 0 {
+            let with = current.load(Ordering::SeqCst);
+            let token = signers[with as usize].token(ACME);
+            run(client, "BEGIN");
+            let outcome = client.execute("SELECT tenant_guard.authenticate($1)", &[&token]);
+            let live = leaving.load(Ordering::SeqCst) <= with;
+            assert!(outcome.is_ok() || !live, "{outcome:?}");
+            run(client, "ROLLBACK");
+
+            let gone = retired.load(Ordering::SeqCst) as usize;
+            if gone > 0 {
+                let token = signers[gone - 1].token(ACME);
+                run(client, "BEGIN");
+                let refused = client.execute("SELECT tenant_guard.authenticate($1)", &[&token]);
+                expect_error(refused, "28000", "token names no known key");
+                run(client, "ROLLBACK");
+            }
+            transactions.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let await_transactions = || {
+        let enough = transactions.load(Ordering::SeqCst) + 60;
+        while transactions.load(Ordering::SeqCst) < enough {
+            assert!(finished.load(Ordering::SeqCst) == 0, "a session has failed");
+            std::thread::yield_now();
+        }
+    };
+    /// Ends the other threads' loops also when its own thread fails.
+    struct Finish<'a>(&'a AtomicU64);
+    impl Drop for Finish<'_> {
+        fn drop(&mut self) {
+            self.0.store(1, Ordering::SeqCst);
+        }
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let _finish = Finish(&finished);
+                work(&mut fixture.session());
+            });
+        }
+        let _finish = Finish(&finished);
+        let mut set = |signers: &[Issuer]| {
+            superuser
+                .execute(
+                    "SELECT tenant_guard.set_issuer_keys('https://rotating.test', $1)",
+                    &[&keys(signers)],
+                )
+                .expect("the keys are sound");
+        };
+        await_transactions();
+        for next in 1..=rounds {
+            set(&signers[next - 1..=next]);
+            current.store(next as u64, Ordering::SeqCst);
+            await_transactions();
+            leaving.store(next as u64, Ordering::SeqCst);
+            set(&signers[next..=next]);
+            retired.store(next as u64, Ordering::SeqCst);
+            await_transactions();
+        }
+    });
+}
