@@ -218,6 +218,25 @@ fn same_account_may_sign_in_again() {
 }
 
 #[test]
+fn token_met_again_returns_its_own_claims() {
+    let fixture = Fixture::new();
+    let mut client = fixture.session();
+    let tokens = ["first", "second"].map(|id| {
+        let mut claims = fixture.issuer.claims(ACME);
+        claims["jti"] = id.into();
+        (fixture.issuer.sign(&claims), claims)
+    });
+    for (token, claims) in tokens.iter().cycle().take(6) {
+        let mut transaction = client.transaction().unwrap();
+        let row = transaction
+            .query_one("SELECT tenant_guard.authenticate($1)", &[token])
+            .unwrap();
+        assert_eq!(row.get::<_, serde_json::Value>(0), *claims);
+        transaction.commit().unwrap();
+    }
+}
+
+#[test]
 fn holdable_cursor_keeps_another_account_out() {
     let fixture = Fixture::new();
     let mut client = fixture.session();
