@@ -1,17 +1,11 @@
 //! All server tests in one program: it links once, and they share one cluster.
 
 mod capture;
-mod doors;
 mod harness;
-mod hostile_tokens;
 mod identity;
-mod identity_attacks;
-mod idle;
 mod integrations;
 mod isolation;
 mod ledger;
-mod membership;
-mod revocation;
 mod surface;
 
 #[path = "../../tokens/signing.rs"]

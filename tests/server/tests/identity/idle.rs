@@ -4,6 +4,8 @@ use postgres::{Client, Error};
 use serde_json::json;
 use tenant_guard_tests::{Database, Issuer, expect_error, lines};
 
+use super::run;
+
 const ACME: &str = "00000000-0000-0000-0000-00000000000a";
 const BETA: &str = "00000000-0000-0000-0000-00000000000b";
 const IDLE: &str = "token session has been idle for too long";
@@ -13,12 +15,6 @@ struct Fixture {
     issuer: Issuer,
     client: Client,
     superuser: Client,
-}
-
-fn run(client: &mut Client, statement: &str) {
-    client
-        .batch_execute(statement)
-        .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
 }
 
 impl Fixture {

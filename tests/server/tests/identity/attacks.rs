@@ -6,7 +6,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tenant_guard_tests::{Database, Issuer, assert_ordinary, expect_error, lines};
 
-use crate::identity::{ACME, BETA, Fixture, expect_no_identity, notes, run, stolen_value};
+use super::forging::stolen_value;
+use super::{ACME, BETA, Fixture, expect_no_identity, notes, run};
 
 const AUTHENTICATE: &str = "SELECT tenant_guard.authenticate($1)";
 

@@ -4,13 +4,9 @@ use postgres::Client;
 use serde_json::json;
 use tenant_guard_tests::{Database, Issuer, expect_error, lines};
 
-const ACME: &str = "00000000-0000-0000-0000-00000000000a";
+use super::run;
 
-fn run(client: &mut Client, statement: &str) {
-    client
-        .batch_execute(statement)
-        .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
-}
+const ACME: &str = "00000000-0000-0000-0000-00000000000a";
 
 fn fixture() -> (Database, Issuer, String) {
     let db = Database::new();

@@ -5,6 +5,8 @@ use postgres::Client;
 use serde_json::{Value, json};
 use tenant_guard_tests::{Database, Issuer, expect_error, lines};
 
+use super::run;
+
 const ACME: &str = "00000000-0000-0000-0000-00000000000a";
 const REVOKED: &str = "the identity of this transaction has been revoked";
 const REFUSED: &str = "token has been revoked";
@@ -13,12 +15,6 @@ struct Fixture {
     db: Database,
     issuer: Issuer,
     app: String,
-}
-
-fn run(client: &mut Client, statement: &str) {
-    client
-        .batch_execute(statement)
-        .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
 }
 
 impl Fixture {

@@ -4,6 +4,8 @@ use postgres::Client;
 use serde_json::json;
 use tenant_guard_tests::{Database, Issuer, expect_error, lines};
 
+use super::run;
+
 const ACME: &str = "00000000-0000-0000-0000-00000000000a";
 const BETA: &str = "00000000-0000-0000-0000-00000000000b";
 const GONE: &str = "00000000-0000-0000-0000-00000000000c";
@@ -12,12 +14,6 @@ struct Fixture {
     db: Database,
     issuer: Issuer,
     app: String,
-}
-
-fn run(client: &mut Client, statement: &str) {
-    client
-        .batch_execute(statement)
-        .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
 }
 
 impl Fixture {
