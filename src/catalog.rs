@@ -7,6 +7,8 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::error::Error;
+
 /// The role that owns the extension, in whose name its own tables are read and written.
 ///
 /// Not remembered: REASSIGN OWNED and CREATE EXTENSION change it under open sessions, and nothing on
@@ -24,7 +26,7 @@ fn extension_owner() -> pg_sys::Oid {
     });
     match owner {
         Ok(Some(owner)) => owner,
-        _ => crate::error::Error::NotInstalled.raise(),
+        _ => Error::NotInstalled.raise(),
     }
 }
 
@@ -37,6 +39,44 @@ pub(crate) fn as_owner<T>(work: impl FnOnce() -> T) -> T {
 /// Runs `work` with the rights of `role`, and restores the caller's on the way out, errors
 /// included.
 pub(crate) fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    with_user(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
+}
+
+/// Runs `work` on a relation of the product as PostgreSQL checks foreign keys: with the rights of
+/// the relation's owner, past its row security even where that is forced.
+///
+/// With more rights it must not be read: planning alone runs what its owner wrote, such as
+/// functions in index expressions.
+pub(crate) fn as_relation_owner<T>(
+    relation: pg_sys::Oid,
+    work: impl FnOnce() -> T,
+) -> Result<T, Error> {
+    let owner = relation_owner(relation).ok_or(Error::RelationGone(relation.to_u32()))?;
+    let context = pg_sys::SECURITY_LOCAL_USERID_CHANGE
+        | pg_sys::SECURITY_RESTRICTED_OPERATION
+        | pg_sys::SECURITY_NOFORCE_RLS;
+    Ok(with_user(owner, context, work))
+}
+
+fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog look-up by oid; the tuple is of pg_class and released after the copy.
+    unsafe {
+        let class = pg_sys::SysCacheIdentifier::RELOID as i32;
+        let tuple = pg_sys::SearchSysCache1(class, pg_sys::Datum::from(relation));
+        if tuple.is_null() {
+            return None;
+        }
+        let header = (*tuple).t_data;
+        let row = header
+            .byte_add(usize::from((*header).t_hoff))
+            .cast::<pg_sys::FormData_pg_class>();
+        let owner = (*row).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner)
+    }
+}
+
+fn with_user<T>(role: pg_sys::Oid, flags: u32, work: impl FnOnce() -> T) -> T {
     struct Restore(pg_sys::Oid, i32);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -50,11 +90,9 @@ pub(crate) fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     // SAFETY: plain backend-local state; both pointers are live for the call.
     unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
     let _restore = Restore(user, context);
-    // SAFETY: `role` is a role of this cluster; the flags are those SECURITY DEFINER code runs
-    // with, so SET ROLE stays refused meanwhile.
-    unsafe {
-        pg_sys::SetUserIdAndSecContext(role, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32)
-    };
+    // SAFETY: `role` is a role of this cluster; the flags are among those SECURITY DEFINER code
+    // runs with, so SET ROLE stays refused meanwhile.
+    unsafe { pg_sys::SetUserIdAndSecContext(role, context | flags as i32) };
     work()
 }
 

@@ -55,9 +55,13 @@ impl Watch {
     fn begin(&'static self) {
         if !self.registered.replace(true) {
             let this = pg_sys::Datum::from(std::ptr::from_ref(self));
-            // SAFETY: the callback and what it is given live as long as the process; it does not
-            // raise.
-            unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(changed), this) };
+            // SAFETY: the callbacks and what they are given live as long as the
+            // process; they do not raise.
+            unsafe {
+                pg_sys::CacheRegisterRelcacheCallback(Some(changed), this);
+                let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
+                pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changed), this);
+            }
         }
         // SAFETY: catalog look-ups by static names.
         let table = unsafe {
@@ -83,4 +87,12 @@ unsafe extern "C-unwind" fn changed(watch: pg_sys::Datum, relation: pg_sys::Oid)
     if relation == pg_sys::Oid::INVALID || watch.relations.try_borrow().is_ok_and(|r| watched(&r)) {
         watch.stale.set(true);
     }
+}
+
+/// Syscache callback: a schema changed, so relations may have come by other names.
+#[pg_guard]
+unsafe extern "C-unwind" fn schema_changed(watch: pg_sys::Datum, _cache: i32, _hash: u32) {
+    // SAFETY: what `begin` registered.
+    let watch = unsafe { &*watch.cast_mut_ptr::<Watch>().cast_const() };
+    watch.stale.set(true);
 }

@@ -1,7 +1,7 @@
 //! Accounts of persons: tokens that name nobody's account, and the list of accounts that exist.
 //!
-//! Both stand in tables of the product, declared once. They are read as the extension's owner,
-//! past row security, so they may be protected themselves.
+//! Both stand in tables of the product, declared once. They are read as the owner of each table,
+//! past its row security, so they may be protected themselves.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -17,28 +17,42 @@ use tenant_guard_core::token::{Accepted, Membership, Refusal};
 
 use crate::audit::record::record_system;
 use crate::audit::text::qualified_name;
-use crate::catalog::{as_owner, write};
+use crate::catalog::{as_owner, as_relation_owner, write};
 use crate::error::{Error, OrRaise};
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
 use crate::watch::Watch;
 
 /// The identity an accepted token gives: in an account of its own, or else of the person's.
 pub(super) fn identity(accepted: &Accepted, chosen: Option<&str>) -> Result<Identity, Error> {
-    let sources = sources();
-    let identity = match (&accepted.accounts, &sources.membership) {
-        (None, Some(source)) => {
-            let subject = accepted.subject.as_deref().ok_or(Refusal::NotAMember)?;
-            accepted.member_identity(&source.memberships(subject)?, chosen)?
-        }
-        _ => accepted.identity(chosen)?,
-    };
-    require_active(&sources, &identity.account)?;
-    Ok(identity)
+    settled(|sources| {
+        let identity = match (&accepted.accounts, &sources.membership) {
+            (None, Some(source)) => {
+                let subject = accepted.subject.as_deref().ok_or(Refusal::NotAMember)?;
+                accepted.member_identity(&source.memberships(subject)?, chosen)?
+            }
+            _ => accepted.identity(chosen)?,
+        };
+        require_active(sources, &identity.account)?;
+        Ok(identity)
+    })
 }
 
 /// Refuses an account that the declared relation of accounts does not have, or has suspended.
 pub(super) fn refuse_inactive(account: &AccountId) -> Result<(), Error> {
-    require_active(&sources(), account)
+    settled(|sources| require_active(sources, account))
+}
+
+/// Runs `look_up` until nothing changed meanwhile. PostgreSQL reads relations by name, and the
+/// schema in a name is not locked: another relation could have come by the name.
+fn settled<T>(look_up: impl Fn(&Sources) -> Result<T, Error>) -> Result<T, Error> {
+    loop {
+        let result = look_up(&sources());
+        // SAFETY: runs inside a transaction.
+        unsafe { pg_sys::AcceptInvalidationMessages() };
+        if !WATCH.is_stale() {
+            return result;
+        }
+    }
 }
 
 fn require_active(sources: &Sources, account: &AccountId) -> Result<(), Error> {
@@ -151,8 +165,8 @@ fn load() -> Result<Sources, Error> {
 impl Declared {
     /// Checks that the relation still is what it was declared as, and prepares the look-up.
     ///
-    /// It runs with the rights of the extension's owner, so nothing of the relation's owner may
-    /// run in it: only tables are read, and only columns of types whose code is PostgreSQL's.
+    /// Only tables are read, and only columns of types whose code is PostgreSQL's: nothing else
+    /// could be told to give the rows that were declared.
     fn prepare(&self) -> Result<Source, Error> {
         refuse_other_than_table(self.relation)?;
         let key = match self.column_type(&self.key_column)? {
@@ -180,13 +194,13 @@ impl Declared {
             return Err(self.unfit(active, "boolean"));
         }
         let (query, parameter) = (self.query(key), key.parameter());
-        let statement = as_owner(|| {
+        let statement = as_relation_owner(self.relation, || {
             Spi::connect(|client| {
                 client
                     .prepare(query.as_str(), &[parameter])
                     .map(|statement| statement.keep())
             })
-        });
+        })?;
         let statement = statement.map_err(|_| Error::SourceGone(self.relation_name()))?;
         Ok(Source {
             relation: self.relation,
@@ -209,10 +223,19 @@ impl Declared {
             Some(name) => format!(" AND {}", column(name)),
             None => String::new(),
         };
+        // The index serves the column's own equality; a collation may call more texts equal.
+        let exactly = match key {
+            KeyType::Text => format!(
+                " AND {}::pg_catalog.text OPERATOR(pg_catalog.=) $1 COLLATE pg_catalog.\"C\"",
+                column(&self.key_column),
+            ),
+            KeyType::Uuid | KeyType::Bigint => String::new(),
+        };
         // A child of another owner is none of what was declared.
         let only = if self.is_partitioned() { "" } else { "ONLY " };
         format!(
-            "SELECT {}, {} FROM {only}{} AS s WHERE {} OPERATOR(pg_catalog.=) $1::{}{active}",
+            "SELECT {}, {} FROM {only}{} AS s WHERE {} OPERATOR(pg_catalog.=) $1::{}\
+             {exactly}{active}",
             text(&self.account_column),
             text(&self.role_column),
             self.relation_name(),
@@ -316,7 +339,7 @@ impl Source {
         let Some(argument) = argument else {
             return Ok(Vec::new());
         };
-        let rows = as_owner(|| {
+        let rows = as_relation_owner(self.relation, || {
             with_latest_snapshot(|| {
                 Spi::connect(|client| {
                     client
@@ -325,7 +348,7 @@ impl Source {
                         .collect::<Result<Vec<_>, pgrx::spi::SpiError>>()
                 })
             })
-        });
+        })?;
         rows.map_err(|_| Error::SourceGone(qualified_name(self.relation)))
     }
 }

@@ -283,8 +283,7 @@ fn declaration_is_checked_and_needs_the_right_to_read() {
     );
 }
 
-/// The look-up runs with the rights of the extension's owner: no code of the table's owner may run
-/// in it, however the table is changed after it was declared.
+/// However the table is changed after it was declared, it gives the rows that were declared or none.
 #[test]
 fn owner_of_a_declared_table_cannot_smuggle_code_into_the_lookup() {
     let fixture = Fixture::new();
@@ -334,4 +333,112 @@ fn owner_of_a_declared_table_cannot_smuggle_code_into_the_lookup() {
     );
     expect_error(fixture.sign_in(&ann, None), "42809", "is not a table");
     assert_eq!(lines(&mut superuser, "SELECT * FROM witness"), [""; 0]);
+}
+
+/// The planner evaluates constant calls of functions marked IMMUTABLE in index expressions,
+/// predicates and constraints, whoever wrote them.
+#[test]
+fn planning_the_lookup_runs_what_hangs_on_the_table_with_its_owners_rights_only() {
+    let fixture = Fixture::new();
+    let owner = fixture.db.role("owner");
+    let mut superuser = fixture.db.superuser();
+    run(
+        &mut superuser,
+        &format!(
+            "GRANT CREATE ON SCHEMA public TO {owner}; SET ROLE {owner};
+             CREATE TABLE people (subject text, account_id uuid);
+             INSERT INTO people VALUES ('ann', '{ACME}'); RESET ROLE;
+             CREATE TABLE witness (who text);
+             GRANT INSERT ON witness TO PUBLIC;
+             SELECT tenant_guard.set_membership('people', 'subject', 'account_id');"
+        ),
+    );
+    run(
+        &mut fixture.db.connect_as(&owner),
+        "CREATE FUNCTION seen() RETURNS int LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO public.witness VALUES (current_user); RETURN 1; END $$;
+         CREATE FUNCTION smuggled(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+             $$ BEGIN RETURN $1; END $$;
+         CREATE INDEX ON people ((smuggled(1))) WHERE smuggled(1) = 1;
+         ALTER TABLE people ADD CHECK (smuggled(1) = 1);
+         CREATE OR REPLACE FUNCTION smuggled(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+             $$ BEGIN RETURN public.seen(); END $$;",
+    );
+    let mut client = fixture.db.connect_as(&fixture.app);
+    run(&mut client, "SET constraint_exclusion = on; BEGIN");
+    client
+        .execute(
+            "SELECT tenant_guard.authenticate($1)",
+            &[&fixture.person("ann")],
+        )
+        .expect("ann is a member");
+    run(&mut client, "COMMIT");
+    assert_eq!(
+        lines(&mut superuser, "SELECT DISTINCT who FROM witness"),
+        [owner]
+    );
+}
+
+#[test]
+fn relation_put_in_the_place_of_a_declared_one_is_not_read() {
+    let fixture = Fixture::new();
+    let owner = fixture.db.role("owner");
+    let mut superuser = fixture.db.superuser();
+    run(
+        &mut superuser,
+        &format!(
+            "GRANT CREATE ON DATABASE {} TO {owner};
+             CREATE SCHEMA app AUTHORIZATION {owner}; ALTER TABLE member SET SCHEMA app;
+             CREATE TABLE witness (who text);
+             GRANT INSERT ON witness TO PUBLIC;
+             SELECT tenant_guard.set_membership('app.member', 'subject', 'account_id', 'role');",
+            fixture.db.name()
+        ),
+    );
+    let mut client = fixture.db.connect_as(&fixture.app);
+    let ann = fixture.person("ann");
+    let sign_in = |client: &mut Client| {
+        run(client, "ROLLBACK; BEGIN");
+        client
+            .execute("SELECT tenant_guard.authenticate($1)", &[&ann])
+            .expect("ann is a member");
+        lines(client, "SELECT tenant_guard.account_id()")
+    };
+    assert_eq!(sign_in(&mut client), [ACME]);
+    run(
+        &mut fixture.db.connect_as(&owner),
+        &format!(
+            "ALTER SCHEMA app RENAME TO aside; CREATE SCHEMA app;
+             CREATE FUNCTION app.smuggled() RETURNS text LANGUAGE plpgsql AS
+                 $$ BEGIN INSERT INTO public.witness VALUES (current_user); RETURN 'ann'; END $$;
+             CREATE VIEW app.member AS
+                 SELECT app.smuggled() AS subject, '{BETA}'::uuid AS account_id, 'x'::text AS role;"
+        ),
+    );
+    assert_eq!(sign_in(&mut client), [ACME]);
+    run(&mut client, "COMMIT");
+    assert_eq!(lines(&mut superuser, "SELECT * FROM witness"), [""; 0]);
+}
+
+#[test]
+fn subjects_that_a_collation_calls_equal_are_different_persons() {
+    let fixture = Fixture::new();
+    run(
+        &mut fixture.db.superuser(),
+        &format!(
+            "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2',
+                 deterministic = false);
+             CREATE TABLE people (subject text COLLATE caseless PRIMARY KEY, account_id uuid);
+             INSERT INTO people VALUES ('ann', '{ACME}');
+             SELECT tenant_guard.set_membership('people', 'subject', 'account_id');"
+        ),
+    );
+    fixture
+        .sign_in(&fixture.person("ann"), None)
+        .expect("ann is a member");
+    expect_error(
+        fixture.sign_in(&fixture.person("ANN"), None),
+        "28000",
+        "token subject belongs to no account",
+    );
 }
