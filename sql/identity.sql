@@ -84,7 +84,8 @@ REVOKE ALL ON FUNCTION tenant_guard.set_idle_timeout(text, interval) FROM PUBLIC
 -- It locks users out.
 GRANT EXECUTE ON FUNCTION tenant_guard.set_idle_timeout(text, interval) TO tenant_guard_admin;
 
--- Read by every backend's own code, written through the functions below.
+-- Read by every backend's own code, written through the functions below. Without a unique key:
+-- nobody's revocation waits for one that somebody else has not committed.
 CREATE TABLE tenant_guard.revocation (
     kind text NOT NULL CHECK (kind IN ('token', 'session', 'subject')),
     name text NOT NULL CHECK (name <> ''),
@@ -92,9 +93,9 @@ CREATE TABLE tenant_guard.revocation (
     issuer text NOT NULL,
     issued_before timestamptz,
     -- When the tokens it names must have expired; null where that is not known.
-    expires_at timestamptz,
-    PRIMARY KEY (kind, name, issuer)
+    expires_at timestamptz
 );
+CREATE INDEX revocation_name ON tenant_guard.revocation (kind, name, issuer);
 REVOKE ALL ON tenant_guard.revocation FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('tenant_guard.revocation', '');
 CREATE TRIGGER tell_backends

@@ -173,26 +173,24 @@ fn revoke(
     if name.is_empty() {
         Error::EmptyArgument("what is revoked").raise();
     }
-    // Those of tokens that must have expired have nothing left to refuse.
-    write(
-        "DELETE FROM tenant_guard.revocation \
-         WHERE expires_at OPERATOR(pg_catalog.<) pg_catalog.now()",
-        &[],
-    );
     // A token known only by its id, or issued before a time, lives no longer than the issuer's
-    // maximum age says; a session may be given new tokens for ever.
+    // maximum age says, and may be issued a leeway ahead of our clock; a session may be given new
+    // tokens for ever.
     write(
-        "INSERT INTO tenant_guard.revocation AS r (kind, name, issuer, issued_before, expires_at) \
-         SELECT $1, $2, COALESCE($3, ''), $4, COALESCE($5, ( \
-             SELECT COALESCE($4, pg_catalog.now()) OPERATOR(pg_catalog.+) i.max_age \
-                 OPERATOR(pg_catalog.+) i.leeway \
-             FROM tenant_guard.issuer AS i \
-             WHERE i.issuer OPERATOR(pg_catalog.=) $3 \
-                 AND $1 OPERATOR(pg_catalog.<>) 'session')) \
-         ON CONFLICT (kind, name, issuer) DO UPDATE SET \
-             issued_before = GREATEST(r.issued_before, EXCLUDED.issued_before), \
-             expires_at = CASE WHEN r.expires_at IS NOT NULL AND EXCLUDED.expires_at IS NOT NULL \
-                 THEN GREATEST(r.expires_at, EXCLUDED.expires_at) END",
+        "INSERT INTO tenant_guard.revocation (kind, name, issuer, issued_before, expires_at) \
+         SELECT n.kind, n.name, n.issuer, n.issued_before, n.expires_at FROM ( \
+             SELECT $1, $2, COALESCE($3, ''), $4, COALESCE($5, ( \
+                 SELECT COALESCE($4, pg_catalog.now()) OPERATOR(pg_catalog.+) i.max_age \
+                     OPERATOR(pg_catalog.+) i.leeway OPERATOR(pg_catalog.+) i.leeway \
+                 FROM tenant_guard.issuer AS i \
+                 WHERE i.issuer OPERATOR(pg_catalog.=) $3 \
+                     AND $1 OPERATOR(pg_catalog.<>) 'session')) \
+         ) AS n (kind, name, issuer, issued_before, expires_at) \
+         WHERE NOT EXISTS (SELECT FROM tenant_guard.revocation AS r \
+             WHERE (r.kind, r.name, r.issuer) OPERATOR(pg_catalog.=) (n.kind, n.name, n.issuer) \
+             AND (r.issued_before IS NULL \
+                 OR r.issued_before OPERATOR(pg_catalog.>=) n.issued_before) \
+             AND (r.expires_at IS NULL OR r.expires_at OPERATOR(pg_catalog.>=) n.expires_at))",
         &[
             kind.as_str().into(),
             name.into(),
@@ -201,6 +199,7 @@ fn revoke(
             expires_at.into(),
         ],
     );
+    prune(kind, name, issuer);
     let account = binding::with_unchecked(|own| own.map(|own| own.account.to_owned()));
     let data = json!({ kind.as_str(): name, "issuer": issuer }).to_string();
     let action = format!("revoke_{}", kind.as_str());
@@ -209,5 +208,30 @@ fn revoke(
         None,
         account.as_deref().unwrap_or_default(),
         Some(&data),
+    );
+}
+
+/// Removes what has nothing left to refuse: revocations of tokens that must have expired, and those
+/// of the same name that a later one covers. Those another transaction is removing are left to it.
+fn prune(kind: Kind, name: &str, issuer: Option<&str>) {
+    // SAFETY: reads backend-local transaction state.
+    if unsafe { pg_sys::XactIsoLevel } != pg_sys::XACT_READ_COMMITTED as i32 {
+        // Elsewhere what another transaction has removed would be a failure.
+        return;
+    }
+    write(
+        "DELETE FROM tenant_guard.revocation AS r WHERE r.ctid OPERATOR(pg_catalog.=) ANY (ARRAY ( \
+             SELECT o.ctid FROM tenant_guard.revocation AS o \
+             WHERE o.expires_at OPERATOR(pg_catalog.<) pg_catalog.now() \
+                 OR o.kind OPERATOR(pg_catalog.=) $1 AND o.name OPERATOR(pg_catalog.=) $2 \
+                 AND o.issuer OPERATOR(pg_catalog.=) COALESCE($3, '') \
+                 AND EXISTS (SELECT FROM tenant_guard.revocation AS n \
+                     WHERE (n.kind, n.name, n.issuer) \
+                         OPERATOR(pg_catalog.=) (o.kind, o.name, o.issuer) \
+                     AND n.issued_before OPERATOR(pg_catalog.>) o.issued_before \
+                     AND (n.expires_at IS NULL \
+                         OR n.expires_at OPERATOR(pg_catalog.>=) o.expires_at)) \
+             FOR UPDATE OF o SKIP LOCKED))",
+        &[kind.as_str().into(), name.into(), issuer.into()],
     );
 }

@@ -284,3 +284,49 @@ fn revocations_of_tokens_that_must_have_expired_are_pruned() {
         ["subject|b", "token|c", "session|d"]
     );
 }
+
+/// Whoever holds a stolen token could revoke it in a transaction they leave open, and go on in
+/// another session while the administrator's revocation waits.
+#[test]
+fn revocation_cannot_be_held_up_by_one_that_is_left_open() {
+    let fixture = Fixture::new();
+    let stolen = fixture.token(json!({"jti": "t1", "sid": "s1"}));
+    let mut superuser = fixture.db.superuser();
+    run(
+        &mut superuser,
+        "SELECT tenant_guard.init_ledger();
+         INSERT INTO tenant_guard.revocation VALUES ('token', 'old', '', NULL, '2000-01-01')",
+    );
+    let mut open = fixture.bound(&stolen);
+    run(&mut open, "SELECT tenant_guard.revoke_session()");
+    let mut used = fixture.bound(&stolen);
+    let name = fixture.issuer.name();
+    run(
+        &mut superuser,
+        &format!(
+            "SET lock_timeout = '5s';
+             SELECT tenant_guard.revoke_session('s1', '{name}');"
+        ),
+    );
+    expect_revoked(&mut used);
+    run(&mut open, "ROLLBACK");
+    fixture.expect_refused(&stolen);
+}
+
+#[test]
+fn revoking_again_and_again_stores_one_revocation() {
+    let fixture = Fixture::new();
+    let token = fixture.token(json!({"jti": "t1", "sid": "s1"}));
+    let mut client = fixture.bound(&token);
+    run(
+        &mut client,
+        "SELECT tenant_guard.revoke_session() FROM generate_series(1, 100); COMMIT",
+    );
+    assert_eq!(
+        lines(
+            &mut fixture.db.superuser(),
+            "SELECT count(*) FROM tenant_guard.revocation"
+        ),
+        ["1"]
+    );
+}
