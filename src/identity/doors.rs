@@ -2,8 +2,10 @@
 //! administrator's look at a token.
 
 use std::ffi::CStr;
+use std::fmt;
 
 use pgrx::prelude::*;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tenant_guard_core::account::AccountId;
@@ -20,6 +22,9 @@ use crate::secrecy::hide_statement;
 
 /// `iss` of an identity that nobody signed.
 const ACT_AS: &str = "tenant_guard.act_as";
+
+/// Longest `request.headers` in bytes that is looked at; web servers accept far less.
+const MAX_HEADERS_BYTES: usize = 1024 * 1024;
 
 /// Binds the transaction to the bearer token in `request.headers`, where PostgREST puts the
 /// headers of a request before it calls its `db-pre-request` function.
@@ -49,24 +54,51 @@ fn bearer_token() -> Result<Option<String>, Error> {
         return Ok(None);
     }
     let unfit = || Error::UnfitHeaders;
-    let headers: std::collections::HashMap<String, Box<RawValue>> =
-        serde_json::from_slice(headers.to_bytes()).map_err(|_| unfit())?;
-    let mut found = headers
-        .iter()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
-        .map(|(_, value)| value.get());
-    let Some(value) = found.next() else {
-        return Ok(None);
-    };
-    if found.next().is_some() {
+    // Any SQL user can set them; PostgreSQL survives a lack of memory, Rust does not.
+    if headers.count_bytes() > MAX_HEADERS_BYTES {
         return Err(unfit());
     }
-    let value: String = serde_json::from_str(value).map_err(|_| unfit())?;
+    let Authorization(value) = serde_json::from_slice(headers.to_bytes()).map_err(|_| unfit())?;
+    let Some(value) = value else {
+        return Ok(None);
+    };
     let (scheme, token) = value.split_once(' ').ok_or_else(unfit)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(unfit());
     }
     Ok(Some(token.trim_matches(' ').to_owned()))
+}
+
+/// The one Authorization header among the members of a JSON object; two are an error.
+struct Authorization(Option<String>);
+
+impl<'de> Deserialize<'de> for Authorization {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Headers;
+        impl<'de> Visitor<'de> for Headers {
+            type Value = Authorization;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of headers")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(
+                self,
+                mut headers: M,
+            ) -> Result<Authorization, M::Error> {
+                let mut found = None;
+                while let Some(name) = headers.next_key::<String>()? {
+                    if !name.eq_ignore_ascii_case("authorization") {
+                        headers.next_value::<IgnoredAny>()?;
+                    } else if found.replace(headers.next_value()?).is_some() {
+                        return Err(M::Error::duplicate_field("authorization"));
+                    }
+                }
+                Ok(Authorization(found))
+            }
+        }
+        deserializer.deserialize_map(Headers)
+    }
 }
 
 /// Binds the transaction to an account without a token, for jobs and migrations. Always an event.

@@ -104,6 +104,29 @@ fn request_with_an_unusable_authorization_is_refused() {
 }
 
 #[test]
+fn headers_that_repeat_the_authorization_or_are_huge_are_refused() {
+    let (db, issuer, app) = fixture();
+    let bearer = format!("\"authorization\": \"Bearer {}\"", issuer.token(ACME));
+    let mut client = db.connect_as(&app);
+    let mut refused = |headers: &str| {
+        client
+            .batch_execute("ROLLBACK; BEGIN")
+            .expect("a transaction can begin");
+        client
+            .execute(
+                "SELECT set_config('request.headers', $1, true)",
+                &[&headers],
+            )
+            .expect("anybody can set it");
+        let request = client.simple_query("SELECT tenant_guard.authenticate_request()");
+        expect_error(request, "28000", "no usable bearer token");
+    };
+    refused(&format!("{{{bearer}, {bearer}}}"));
+    let filler = "x".repeat(1 << 20);
+    refused(&format!("{{{bearer}, \"filler\": \"{filler}\"}}"));
+}
+
+#[test]
 fn acting_for_an_account_is_granted_to_nobody_and_always_an_event() {
     let (db, _, app) = fixture();
     let mut client = db.connect_as(&app);
