@@ -98,6 +98,9 @@ fn with_user<T>(role: pg_sys::Oid, flags: u32, work: impl FnOnce() -> T) -> T {
 
 /// Runs one statement on our own tables as the extension's owner; rows affected.
 pub(crate) fn write(statement: &str, arguments: &[DatumWithOid<'_>]) -> usize {
+    // pgrx assigns a transaction id first, which fails on a standby as an internal error.
+    // SAFETY: raises on a standby and does nothing elsewhere; the name is static.
+    unsafe { pg_sys::PreventCommandDuringRecovery(c"changes of tenant_guard's tables".as_ptr()) };
     as_owner(|| {
         Spi::connect_mut(|client| {
             client
