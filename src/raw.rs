@@ -7,6 +7,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use crate::error::Error;
+
 /// Defines the version-1 calling convention entry of a C-language function: its body and the
 /// `pg_finfo_` record that PostgreSQL looks up beside it.
 macro_rules! raw_function {
@@ -80,4 +82,23 @@ pub(crate) unsafe fn json_argument(fcinfo: pg_sys::FunctionCallInfo, n: usize) -
 pub(crate) unsafe fn text_argument(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> Option<String> {
     // SAFETY: the caller vouches for the frame, the argument's existence and its type.
     unsafe { pgrx::fcinfo::pg_getarg::<String>(fcinfo, n) }
+}
+
+/// The trigger call behind `fcinfo`; raises 39P01 when `function` was called otherwise.
+///
+/// # Safety
+/// `fcinfo` must be what PostgreSQL passed to the running function.
+pub(crate) unsafe fn trigger_data<'a>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    function: &'static str,
+) -> &'a pg_sys::TriggerData {
+    // SAFETY: the context of a call is a node or null; its tag says TriggerData, which lives
+    // through the call.
+    unsafe {
+        let context = (*fcinfo).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+            Error::NotATrigger(function).raise();
+        }
+        &*context.cast::<pg_sys::TriggerData>()
+    }
 }

@@ -11,7 +11,7 @@ use super::relation::{self, Column, Relation};
 use super::text::checked;
 use super::values::{grow, same_image};
 use crate::error::Error;
-use crate::raw::raw_function;
+use crate::raw::{raw_function, trigger_data};
 
 raw_function! {
     /// `capture() returns trigger`: AFTER INSERT OR UPDATE OR DELETE, FOR EACH ROW.
@@ -44,25 +44,6 @@ raw_function! {
             write(&table, "truncate", &Image::default(), None);
         }
         pg_sys::Datum::from(0)
-    }
-}
-
-/// The trigger call behind `fcinfo`; raises 39P01 when `function` was called otherwise.
-///
-/// # Safety
-/// `fcinfo` must be what PostgreSQL passed to the running function.
-pub(super) unsafe fn trigger_data<'a>(
-    fcinfo: pg_sys::FunctionCallInfo,
-    function: &'static str,
-) -> &'a pg_sys::TriggerData {
-    // SAFETY: the context of a call is a node or null; its tag says TriggerData, which lives
-    // through the call.
-    unsafe {
-        let context = (*fcinfo).context;
-        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-            Error::NotATrigger(function).raise();
-        }
-        &*context.cast::<pg_sys::TriggerData>()
     }
 }
 

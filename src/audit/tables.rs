@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use crate::catalog::as_owner;
 use crate::error::Error;
-use crate::raw::raw_function;
+use crate::raw::{raw_function, trigger_data};
 
 const TABLES: [&str; 5] = [
     "audit_log",
@@ -49,7 +49,7 @@ raw_function! {
     /// `guard_ledger() returns trigger`: refuses whatever is not our own code, superusers included.
     tenant_guard_guard_ledger, pg_finfo_tenant_guard_guard_ledger, |fcinfo| {
         // SAFETY: PostgreSQL passed `fcinfo`; its context, when a trigger calls, is TriggerData.
-        let trigger = unsafe { super::capture::trigger_data(fcinfo, "guard_ledger()") };
+        let trigger = unsafe { trigger_data(fcinfo, "guard_ledger()") };
         if !WRITING.get() {
             // SAFETY: the relation of a firing trigger is open.
             Error::AppendOnly(unsafe { super::text::relation_name(trigger.tg_relation) }).raise();

@@ -9,7 +9,7 @@ use tenant_guard_core::issuer::{Issuer, IssuerSettings, Issuers};
 use crate::catalog::{as_owner, write};
 use crate::error::{Error, OrRaise};
 use crate::ledger::rows::{Row, for_each_row, with_latest_snapshot};
-use crate::raw::{json_argument, raw_function};
+use crate::raw::{json_argument, raw_function, trigger_data};
 use crate::secrecy::hide_statement;
 use crate::watch::Watch;
 
@@ -223,15 +223,10 @@ raw_function! {
     /// Statement trigger on tables that backends keep in memory: tells them to read anew.
     /// Also reached by a restore and by a superuser's own edits.
     tenant_guard_tell_backends, pg_finfo_tenant_guard_tell_backends, |fcinfo| {
-        // SAFETY: PostgreSQL passed `fcinfo`; its context is checked to be a trigger's, whose
-        // relation is open meanwhile.
+        // SAFETY: PostgreSQL passed `fcinfo`; the relation of a firing trigger is open.
         unsafe {
-            let context = (*fcinfo).context;
-            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                Error::NotATrigger("tell_backends()").raise();
-            }
-            let relation = (*context.cast::<pg_sys::TriggerData>()).tg_relation;
-            pg_sys::CacheInvalidateRelcache(relation);
+            let trigger = trigger_data(fcinfo, "tell_backends()");
+            pg_sys::CacheInvalidateRelcache(trigger.tg_relation);
         }
         pg_sys::Datum::from(0)
     }

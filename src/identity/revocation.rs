@@ -18,7 +18,7 @@ use crate::audit::record::record_system;
 use crate::catalog::{as_owner, write};
 use crate::clock::{self, statement_start_us, to_unix};
 use crate::error::{Error, OrRaise};
-use crate::ledger::rows::for_each_row;
+use crate::ledger::rows::{for_each_row, with_catalog_snapshot};
 use crate::watch::Watch;
 
 static WATCH: Watch = Watch::new(c"revocation");
@@ -81,21 +81,6 @@ fn load() -> Result<Revocations, Error> {
         });
     });
     Ok(revocations)
-}
-
-/// Runs `work` under a snapshot as catalog look-ups take it: of now, whatever the transaction's own
-/// snapshot is, and also in parallel mode, where no other may be taken.
-fn with_catalog_snapshot<T>(work: impl FnOnce() -> T) -> T {
-    // SAFETY: without a relation the snapshot is a cached one, so that is thrown away first;
-    // PushActiveSnapshot copies it. On ERROR the (sub)transaction's abort pops it.
-    unsafe {
-        pg_sys::InvalidateCatalogSnapshot();
-        pg_sys::PushActiveSnapshot(pg_sys::GetCatalogSnapshot(pg_sys::Oid::INVALID));
-    }
-    let result = work();
-    // SAFETY: pops what was pushed above.
-    unsafe { pg_sys::PopActiveSnapshot() };
-    result
 }
 
 /// Revokes the token of the caller's own identity.

@@ -328,9 +328,28 @@ pub(crate) fn for_each_row(query: &CStr, arguments: Arguments<'_>, mut each: imp
 /// Runs `work` under a snapshot taken now, which sees what is committed and what this transaction
 /// did, however old the caller's own snapshot is.
 pub(crate) fn with_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
-    // SAFETY: GetLatestSnapshot returns a static snapshot, which PushActiveSnapshot copies; on
-    // ERROR the (sub)transaction's abort pops it.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    // SAFETY: a static snapshot, valid until the next is taken.
+    unsafe { with_snapshot(pg_sys::GetLatestSnapshot(), work) }
+}
+
+/// The same under a snapshot as catalog look-ups take it, which may be taken in parallel mode too.
+pub(crate) fn with_catalog_snapshot<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: without a relation the snapshot is a cached one, so that is thrown away first; it is
+    // static and valid until it is thrown away again.
+    unsafe {
+        pg_sys::InvalidateCatalogSnapshot();
+        with_snapshot(pg_sys::GetCatalogSnapshot(pg_sys::Oid::INVALID), work)
+    }
+}
+
+/// Makes a snapshot the active one while `work` runs.
+///
+/// # Safety
+/// `snapshot` must be valid at the time of the call.
+unsafe fn with_snapshot<T>(snapshot: pg_sys::Snapshot, work: impl FnOnce() -> T) -> T {
+    // SAFETY: PushActiveSnapshot copies a static snapshot; on ERROR the (sub)transaction's abort
+    // pops it.
+    unsafe { pg_sys::PushActiveSnapshot(snapshot) };
     let result = work();
     // SAFETY: pops what was pushed above.
     unsafe { pg_sys::PopActiveSnapshot() };

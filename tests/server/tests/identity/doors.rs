@@ -4,9 +4,7 @@ use postgres::Client;
 use serde_json::json;
 use tenant_guard_tests::{Database, Issuer, expect_error, lines};
 
-use super::run;
-
-const ACME: &str = "00000000-0000-0000-0000-00000000000a";
+use super::{ACME, run};
 
 fn fixture() -> (Database, Issuer, String) {
     let db = Database::new();

@@ -4,10 +4,8 @@ use postgres::{Client, Error};
 use serde_json::json;
 use tenant_guard_tests::{Database, Issuer, expect_error, lines};
 
-use super::run;
+use super::{ACME, BETA, run};
 
-const ACME: &str = "00000000-0000-0000-0000-00000000000a";
-const BETA: &str = "00000000-0000-0000-0000-00000000000b";
 const IDLE: &str = "token session has been idle for too long";
 
 struct Fixture {

@@ -5,9 +5,8 @@ use postgres::Client;
 use serde_json::{Value, json};
 use tenant_guard_tests::{Database, Issuer, expect_error, lines};
 
-use super::run;
+use super::{ACME, run};
 
-const ACME: &str = "00000000-0000-0000-0000-00000000000a";
 const REVOKED: &str = "the identity of this transaction has been revoked";
 const REFUSED: &str = "token has been revoked";
 
