@@ -1,5 +1,7 @@
 //! The only place where SQLSTATE, message and hint are chosen.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 use tenant_guard_core::account::LONGEST_ACCOUNT;
@@ -184,9 +186,58 @@ pub(crate) enum Error {
     /// A value larger than a row of the log can be.
     #[error("event is too large for the audit log")]
     EventTooLarge,
+    /// A data migration where it cannot commit.
+    #[error("for_each_account() cannot run inside a transaction block or a function")]
+    MigrationInBlock,
+    /// Neither way to go on after an error.
+    #[error("on_error must be stop or continue")]
+    UnfitChoice,
+    /// BEGIN, COMMIT, SAVEPOINT and their like in the statements of a migration.
+    #[error("sql must not contain transaction control")]
+    TransactionControl,
+    /// COPY FROM STDIN or TO STDOUT in the statements of a migration.
+    #[error("sql must not copy from or to the client")]
+    CopiesToClient,
+    /// A statement of a migration that SPI refuses: its code.
+    #[error("sql has a statement that cannot run here: {0}")]
+    Unexecutable(&'static str),
+    /// A run is continued with other statements.
+    #[error("run \"{0}\" was begun with other statements")]
+    OtherStatements(String),
+    /// A run that somebody carries out already.
+    #[error("run \"{0}\" is being carried out by another session")]
+    RunBusy(String),
+    /// A run that is not recorded.
+    #[error("run \"{0}\" does not exist")]
+    UnknownRun(String),
+    /// An account that the declared relation of accounts does not have.
+    #[error("account \"{0}\" does not exist")]
+    UnknownAccount(String),
+    /// Statements of a migration failed, for one account or for some of them.
+    #[error("{}", .0.message)]
+    Migration(Box<Failure>),
     /// More events, or contexts of events, than a transaction's keys can tell apart.
     #[error("too many audited events in one transaction")]
     TooManyEvents,
+}
+
+/// Why a data migration did not come to its end, with what PostgreSQL said of it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// SQLSTATE of the first error.
+    pub(crate) code: PgSqlErrorCode,
+    pub(crate) message: String,
+    pub(crate) detail: Option<String>,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    /// The five characters of its SQLSTATE.
+    pub(crate) fn sqlstate(&self) -> String {
+        // SAFETY: the function returns a static buffer with a terminated string.
+        let text = unsafe { CStr::from_ptr(pgrx::pg_sys::unpack_sql_state(self.code as i32)) };
+        text.to_string_lossy().into_owned()
+    }
 }
 
 /// Why a relation cannot be protected, or why its protection cannot be taken off. Names of
@@ -331,7 +382,16 @@ impl Error {
                 ERRCODE_PROGRAM_LIMIT_EXCEEDED
             }
             Self::IssuerExists(_) => ERRCODE_DUPLICATE_OBJECT,
-            Self::UnknownIssuer(_) | Self::UnknownRole(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::UnknownIssuer(_)
+            | Self::UnknownRole(_)
+            | Self::UnknownRun(_)
+            | Self::UnknownAccount(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::MigrationInBlock => ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::UnfitChoice | Self::OtherStatements(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::TransactionControl => ERRCODE_INVALID_TRANSACTION_TERMINATION,
+            Self::CopiesToClient | Self::Unexecutable(_) => ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::RunBusy(_) => ERRCODE_OBJECT_IN_USE,
+            Self::Migration(failure) => failure.code,
             Self::Obstacle(obstacle) => obstacle.code(),
             // Of several obstacles the first speaks for all.
             Self::SchemaObstacles { found, .. } => found
@@ -344,8 +404,12 @@ impl Error {
         }
     }
 
-    fn hint(&self) -> Option<&'static str> {
+    fn hint(&self) -> Option<&str> {
         Some(match self {
+            Self::MigrationInBlock => "It commits after each account: CALL it on its own.",
+            Self::TransactionControl => "Each account has a transaction of its own.",
+            Self::OtherStatements(_) => "Give the run another name.",
+            Self::Migration(failure) => return failure.hint.as_deref(),
             Self::NoIdentity => {
                 "Call tenant_guard.authenticate(token) at the start of the transaction."
             }
@@ -387,11 +451,14 @@ impl Error {
     }
 
     fn detail(&self) -> Option<String> {
-        let Self::SchemaObstacles { found, .. } = self else {
-            return None;
-        };
-        let lines: Vec<_> = found.iter().map(Obstacle::to_string).collect();
-        Some(lines.join("\n"))
+        match self {
+            Self::SchemaObstacles { found, .. } => {
+                let lines: Vec<_> = found.iter().map(Obstacle::to_string).collect();
+                Some(lines.join("\n"))
+            }
+            Self::Migration(failure) => failure.detail.clone(),
+            _ => None,
+        }
     }
 
     /// Raises the error in PostgreSQL; Rust destructors run on the way.

@@ -13,9 +13,11 @@ mod error;
 mod identity;
 mod isolation;
 mod ledger;
+mod migration;
 mod raw;
 mod secrecy;
 mod settings;
+mod subtransaction;
 mod watch;
 
 ::pgrx::pg_module_magic!();
@@ -33,6 +35,12 @@ extension_sql_file!(
     "../sql/isolation.sql",
     name = "isolation",
     requires = ["identity"]
+);
+
+extension_sql_file!(
+    "../sql/migration.sql",
+    name = "migration",
+    requires = ["isolation"]
 );
 
 /// Called by PostgreSQL when it loads the library into a backend or a parallel worker.

@@ -117,6 +117,18 @@ fn in_transaction_block() -> bool {
     unsafe { pg_sys::IsTransactionBlock() }
 }
 
+/// Refuses a caller whom policies do not hold, superusers among them.
+pub(crate) fn refuse_unbound_caller() -> Result<(), Error> {
+    // SAFETY: catalog look-ups by the id of the current role.
+    unsafe {
+        let role = pg_sys::GetUserId();
+        match pg_sys::has_bypassrls_privilege(role) {
+            true => Err(Error::BypassesRowSecurity(catalog::role_name(role))),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Refuses a caller whom policies do not hold, except a superuser, for whom nothing can.
 pub(super) fn refuse_bypassing_caller() -> Result<(), Error> {
     // SAFETY: catalog lookups by the id of the current role.

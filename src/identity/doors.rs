@@ -13,7 +13,7 @@ use tenant_guard_core::identity::Identity;
 use tenant_guard_core::issuer::Explanation;
 use tenant_guard_core::token::{MAX_TOKEN_BYTES, Refusal};
 
-use super::{authenticate, issuers, membership, readers};
+use super::{authenticate, binding, issuers, membership, readers};
 use crate::audit::record::record_system;
 use crate::clock::statement_start_us;
 use crate::error::{Error, OrRaise};
@@ -132,7 +132,36 @@ fn act_as(
 
     let claims = json!({ "iss": ACT_AS, "sub": subject, "account_id": account.as_str(),
         "roles": roles, "reason": reason });
-    let identity = Identity {
+    let acting = unsigned(account, subject, roles, &claims);
+    authenticate::bind(&acting, true).or_raise();
+    record_acting(&acting);
+}
+
+/// Binds the transaction of a data migration to an account, as `act_as` does.
+pub(crate) fn migrate_as(
+    account: &AccountId,
+    subject: &str,
+    roles: &[String],
+    reason: &str,
+    run: &str,
+) -> Result<(), Error> {
+    let claims = json!({ "iss": ACT_AS, "sub": subject, "account_id": account.as_str(),
+        "roles": roles, "reason": reason, "run": run });
+    let acting = unsigned(account.clone(), subject, roles.to_vec(), &claims);
+    binding::admit(account)?;
+    binding::bind(&acting, true);
+    record_acting(&acting);
+    Ok(())
+}
+
+/// An identity that nobody signed.
+fn unsigned(
+    account: AccountId,
+    subject: &str,
+    roles: Vec<String>,
+    claims: &serde_json::Value,
+) -> Identity {
+    Identity {
         issuer: ACT_AS.to_owned(),
         account,
         subject: Some(subject.to_owned()),
@@ -143,14 +172,12 @@ fn act_as(
         issued_at_us: None,
         valid_until_us: i64::MAX,
         claims: claims.to_string(),
-    };
-    authenticate::bind(&identity, true).or_raise();
-    record_system(
-        "act_as",
-        None,
-        identity.account.as_str(),
-        Some(&identity.claims),
-    );
+    }
+}
+
+fn record_acting(acting: &Identity) {
+    let account = acting.account.as_str();
+    record_system("act_as", None, account, Some(&acting.claims));
 }
 
 raw_function! {

@@ -42,6 +42,12 @@ pub(super) fn refuse_inactive(account: &AccountId) -> Result<(), Error> {
     settled(|sources| require_active(sources, account))
 }
 
+/// The accounts of the declared relation, suspended ones too, in canonical text; `None` where
+/// none is declared.
+pub(crate) fn accounts() -> Result<Option<Vec<String>>, Error> {
+    settled(|sources| sources.account.as_ref().map(Source::keys).transpose())
+}
+
 /// Runs `look_up` until nothing changed meanwhile. PostgreSQL reads relations by name, and the
 /// schema in a name is not locked: another relation could have come by the name.
 fn settled<T>(look_up: impl Fn(&Sources) -> Result<T, Error>) -> Result<T, Error> {
@@ -74,6 +80,8 @@ struct Source {
     relation: pg_sys::Oid,
     key: KeyType,
     statement: OwnedPreparedStatement,
+    /// Lists all keys.
+    listing: String,
 }
 
 /// Account and role of a row, where the declaration names columns for them.
@@ -206,6 +214,7 @@ impl Declared {
             relation: self.relation,
             key,
             statement,
+            listing: listing(self.relation, &self.key_column),
         })
     }
 
@@ -231,23 +240,15 @@ impl Declared {
             ),
             KeyType::Uuid | KeyType::Bigint => String::new(),
         };
-        // A child of another owner is none of what was declared.
-        let only = if self.is_partitioned() { "" } else { "ONLY " };
         format!(
-            "SELECT {}, {} FROM {only}{} AS s WHERE {} OPERATOR(pg_catalog.=) $1::{}\
+            "SELECT {}, {} FROM {} AS s WHERE {} OPERATOR(pg_catalog.=) $1::{}\
              {exactly}{active}",
             text(&self.account_column),
             text(&self.role_column),
-            self.relation_name(),
+            without_children(self.relation),
             column(&self.key_column),
             key.sql(),
         )
-    }
-
-    fn is_partitioned(&self) -> bool {
-        // SAFETY: a catalog look-up by oid.
-        let kind = unsafe { pg_sys::get_rel_relkind(self.relation) } as u8;
-        kind == pg_sys::RELKIND_PARTITIONED_TABLE
     }
 
     fn relation_name(&self) -> String {
@@ -271,6 +272,45 @@ impl Declared {
     fn unfit(&self, column: &str, wanted: &'static str) -> Error {
         Error::UnfitColumn(column.to_owned(), self.relation_name(), wanted)
     }
+}
+
+/// What FROM reads a relation by. A child of another owner is none of what was declared.
+fn without_children(relation: pg_sys::Oid) -> String {
+    // SAFETY: a catalog look-up by oid.
+    let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
+    let only = if kind == pg_sys::RELKIND_PARTITIONED_TABLE {
+        ""
+    } else {
+        "ONLY "
+    };
+    format!("{only}{}", qualified_name(relation))
+}
+
+/// The query for the different values of a column, as text.
+fn listing(relation: pg_sys::Oid, column: &str) -> String {
+    let mut text = String::from("SELECT DISTINCT s.");
+    push_identifier(&mut text, column);
+    let from = without_children(relation);
+    text + &format!("::pg_catalog.text FROM {from} AS s")
+}
+
+/// The accounts that a column of a relation names, read with the rights of the relation's owner and
+/// past its row security.
+pub(crate) fn accounts_in(relation: pg_sys::Oid, column: &str) -> Result<Vec<String>, Error> {
+    texts(relation, &listing(relation, column))
+}
+
+fn texts(relation: pg_sys::Oid, query: &str) -> Result<Vec<String>, Error> {
+    let query = std::ffi::CString::new(query).expect("names of the catalog hold no NUL");
+    let mut texts = Vec::new();
+    as_relation_owner(relation, || {
+        with_latest_snapshot(|| {
+            for_each_row(&query, &[], |row| {
+                texts.extend(row.optional_text(0).map(str::to_owned));
+            });
+        });
+    })?;
+    Ok(texts)
 }
 
 fn refuse_other_than_table(relation: pg_sys::Oid) -> Result<(), Error> {
@@ -321,6 +361,10 @@ impl Source {
                 Some(Membership { account, role })
             })
             .collect())
+    }
+
+    fn keys(&self) -> Result<Vec<String>, Error> {
+        texts(self.relation, &self.listing)
     }
 
     fn is_active(&self, account: &AccountId) -> Result<bool, Error> {

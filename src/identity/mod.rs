@@ -1,11 +1,11 @@
 //! Who speaks: tokens verified against registered issuers, bound to the transaction, read by
 //! policies.
 
-mod authenticate;
+pub(crate) mod authenticate;
 pub(crate) mod binding;
-mod doors;
+pub(crate) mod doors;
 mod idle;
 mod issuers;
-mod membership;
+pub(crate) mod membership;
 mod readers;
 mod revocation;

@@ -16,6 +16,7 @@ pub mod json;
 pub mod jwk;
 pub mod ledger;
 pub mod merkle;
+pub mod migration;
 pub mod plan;
 pub mod policy;
 pub mod revocation;

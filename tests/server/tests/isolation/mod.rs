@@ -3,6 +3,7 @@
 mod assurance;
 mod attacks;
 mod checks;
+mod data_migrations;
 mod plans;
 mod refusals;
 mod restoring;

@@ -1,0 +1,38 @@
+//! Work that may fail without ending the transaction.
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys;
+use pgrx::pg_sys::PgTryBuilder;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
+
+/// Runs `work` in a subtransaction. What it did is undone where it raises, and the error returned;
+/// a cancelled query and a panic of our own code are raised on.
+pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Box<ErrorReportWithLevel>> {
+    // SAFETY: the pattern of PL/pgSQL's blocks with handlers: memory context and resource owner
+    // are those of before when the subtransaction is over, however it ended.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(work())))
+            .catch_others(|error| match error {
+                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
+                    if report.sql_error_code() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED =>
+                {
+                    Err(Box::new(report))
+                }
+                other => other.rethrow(),
+            })
+            .execute();
+        match result {
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        result
+    }
+}
