@@ -34,6 +34,15 @@ pub(crate) enum Error {
     /// A command that no policy knows.
     #[error("command \"{0}\" is not all, select, insert, update or delete")]
     UnknownCommand(String),
+    /// Not the name of an archetype.
+    #[error("archetype \"{0}\" is not known")]
+    UnknownArchetype(String),
+    /// An argument that does not go with the others: which, and why.
+    #[error("{0} does not fit: {1}")]
+    UnfitArgument(&'static str, &'static str),
+    /// No relation of this name.
+    #[error("relation \"{0}\" does not exist")]
+    UnknownRelation(String),
     /// An argument that must not be empty.
     #[error("{0} must not be empty")]
     EmptyArgument(&'static str),
@@ -282,6 +291,24 @@ pub(crate) enum Obstacle {
     /// Not under protection.
     #[error("relation {0} is not protected")]
     NotProtected(String),
+    /// A column that says nothing about a parent: column, relation.
+    #[error("column \"{0}\" of relation {1} does not say which relation is the parent")]
+    NoParent(String, String),
+    /// Column, relation, its type, parent, type of the parent's key.
+    #[error("column \"{0}\" of relation {1} is of type {2}, but the key of {3} is of type {4}")]
+    UnlikeKey(String, String, String, String, String),
+    /// A parent that is not protected itself: child, parent.
+    #[error("parent {1} of relation {0} is not protected")]
+    UnprotectedParent(String, String),
+    /// A parent whose rows belong to no account: child, parent, its archetype.
+    #[error("rows of {1}, the parent of relation {0}, belong to no account: it is {2}")]
+    NoAccountsInParent(String, String, &'static str),
+    /// A parent that finds its account through the child: child, parent.
+    #[error("relation {0} cannot be a child of {1}, which finds its account through it")]
+    OwnParent(String, String),
+    /// A relation that others find their account through: parent, child.
+    #[error("relation {1} finds its account through {0}")]
+    HasChild(String, String),
 }
 
 fn counts(tables: &[(u64, String)]) -> String {
@@ -305,7 +332,13 @@ impl Obstacle {
             }
             Self::NullAccounts { .. } => ERRCODE_NOT_NULL_VIOLATION,
             Self::RedactsKey(..) => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::NotProtected(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NotProtected(_) | Self::UnprotectedParent(..) | Self::NoAccountsInParent(..) => {
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::NoParent(..) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::UnlikeKey(..) => ERRCODE_DATATYPE_MISMATCH,
+            Self::OwnParent(..) => ERRCODE_INVALID_OBJECT_DEFINITION,
+            Self::HasChild(..) => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
         }
     }
 
@@ -322,7 +355,16 @@ impl Obstacle {
                 "A token names one account, and a uuid is never equal to a number or another text. \
                  Give both columns the same type."
             }
-            Self::NullAccounts { .. } => "Give every row an account first.",
+            Self::NullAccounts { .. } => {
+                "Give every row an account first, or declare what has none to be defaults that \
+                 every account reads: archetype => 'shared_defaults'."
+            }
+            Self::NoParent(..) => {
+                "It needs a foreign key over this one column, or parent => its relation, reached \
+                 by a primary key of one column."
+            }
+            Self::UnprotectedParent(..) => "Protect the parent first.",
+            Self::HasChild(..) => "Take protection off the child first, or give it another parent.",
             Self::RedactsKey(..) => {
                 "The account and the primary key say whose row and which row an event is about."
             }
@@ -355,6 +397,8 @@ impl Error {
             | Self::UnfitCheckpoint
             | Self::NoReason
             | Self::EmptyArgument(_)
+            | Self::UnknownArchetype(_)
+            | Self::UnfitArgument(..)
             | Self::UnknownCommand(_)
             | Self::UnfitLevel
             | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
@@ -374,7 +418,7 @@ impl Error {
             | Self::ColumnAltered(_)
             | Self::AppendOnly(_)
             | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::RelationGone(_) => ERRCODE_UNDEFINED_TABLE,
+            Self::RelationGone(_) | Self::UnknownRelation(_) => ERRCODE_UNDEFINED_TABLE,
             Self::UnfitAction(_) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotUtf8 => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
             Self::OutOfMemory => ERRCODE_OUT_OF_MEMORY,

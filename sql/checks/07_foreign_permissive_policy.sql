@@ -7,5 +7,6 @@ SELECT 'warning', m.name,
     format('DROP POLICY %I ON %s;', p.polname, m.name)
 FROM tenant_guard.protected_member AS m
 JOIN pg_policy AS p ON p.polrelid = m.relation
-WHERE p.polpermissive AND p.polname NOT IN ('tenant_guard_floor', 'tenant_guard_access')
+WHERE p.polpermissive AND (
+        p.polname NOT LIKE 'tenant\_guard\_%' OR p.polname LIKE 'tenant\_guard\_assurance\_%')
     AND ($1 IS NULL OR m.schema = ANY ($1))

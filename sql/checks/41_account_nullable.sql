@@ -8,5 +8,5 @@ FROM tenant_guard.protected_member AS m
 JOIN pg_attribute AS a
     ON a.attrelid = m.relation AND a.attname = m.account_column AND NOT a.attisdropped
 -- A partitioned table holds no rows; its partitions are members too.
-WHERE NOT a.attnotnull AND m.kind <> 'p'
+WHERE NOT a.attnotnull AND m.kind <> 'p' AND m.archetype <> 'shared_defaults'
     AND ($1 IS NULL OR m.schema = ANY ($1))

@@ -197,9 +197,8 @@ impl Row {
 
     /// Replaces the content of `out` by the row's account.
     unsafe fn account(&self, table: &Relation, out: &mut Vec<u8>) {
-        let i = table.account;
         // SAFETY: the caller passes the table the row was read from.
-        unsafe { table.account_of(self.values[i], self.nulls[i], out) }
+        unsafe { table.account_of(&self.values, &self.nulls, out) }
     }
 
     /// Appends one column as a member of a JSON object that began at `start`.

@@ -13,6 +13,7 @@ use tenant_guard_core::audit::push_json_string;
 use super::text::{checked, name, qualified_name, relation_name};
 use super::values::{Form, follows_settings, with_varlena};
 use crate::error::Error;
+use crate::identity::binding;
 
 /// A relation as one capture trigger sees it.
 pub(super) struct Relation {
@@ -24,8 +25,8 @@ pub(super) struct Relation {
     pub(super) columns: Vec<Option<Column>>,
     /// Positions in `columns` of the primary key, in the key's order; empty without one.
     pub(super) key: Vec<usize>,
-    /// Position in `columns` of the account.
-    pub(super) account: usize,
+    /// Position in `columns` of the account; none where rows carry none of their own.
+    pub(super) account: Option<usize>,
     /// Whether some column's text follows settings that cost time to pin.
     pub(super) follows_settings: bool,
     /// Oids whose changes make this description stale.
@@ -55,14 +56,25 @@ impl Relation {
     /// Replaces the content of `out` by the account of a row in canonical text; empty, the system
     /// account, where the row has none.
     ///
+    /// A row without an account column of its own belongs to the account that could write it, which
+    /// is the bound one: its parent may be gone by now, so it cannot be asked.
+    ///
     /// # Safety
-    /// `value` must be the row's value in the account column.
-    pub(super) unsafe fn account_of(&self, value: pg_sys::Datum, is_null: bool, out: &mut Vec<u8>) {
+    /// `values` and `nulls` must be those of a row of this relation.
+    pub(super) unsafe fn account_of(
+        &self,
+        values: &[pg_sys::Datum],
+        nulls: &[bool],
+        out: &mut Vec<u8>,
+    ) {
         out.clear();
-        if is_null {
-            return;
-        }
-        let Some(column) = &self.columns[self.account] else {
+        let Some(position) = self.account else {
+            return binding::with_unchecked(|identity| {
+                out.extend_from_slice(identity.map_or("", |identity| identity.account).as_bytes());
+            });
+        };
+        let (value, is_null) = (values[position], nulls[position]);
+        let Some(column) = self.columns[position].as_ref().filter(|_| !is_null) else {
             return;
         };
         // SAFETY: the caller vouches for the value; `build` admits no other form.
@@ -220,9 +232,9 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
         redacted_names.iter().for_each(|name| {
             position(name);
         });
-        let account = position(&account_name);
+        let account = (!account_name.is_empty()).then(|| position(&account_name));
         let key = primary_key(relation);
-        for &i in key.iter().chain([&account]) {
+        for &i in key.iter().chain(&account) {
             if columns[i].as_ref().is_some_and(|column| column.redacted) {
                 stale(
                     &columns[i]
@@ -231,11 +243,13 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
                 );
             }
         }
-        let account_form = columns[account].as_ref().map(|column| column.form);
-        if !matches!(
-            account_form,
-            Some(Form::Uuid | Form::Int2 | Form::Int4 | Form::Int8 | Form::Text)
-        ) {
+        let account_form = account.and_then(|i| columns[i].as_ref().map(|column| column.form));
+        if account.is_some()
+            && !matches!(
+                account_form,
+                Some(Form::Uuid | Form::Int2 | Form::Int4 | Form::Int8 | Form::Text)
+            )
+        {
             stale(&account_name);
         }
 
@@ -263,7 +277,7 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
     }
 }
 
-/// The trigger's arguments: the account column and the redacted columns.
+/// The trigger's arguments: the account column, empty where there is none, and the redacted columns.
 unsafe fn arguments(trigger: &pg_sys::TriggerData) -> (String, Vec<String>) {
     // SAFETY: tgargs holds tgnargs terminated strings. array_in takes the text of an array, the
     // type of its elements and a modifier.

@@ -3,9 +3,11 @@
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 use tenant_guard_core::plan::{ColumnState, FlagsBefore, Member, RememberedColumn};
-use tenant_guard_core::policy::{AccountColumn, AccountType, Policy, Trigger};
+use tenant_guard_core::policy::{AccountColumn, AccountType, Policy};
+use tenant_guard_core::trigger::Trigger;
 
-use super::{Request, registry};
+use super::request::Request;
+use super::{policies, registry};
 use crate::catalog::as_owner;
 use crate::error::Obstacle;
 
@@ -42,7 +44,7 @@ impl Tree {
     /// Reads the relation of `request` and all below it.
     pub(super) fn read(request: &Request) -> Result<Self, Obstacle> {
         let relations = registry::tree_of(request.relation);
-        let members = read_members(&relations, &request.column);
+        let members = read_members(&relations, request.column.as_deref());
         let root = members
             .first()
             .ok_or(Obstacle::Gone(request.relation.to_u32()))?;
@@ -63,14 +65,7 @@ impl Tree {
 
     /// Locks and reads a protected relation with the members registered under it.
     pub(super) fn lock_protected(relation: pg_sys::Oid) -> Result<Self, Obstacle> {
-        let column = registry::account_column(relation)?;
-        let request = Request {
-            relation,
-            column,
-            roles: vec![],
-            redact: vec![],
-            audit: false,
-        };
+        let request = registry::request(relation)?;
         let below = Self::lock(&request)?;
         let mut relations: Vec<_> = below.relations().collect();
         for detached in registry::members_of(relation) {
@@ -83,7 +78,7 @@ impl Tree {
                 relations.push(detached);
             }
         }
-        let mut members = read_members(&relations, &request.column);
+        let mut members = read_members(&relations, request.column.as_deref());
         members.retain(|member| member.root == Some(relation));
         for member in &members {
             super::obstacles::kind_and_owner(member)?;
@@ -108,31 +103,37 @@ impl Tree {
         self.members.iter().map(|member| member.relation)
     }
 
-    pub(super) fn plan_members(&self) -> Vec<Member> {
-        self.members
-            .iter()
-            .map(|member| member.plan.clone())
-            .collect()
+    /// The members as they are, with the policies that `wanted` says are to stand on each.
+    pub(super) fn plan_members(&self, wanted: impl Fn(&MemberState) -> Vec<Policy>) -> Vec<Member> {
+        let members = self.members.iter().map(|member| Member {
+            wanted: wanted(member),
+            ..member.plan.clone()
+        });
+        members.collect()
     }
 
     pub(super) fn account_type(&self) -> Option<AccountType> {
         AccountType::from_sql(&self.root().column_type)
     }
 
-    /// The account column, once `obstacles` found nothing against it.
-    pub(super) fn account_column(&self, name: &str) -> Result<AccountColumn, Obstacle> {
+    /// The account column of archetypes that have one, once `obstacles` found nothing against it.
+    pub(super) fn account_column(
+        &self,
+        request: &Request,
+    ) -> Result<Option<AccountColumn>, Obstacle> {
+        let Some(name) = &request.column else {
+            return Ok(None);
+        };
         let root = self.root();
-        Ok(AccountColumn {
-            name: name.to_owned(),
+        let kind = self.account_type().ok_or_else(|| {
+            let kind = root.column_type.clone();
+            Obstacle::UnsupportedType(name.clone(), root.plan.name.clone(), kind)
+        })?;
+        Ok(Some(AccountColumn {
+            name: name.clone(),
             quoted: root.column_quoted.clone(),
-            kind: self.account_type().ok_or_else(|| {
-                Obstacle::UnsupportedType(
-                    name.to_owned(),
-                    root.plan.name.clone(),
-                    root.column_type.clone(),
-                )
-            })?,
-        })
+            kind,
+        }))
     }
 
     /// Whether the column may be given the account as default: not what computes itself, and not
@@ -153,34 +154,26 @@ impl Tree {
     }
 }
 
-fn read_members(relations: &[pg_sys::Oid], column: &str) -> Vec<MemberState> {
+fn read_members(relations: &[pg_sys::Oid], column: Option<&str>) -> Vec<MemberState> {
     let relations = relations.to_vec();
+    let mut present = policies::present(relations.clone());
     let rows = as_owner(|| {
         Spi::connect(|client| {
             let rows = client.select(MEMBERS, None, &[relations.into(), column.into()])?;
             rows.map(|row| member(&row)).collect::<Result<Vec<_>, _>>()
         })
     });
-    rows.unwrap_or_else(|error| pgrx::error!("relations cannot be read: {error}"))
+    let mut members =
+        rows.unwrap_or_else(|error| pgrx::error!("relations cannot be read: {error}"));
+    for member in &mut members {
+        member.plan.policies = present.remove(&member.relation).unwrap_or_default();
+    }
+    members
 }
 
 fn member(row: &SpiHeapTupleData<'_>) -> Result<MemberState, pgrx::spi::SpiError> {
     let text = |name: &str| row.get_by_name::<String, _>(name);
     let flag = |name: &str| Ok::<_, pgrx::spi::SpiError>(row.get_by_name(name)?.unwrap_or(false));
-    let policy = |which: &str| -> Result<Option<Policy>, pgrx::spi::SpiError> {
-        let Some(restrictive) = row.get_by_name(format!("{which}_restrictive"))? else {
-            return Ok(None);
-        };
-        Ok(Some(Policy {
-            restrictive,
-            all_commands: flag(&format!("{which}_all_commands"))?,
-            roles: row
-                .get_by_name(format!("{which}_roles"))?
-                .unwrap_or_default(),
-            using: text(&format!("{which}_using"))?.unwrap_or_default(),
-            check: text(&format!("{which}_check"))?.unwrap_or_default(),
-        }))
-    };
     let trigger = |which: &str| -> Result<Option<Trigger>, pgrx::spi::SpiError> {
         let Some(definition) = text(&format!("{which}_definition"))? else {
             return Ok(None);
@@ -243,12 +236,16 @@ fn member(row: &SpiHeapTupleData<'_>) -> Result<MemberState, pgrx::spi::SpiError
                 default: text("column_default")?,
             },
             column_in_key: flag("column_in_key")?,
+            made_not_null: remembered
+                .as_ref()
+                .is_some_and(|(column, _)| !column.before.not_null)
+                && !column_changes,
             former: remembered
                 .as_ref()
                 .filter(|_| column_changes)
                 .map(|(column, _)| column.clone()),
-            floor: policy("floor")?,
-            access: policy("access")?,
+            wanted: Vec::new(),
+            policies: Vec::new(),
             capture: trigger("capture")?,
             truncate: trigger("truncate")?,
             exposed_to: row.get_by_name("exposed_to")?.unwrap_or_default(),

@@ -1,5 +1,5 @@
 -- One row for each member of a protection, in the order given: what it is, and what is remembered.
--- $1 oid[]: the members, parents first. $2 text: the account column asked for.
+-- $1 oid[]: the members, parents first. $2 text: the account column asked for, if any.
 WITH member AS (
     SELECT m.relation, m.position
     FROM unnest($1::oid[]) WITH ORDINALITY AS m (relation, position)
@@ -37,24 +37,13 @@ SELECT
     quote_ident(b.account_column) AS former_quoted,
     format_type(fa.atttypid, NULL) AS former_type,
     -- A former column that is gone was renamed to the one asked for.
-    fa.attnum IS NOT NULL AND b.account_column <> $2 AS column_changes,
+    fa.attnum IS NOT NULL AND b.account_column IS DISTINCT FROM $2 AS column_changes,
     fa.attnotnull AS former_not_null,
     pg_get_expr(fd.adbin, fd.adrelid) AS former_default,
     b.not_null AS before_not_null,
     b.column_default AS before_default,
     b.row_security AS before_row_security,
     b.force_row_security AS before_force,
-
-    floor.restrictive AS floor_restrictive,
-    floor.all_commands AS floor_all_commands,
-    floor.roles AS floor_roles,
-    floor.using_text AS floor_using,
-    floor.check_text AS floor_check,
-    access.restrictive AS access_restrictive,
-    access.all_commands AS access_all_commands,
-    access.roles AS access_roles,
-    access.using_text AS access_using,
-    access.check_text AS access_check,
 
     pg_get_triggerdef(row_trigger.oid) AS capture_definition,
     row_trigger.tgenabled = 'A' AS capture_always,
@@ -82,10 +71,6 @@ LEFT JOIN pg_attribute AS fa
     ON fa.attrelid = c.oid AND fa.attname = b.account_column AND fa.attnum > 0
         AND NOT fa.attisdropped
 LEFT JOIN pg_attrdef AS fd ON fd.adrelid = c.oid AND fd.adnum = fa.attnum
-LEFT JOIN tenant_guard.own_policy AS floor
-    ON floor.relation = c.oid AND floor.name = 'tenant_guard_floor'
-LEFT JOIN tenant_guard.own_policy AS access
-    ON access.relation = c.oid AND access.name = 'tenant_guard_access'
 LEFT JOIN pg_trigger AS row_trigger
     ON row_trigger.tgrelid = c.oid AND row_trigger.tgname = 'tenant_guard_capture'
 LEFT JOIN pg_trigger AS truncate_trigger

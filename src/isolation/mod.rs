@@ -2,92 +2,60 @@
 
 mod assurance;
 mod check;
+mod expression;
 mod grants;
 mod members;
 mod obstacles;
+mod ownership;
+mod policies;
 mod registry;
+mod request;
 
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
-use tenant_guard_core::plan::{self, Wanted};
+use tenant_guard_core::archetype::{Archetype, Link, Ownership};
+use tenant_guard_core::plan::{self, Wanted, WantedColumn};
 use tenant_guard_core::policy::AccountType;
 
 use crate::audit::record::record_system;
 use crate::error::{Error, Obstacle, OrRaise};
 use members::Tree;
-
-/// Arguments of `protect`, without nulls.
-#[derive(Clone)]
-struct Request {
-    relation: pg_sys::Oid,
-    column: String,
-    roles: Vec<pg_sys::Oid>,
-    redact: Vec<String>,
-    audit: bool,
-}
-
-type Names<'a> = Option<pgrx::Array<'a, &'a CStr>>;
-type Roles = Option<Vec<Option<pg_sys::Oid>>>;
-
-impl Request {
-    fn new(
-        relation: Option<pg_sys::Oid>,
-        column: Option<&CStr>,
-        roles: Roles,
-        redact: Names<'_>,
-        audit: Option<bool>,
-    ) -> Result<Self, Error> {
-        let redact = redact.ok_or(Error::NullArgument("redact"))?;
-        Ok(Self {
-            relation: relation.ok_or(Error::NullArgument("relation"))?,
-            column: text(column.ok_or(Error::NullArgument("account_column"))?),
-            roles: role_list(roles)?,
-            redact: redact
-                .iter()
-                .map(|name| {
-                    name.map(text)
-                        .ok_or(Error::NullArgument("an element of redact"))
-                })
-                .collect::<Result<_, _>>()?,
-            audit: audit.ok_or(Error::NullArgument("audit"))?,
-        })
-    }
-}
-
-/// A name of the catalog; every database with the extension is UTF-8.
-fn text(name: &CStr) -> String {
-    name.to_string_lossy().into_owned()
-}
-
-/// The roles asked for, none of them standing for PUBLIC: that is what no list at all means.
-fn role_list(roles: Roles) -> Result<Vec<pg_sys::Oid>, Error> {
-    let Some(roles) = roles else {
-        return Ok(Vec::new());
-    };
-    if roles.is_empty() {
-        return Err(Error::EmptyRoles);
-    }
-    roles
-        .into_iter()
-        .map(|role| match role {
-            Some(role) if role != pg_sys::Oid::INVALID => Ok(role),
-            _ => Err(Error::NullArgument("an element of roles")),
-        })
-        .collect()
-}
+use ownership::Ownerships;
+use request::{Arguments, Request, text};
 
 /// Puts a relation, its partitions and its children under account isolation.
 #[pg_extern(sql = false)]
-fn protect(
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the arguments of the SQL function"
+)]
+fn protect<'a>(
     relation: Option<pg_sys::Oid>,
-    account_column: Option<&CStr>,
-    roles: Roles,
-    redact: Names<'_>,
+    account_column: Option<&'a CStr>,
+    roles: Option<Vec<Option<pg_sys::Oid>>>,
+    redact: Option<pgrx::Array<'a, &'a CStr>>,
     audit: Option<bool>,
+    archetype: Option<&'a str>,
+    via: Option<&'a CStr>,
+    parent: Option<pg_sys::Oid>,
+    type_column: Option<&'a CStr>,
+    parents: Option<pgrx::JsonB>,
 ) {
-    let request = Request::new(relation, account_column, roles, redact, audit).or_raise();
+    let arguments = Arguments {
+        relation,
+        account_column,
+        roles,
+        redact,
+        audit,
+        archetype,
+        via,
+        parent,
+        type_column,
+        parents,
+    };
     require_admin().or_raise();
+    let request = Request::new(arguments).or_raise();
     registry::lock();
     let tree = Tree::lock(&request).or_raise();
     apply(&request, &tree).or_raise();
@@ -95,30 +63,76 @@ fn protect(
 
 /// The statements `protect` would execute, in order.
 #[pg_extern(sql = false)]
-fn protection_plan(
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the arguments of the SQL function"
+)]
+fn protection_plan<'a>(
     relation: Option<pg_sys::Oid>,
-    account_column: Option<&CStr>,
-    roles: Roles,
-    redact: Names<'_>,
+    account_column: Option<&'a CStr>,
+    roles: Option<Vec<Option<pg_sys::Oid>>>,
+    redact: Option<pgrx::Array<'a, &'a CStr>>,
     audit: Option<bool>,
+    archetype: Option<&'a str>,
+    via: Option<&'a CStr>,
+    parent: Option<pg_sys::Oid>,
+    type_column: Option<&'a CStr>,
+    parents: Option<pgrx::JsonB>,
 ) -> TableIterator<'static, (name!(step, i32), name!(statement, String))> {
-    let request = Request::new(relation, account_column, roles, redact, audit).or_raise();
+    let arguments = Arguments {
+        relation,
+        account_column,
+        roles,
+        redact,
+        audit,
+        archetype,
+        via,
+        parent,
+        type_column,
+        parents,
+    };
     require_admin().or_raise();
+    let request = Request::new(arguments).or_raise();
     let tree = Tree::read(&request).or_raise();
     let plan = statements(&request, &tree).or_raise();
+    obstacles::null_accounts(&request, &tree)
+        .map_or(Ok(()), Err)
+        .or_raise();
     TableIterator::new((1..).zip(plan))
 }
 
 /// First step of a plan: judges the relation and remembers what stands on it.
 #[pg_extern(sql = false)]
-fn register_protection(
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the arguments of the SQL function"
+)]
+fn register_protection<'a>(
     relation: Option<pg_sys::Oid>,
-    account_column: Option<&CStr>,
-    redact: Names<'_>,
+    account_column: Option<&'a CStr>,
+    roles: Option<Vec<Option<pg_sys::Oid>>>,
+    redact: Option<pgrx::Array<'a, &'a CStr>>,
     audit: Option<bool>,
+    archetype: Option<&'a str>,
+    via: Option<&'a CStr>,
+    parent: Option<pg_sys::Oid>,
+    type_column: Option<&'a CStr>,
+    parents: Option<pgrx::JsonB>,
 ) {
-    let request = Request::new(relation, account_column, None, redact, audit).or_raise();
+    let arguments = Arguments {
+        relation,
+        account_column,
+        roles,
+        redact,
+        audit,
+        archetype,
+        via,
+        parent,
+        type_column,
+        parents,
+    };
     require_admin().or_raise();
+    let request = Request::new(arguments).or_raise();
     registry::lock();
     let tree = Tree::lock(&request).or_raise();
     obstacles::refuse(&request, &tree).or_raise();
@@ -126,15 +140,8 @@ fn register_protection(
         .map_or(Ok(()), Err)
         .or_raise();
     registry::register(&request, &tree);
-    let arguments = serde_json::json!({
-        "account_column": request.column, "redact": request.redact, "audit": request.audit,
-    });
-    record_system(
-        "protect",
-        Some(request.relation),
-        "",
-        Some(&arguments.to_string()),
-    );
+    let data = request.to_json().to_string();
+    record_system("protect", Some(request.relation), "", Some(&data));
 }
 
 /// Protects every table of a schema that has the account column and is not protected yet.
@@ -142,17 +149,28 @@ fn register_protection(
 /// Tables without the column are left alone, and named in a NOTICE. All obstacles of all tables
 /// are reported before the first one is changed.
 #[pg_extern(sql = false)]
-fn protect_schema(
+fn protect_schema<'a>(
     schema: Option<&CStr>,
-    account_column: Option<&CStr>,
-    roles: Roles,
-    redact: Names<'_>,
+    account_column: Option<&'a CStr>,
+    roles: Option<Vec<Option<pg_sys::Oid>>>,
+    redact: Option<pgrx::Array<'a, &'a CStr>>,
     audit: Option<bool>,
 ) {
     let schema = text(schema.ok_or(Error::NullArgument("schema")).or_raise());
-    let any = Some(pg_sys::Oid::INVALID);
-    let common = Request::new(any, account_column, roles, redact, audit).or_raise();
     require_admin().or_raise();
+    let common = Request::new(Arguments {
+        relation: Some(pg_sys::Oid::INVALID),
+        account_column,
+        roles,
+        redact,
+        audit,
+        archetype: None,
+        via: None,
+        parent: None,
+        type_column: None,
+        parents: None,
+    })
+    .or_raise();
     registry::lock();
     let tables = registry::tables_of(&schema, &common).or_raise();
 
@@ -194,26 +212,18 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     require_admin().or_raise();
     registry::lock();
     let tree = Tree::lock_protected(relation).or_raise();
+    if let Some(child) = registry::children(relation).into_iter().next() {
+        Error::from(Obstacle::HasChild(tree.name().to_owned(), child)).raise();
+    }
     let (columns, flags) = tree.remembered();
-    execute(&plan::unprotect(&tree.plan_members(), &columns, &flags));
+    let members = tree.plan_members(|_| Vec::new());
+    execute(&plan::unprotect(&members, &columns, &flags));
     assurance::forget(&tree);
     for member in tree.relations() {
         grants::restore(member);
     }
     registry::forget(relation);
     record_system("unprotect", Some(relation), "", None);
-}
-
-/// The condition of our policies for a column of the given type, as the catalog prints it; null
-/// for a type that cannot hold an account. For the checks, so that they compare with the one text.
-#[pg_extern(sql = false)]
-fn account_predicate(quoted_column: &str, sql_type: &str) -> Option<String> {
-    let column = tenant_guard_core::policy::AccountColumn {
-        name: String::new(),
-        quoted: quoted_column.to_owned(),
-        kind: AccountType::from_sql(sql_type)?,
-    };
-    Some(column.predicate_in_catalog())
 }
 
 fn require_admin() -> Result<(), Error> {
@@ -237,18 +247,61 @@ fn apply(request: &Request, tree: &Tree) -> Result<(), Error> {
 
 fn statements(request: &Request, tree: &Tree) -> Result<Vec<String>, Error> {
     obstacles::refuse(request, tree)?;
+    let owner = owner(request, tree)?;
+    let column = owner.column().map(|column| WantedColumn {
+        column: column.clone(),
+        sets_default: tree.sets_default(),
+        not_null: request.archetype.requires_account(),
+    });
     let wanted = Wanted {
-        relation: tree.name().to_owned(),
-        column: tree.account_column(&request.column)?,
-        roles: registry::quoted_roles(&request.roles)?,
+        register: (!registry::is_registered(request, tree))
+            .then(|| request.register_call(tree.name())),
+        column,
         redact: request.redact.clone(),
         audit: request.audit,
-        sets_default: tree.sets_default(),
-        registered: registry::is_registered(request, tree),
     };
-    let mut plan = plan::protect(&wanted, &tree.plan_members());
+    let roles = registry::quoted(request.roles.as_deref().unwrap_or_default());
+    let members = tree.plan_members(|member| {
+        policies::wanted(&owner, &roles, member.relation, &member.plan.name)
+    });
+    let mut plan = plan::protect(&wanted, &members);
     plan.extend(assurance::missing(tree));
+    let before = Ownerships::of(vec![request.relation]).get(request.relation);
+    if before.is_some_and(|before| before != owner) {
+        // Their policies say how rows of this one find their account.
+        plan.extend(registry::protect_below(request.relation));
+    }
     Ok(plan)
+}
+
+/// How rows of the relation are to find their account, once nothing was found against it.
+fn owner(request: &Request, tree: &Tree) -> Result<Ownership, Error> {
+    if let Some(column) = tree.account_column(request)? {
+        return Ok(Ownership::Column(request.archetype, column));
+    }
+    Ok(match request.archetype {
+        Archetype::Reference => Ownership::Everybody,
+        Archetype::Child => Ownership::Parents(parents(request)),
+        _ => Ownership::Nobody,
+    })
+}
+
+fn parents(request: &Request) -> Vec<Link> {
+    let owners = Ownerships::of(request.links.iter().map(|link| link.parent).collect());
+    let quoted = |name: &String| registry::quoted(std::slice::from_ref(name)).concat();
+    let link = |link: &request::Link| {
+        Some(Link {
+            via: quoted(&link.via),
+            when: link
+                .when
+                .as_ref()
+                .map(|(column, value)| (quoted(column), value.clone())),
+            parent: owners.name(link.parent).to_owned(),
+            key: quoted(&link.parent_key),
+            owner: Box::new(owners.get(link.parent)?),
+        })
+    };
+    request.links.iter().filter_map(link).collect()
 }
 
 /// Runs statements in the name of the caller, who must own what they touch.

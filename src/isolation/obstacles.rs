@@ -4,7 +4,9 @@ use pgrx::prelude::*;
 use tenant_guard_core::policy::AccountType;
 
 use super::members::{MemberState, Tree};
-use super::{Request, registry};
+use super::ownership::Ownerships;
+use super::registry;
+use super::request::Request;
 use crate::error::{Error, Obstacle};
 
 /// Whether the relation is one that can be protected at all, and the caller's to decide about.
@@ -55,25 +57,61 @@ pub(super) fn all(request: &Request, tree: &Tree) -> Vec<Obstacle> {
     if let Some(parent) = registry::parent_of(request.relation) {
         found.push(Obstacle::PartOf(name.clone(), parent));
     }
-    let root = tree.root();
-    let column = request.column.clone();
-    if root.column_number == 0 {
-        found.push(Obstacle::NoColumn(column, name.clone()));
-    } else if tree.account_type().is_none() {
-        found.push(Obstacle::UnsupportedType(
-            column,
-            name.clone(),
-            root.column_type.clone(),
-        ));
-    } else if let Some(member) = tree.iter().find(|member| !member.column_deterministic) {
-        found.push(Obstacle::Nondeterministic(column, member.plan.name.clone()));
-    }
+    found.extend(account_column(request, tree));
     for (redacted, standing) in registry::redacted_columns(request) {
         found.extend(match standing {
             registry::Standing::Missing => Some(Obstacle::NoColumn(redacted, name.clone())),
             registry::Standing::Key => Some(Obstacle::RedactsKey(redacted, name.clone())),
             registry::Standing::Plain => None,
         });
+    }
+    found.extend(parents(request, tree));
+    found
+}
+
+/// What is wrong with the account column, of archetypes that have one.
+fn account_column(request: &Request, tree: &Tree) -> Option<Obstacle> {
+    let column = request.column.clone()?;
+    let root = tree.root();
+    let name = root.plan.name.clone();
+    if root.column_number == 0 {
+        return Some(Obstacle::NoColumn(column, name));
+    }
+    if tree.account_type().is_none() {
+        let kind = root.column_type.clone();
+        return Some(Obstacle::UnsupportedType(column, name, kind));
+    }
+    let unfit = tree.iter().find(|member| !member.column_deterministic)?;
+    Some(Obstacle::Nondeterministic(column, unfit.plan.name.clone()))
+}
+
+/// What is wrong with the parents asked for, or with the children that are left.
+fn parents(request: &Request, tree: &Tree) -> Vec<Obstacle> {
+    let name = || tree.name().to_owned();
+    let owners = Ownerships::of(request.links.iter().map(|link| link.parent).collect());
+    let mut found = Vec::new();
+    for link in &request.links {
+        let parent = registry::name_of(link.parent).unwrap_or_default();
+        found.extend(match owners.get(link.parent) {
+            _ if owners.leads_to(link.parent, request.relation) => {
+                Some(Obstacle::OwnParent(name(), parent))
+            }
+            None => Some(Obstacle::UnprotectedParent(name(), parent)),
+            Some(owner) if !owner.archetype().has_accounts() => {
+                let archetype = owner.archetype().name();
+                Some(Obstacle::NoAccountsInParent(name(), parent, archetype))
+            }
+            Some(_) => None,
+        });
+        if let Some((column, _)) = &link.when
+            && !registry::has_column(request.relation, column)
+        {
+            found.push(Obstacle::NoColumn(column.clone(), name()));
+        }
+    }
+    if !request.archetype.has_accounts() {
+        let children = registry::children(request.relation).into_iter();
+        found.extend(children.map(|child| Obstacle::HasChild(name(), child)));
     }
     found
 }
@@ -92,7 +130,7 @@ pub(super) fn mixed_types(
         .chain(others)
         .find(|(_, registered)| !kind.mixes_with(*registered))?;
     Some(Obstacle::MixedTypes(
-        request.column.clone(),
+        request.column_name().to_owned(),
         tree.name().to_owned(),
         other.clone(),
     ))
@@ -103,6 +141,9 @@ pub(super) fn mixed_types(
 /// Reads the heap itself: no policy hides a row from the count, and no expression of the table's
 /// owner is evaluated with our rights.
 pub(super) fn null_accounts(request: &Request, tree: &Tree) -> Option<Obstacle> {
+    if !request.archetype.requires_account() {
+        return None;
+    }
     let tables: Vec<_> = tree
         .iter()
         .filter(|m| m.column_number > 0 && !m.plan.column.not_null && m.kind == "r")
@@ -115,18 +156,18 @@ pub(super) fn null_accounts(request: &Request, tree: &Tree) -> Option<Obstacle> 
         .filter(|(rows, _)| *rows > 0)
         .collect();
     (!tables.is_empty()).then(|| Obstacle::NullAccounts {
-        column: request.column.clone(),
+        column: request.column_name().to_owned(),
         tables,
     })
 }
 
 fn count_nulls(relation: pg_sys::Oid, column: i16) -> u64 {
     let mut nulls = 0;
-    // SAFETY: the caller holds ACCESS EXCLUSIVE on the relation, a table with storage, so it can
-    // be opened without a further lock; each tuple is used before the next one is fetched, and
-    // `column` is one of its attributes. On ERROR the resource owner ends scan and relation.
+    // SAFETY: the relation is a table with storage; each tuple is used before the next one is
+    // fetched, and `column` is one of its attributes. On ERROR the resource owner ends scan and
+    // relation.
     unsafe {
-        let table = pg_sys::table_open(relation, pg_sys::NoLock as i32);
+        let table = pg_sys::table_open(relation, pg_sys::AccessShareLock as i32);
         let scan = pg_sys::systable_beginscan(
             table,
             pg_sys::Oid::INVALID,

@@ -3,10 +3,11 @@
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiError, SpiHeapTupleData};
+use tenant_guard_core::archetype::Archetype;
 use tenant_guard_core::policy::AccountType;
 
-use super::Request;
 use super::members::{MemberState, Tree};
+use super::request::{Link, Request};
 use crate::catalog::{as_owner, write};
 use crate::error::{Error, Obstacle};
 
@@ -27,28 +28,61 @@ pub(super) fn lock() {
 /// a change of the account column begins anew for that column.
 pub(super) fn register(request: &Request, tree: &Tree) {
     write(
-        "INSERT INTO tenant_guard.protection (relation, account_column, redact, audit) \
-         VALUES ($1, $2, $3::text[]::name[], $4) \
-         ON CONFLICT (relation) DO UPDATE SET \
-             account_column = excluded.account_column, redact = excluded.redact, \
-             audit = excluded.audit",
+        "INSERT INTO tenant_guard.protection \
+             (relation, archetype, account_column, roles, redact, audit) \
+         VALUES ($1, $2, $3, $4::text[]::name[], $5::text[]::name[], $6) \
+         ON CONFLICT (relation) DO UPDATE SET archetype = excluded.archetype, \
+             account_column = excluded.account_column, roles = excluded.roles, \
+             redact = excluded.redact, audit = excluded.audit",
         &[
             request.relation.into(),
-            request.column.as_str().into(),
+            request.archetype.name().into(),
+            request.column.as_deref().into(),
+            request.roles.clone().into(),
             request.redact.clone().into(),
             request.audit.into(),
         ],
     );
+    register_links(request);
     for member in tree.iter() {
         register_member(request, tree, member);
     }
     // A table protected by itself that became a child of this one is now protected with it.
     let members: Vec<_> = tree.relations().collect();
-    write(
-        "DELETE FROM tenant_guard.protection WHERE relation = ANY ($1::oid[]) AND relation <> $2",
-        &[members.into(), request.relation.into()],
-    );
+    for table in ["protection", "protection_link"] {
+        write(
+            &format!(
+                "DELETE FROM tenant_guard.{table} \
+                 WHERE relation = ANY ($1::oid[]) AND relation <> $2"
+            ),
+            &[members.clone().into(), request.relation.into()],
+        );
+    }
     forget_dropped();
+}
+
+fn register_links(request: &Request) {
+    write(
+        "DELETE FROM tenant_guard.protection_link WHERE relation = $1",
+        &[request.relation.into()],
+    );
+    for (position, link) in (0_i32..).zip(&request.links) {
+        let (column, value) = link.when.clone().unzip();
+        write(
+            "INSERT INTO tenant_guard.protection_link \
+                 (relation, position, via, parent, parent_key, type_column, type_value) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            &[
+                request.relation.into(),
+                position.into(),
+                link.via.as_str().into(),
+                link.parent.into(),
+                link.parent_key.as_str().into(),
+                column.into(),
+                value.into(),
+            ],
+        );
+    }
 }
 
 fn register_member(request: &Request, tree: &Tree, member: &MemberState) {
@@ -83,7 +117,7 @@ fn register_member(request: &Request, tree: &Tree, member: &MemberState) {
         &[
             member.relation.into(),
             request.relation.into(),
-            request.column.as_str().into(),
+            request.column.as_deref().into(),
             member.plan.row_security.into(),
             member.plan.force.into(),
             column.not_null.into(),
@@ -96,19 +130,21 @@ fn register_member(request: &Request, tree: &Tree, member: &MemberState) {
 
 /// Forgets a relation and its members.
 pub(super) fn forget(relation: pg_sys::Oid) {
-    write(
-        "DELETE FROM tenant_guard.protection WHERE relation = $1",
-        &[relation.into()],
-    );
-    write(
-        "DELETE FROM tenant_guard.protection_member WHERE root = $1",
-        &[relation.into()],
-    );
+    for (table, column) in [
+        ("protection", "relation"),
+        ("protection_link", "relation"),
+        ("protection_member", "root"),
+    ] {
+        write(
+            &format!("DELETE FROM tenant_guard.{table} WHERE {column} = $1"),
+            &[relation.into()],
+        );
+    }
 }
 
 /// Clears out what was dropped since, before its number comes to mean another table.
 fn forget_dropped() {
-    for table in ["protection", "protection_member"] {
+    for table in ["protection", "protection_link", "protection_member"] {
         write(
             &format!(
                 "DELETE FROM tenant_guard.{table} AS p \
@@ -123,45 +159,204 @@ fn forget_dropped() {
 pub(super) fn is_registered(request: &Request, tree: &Tree) -> bool {
     tree.iter()
         .all(|member| member.root == Some(request.relation))
-        && read(
-            "SELECT FROM tenant_guard.protection \
-             WHERE relation = $1 AND account_column = $2 AND redact = $3::text[]::name[] \
-                 AND audit = $4",
-            &[
-                request.relation.into(),
-                request.column.as_str().into(),
-                request.redact.clone().into(),
-                request.audit.into(),
-            ],
-            |_| Ok(()),
-        )
-        .len()
-            == 1
+        && registered(request.relation).is_some_and(|registered| registered == *request)
 }
 
-/// The account column a relation is protected by.
-pub(super) fn account_column(relation: pg_sys::Oid) -> Result<String, Obstacle> {
+/// What a relation is protected with.
+pub(super) fn request(relation: pg_sys::Oid) -> Result<Request, Obstacle> {
+    if let Some(request) = registered(relation) {
+        return Ok(request);
+    }
     let found = read(
-        "SELECT p.account_column::text, c.oid::regclass::text, m.root::text \
-         FROM pg_class AS c \
-         LEFT JOIN tenant_guard.protection AS p ON p.relation = c.oid \
+        "SELECT c.oid::regclass::text, m.root::text FROM pg_class AS c \
          LEFT JOIN tenant_guard.protection_member AS m ON m.relation = c.oid \
          WHERE c.oid = $1",
         &[relation.into()],
         |row| {
             Ok((
-                row.get::<String>(1)?,
+                row.get::<String>(1)?.unwrap_or_default(),
                 row.get::<String>(2)?,
-                row.get::<String>(3)?,
             ))
         },
     );
-    match found.into_iter().next() {
-        None => Err(Obstacle::Gone(relation.to_u32())),
-        Some((Some(column), ..)) => Ok(column),
-        Some((None, name, Some(root))) => Err(Obstacle::PartOf(name.unwrap_or_default(), root)),
-        Some((None, name, None)) => Err(Obstacle::NotProtected(name.unwrap_or_default())),
+    Err(match found.into_iter().next() {
+        None => Obstacle::Gone(relation.to_u32()),
+        Some((name, Some(root))) => Obstacle::PartOf(name, root),
+        Some((name, None)) => Obstacle::NotProtected(name),
+    })
+}
+
+/// What is registered for a relation that still exists.
+pub(super) fn registered(relation: pg_sys::Oid) -> Option<Request> {
+    let rows = read(
+        "SELECT p.archetype, p.account_column::text, p.roles::text[], p.redact::text[], p.audit \
+         FROM tenant_guard.protection AS p JOIN pg_class AS c ON c.oid = p.relation \
+         WHERE p.relation = $1",
+        &[relation.into()],
+        |row| {
+            let archetype = row.get::<String>(1)?.unwrap_or_default();
+            Ok(Request {
+                relation,
+                archetype: Archetype::from_name(&archetype).unwrap_or(Archetype::DenyAll),
+                column: row.get(2)?,
+                roles: row.get(3)?,
+                redact: row.get(4)?.unwrap_or_default(),
+                audit: row.get(5)?.unwrap_or(true),
+                links: Vec::new(),
+            })
+        },
+    );
+    let request = rows.into_iter().next()?;
+    Some(Request {
+        links: links_of(relation),
+        ..request
+    })
+}
+
+fn links_of(relation: pg_sys::Oid) -> Vec<Link> {
+    read(
+        "SELECT l.via::text, l.parent::oid, l.parent_key::text, l.type_column::text, l.type_value \
+         FROM tenant_guard.protection_link AS l WHERE l.relation = $1 ORDER BY l.position",
+        &[relation.into()],
+        |row| {
+            Ok(Link {
+                via: row.get(1)?.unwrap_or_default(),
+                parent: row.get(2)?.unwrap_or(pg_sys::Oid::INVALID),
+                parent_key: row.get(3)?.unwrap_or_default(),
+                when: row.get::<String>(4)?.zip(row.get(5)?),
+            })
+        },
+    )
+}
+
+/// The names of relations that find their account through `relation`, without further steps between.
+pub(super) fn children(relation: pg_sys::Oid) -> Vec<String> {
+    read(
+        "SELECT DISTINCT c.oid::regclass::text FROM tenant_guard.protection_link AS l \
+         JOIN pg_class AS c ON c.oid = l.relation WHERE l.parent = $1 ORDER BY 1",
+        &[relation.into()],
+        |row| row.get::<String>(1).map(Option::unwrap_or_default),
+    )
+}
+
+/// The calls that protect again all that finds its account through `relation`, parents first.
+pub(super) fn protect_below(relation: pg_sys::Oid) -> Vec<String> {
+    read(
+        "WITH RECURSIVE below AS ( \
+             SELECT l.relation, 1 AS depth FROM tenant_guard.protection_link AS l \
+             WHERE l.parent = $1 \
+             UNION \
+             SELECT l.relation, b.depth + 1 FROM below AS b \
+             JOIN tenant_guard.protection_link AS l ON l.parent = b.relation) \
+         SELECT tenant_guard.protect_again(c.oid) FROM below AS b \
+         JOIN pg_class AS c ON c.oid = b.relation \
+         GROUP BY c.oid ORDER BY max(b.depth), c.oid::regclass::text",
+        &[relation.into()],
+        |row| {
+            let call = row.get::<String>(1)?.unwrap_or_default();
+            Ok(call.trim_end_matches(';').to_owned())
+        },
+    )
+}
+
+/// The parent that `via` of `relation` points to, and the column of the parent it holds.
+///
+/// Both come from the foreign key over that one column; a parent that is named and to which there is
+/// none is reached by its primary key.
+pub(super) fn parent_key(
+    relation: pg_sys::Oid,
+    via: &str,
+    parent: Option<pg_sys::Oid>,
+) -> Result<(pg_sys::Oid, String), Obstacle> {
+    let own_name = || name_of(relation).unwrap_or_default();
+    let found = read(
+        "SELECT p.oid, k.attname::text, format_type(v.atttypid, NULL), \
+             format_type(k.atttypid, NULL), p.oid::regclass::text \
+         FROM pg_attribute AS v \
+         LEFT JOIN LATERAL ( \
+             SELECT f.confrelid AS parent, f.confkey[1] AS key, 1 AS rank FROM pg_constraint AS f \
+             WHERE f.contype = 'f' AND f.conrelid = $1 AND f.conparentid = 0 \
+                 AND f.conkey = ARRAY[v.attnum] AND ($3 IS NULL OR f.confrelid = $3) \
+             UNION \
+             SELECT i.indrelid, i.indkey[0], 2 FROM pg_index AS i \
+             WHERE i.indrelid = $3 AND i.indisprimary AND i.indnkeyatts = 1 \
+             ORDER BY rank) AS f ON true \
+         LEFT JOIN pg_class AS p ON p.oid = f.parent \
+         LEFT JOIN pg_attribute AS k ON k.attrelid = p.oid AND k.attnum = f.key \
+         WHERE v.attrelid = $1 AND v.attname = $2 AND v.attnum > 0 AND NOT v.attisdropped \
+         ORDER BY f.rank",
+        &[relation.into(), via.into(), parent.into()],
+        |row| {
+            let text = |n| row.get::<String>(n).map(Option::unwrap_or_default);
+            let target = row.get::<pg_sys::Oid>(1)?.zip(row.get::<String>(2)?);
+            Ok((target, text(3)?, text(4)?, text(5)?))
+        },
+    );
+    let Some((target, ..)) = found.first() else {
+        return Err(Obstacle::NoColumn(via.to_owned(), own_name()));
+    };
+    let targets = found.iter().filter_map(|(target, ..)| target.as_ref());
+    let ambiguous = parent.is_none()
+        && targets
+            .clone()
+            .any(|(oid, _)| Some(*oid) != target.as_ref().map(|(oid, _)| *oid));
+    let Some((oid, key)) = target.clone().filter(|_| !ambiguous) else {
+        return Err(Obstacle::NoParent(via.to_owned(), own_name()));
+    };
+    let (_, via_type, key_type, parent_name) = &found[0];
+    if comparable(via_type, key_type) {
+        Ok((oid, key))
+    } else {
+        let (via, parent) = (via.to_owned(), parent_name.clone());
+        Err(Obstacle::UnlikeKey(
+            via,
+            own_name(),
+            via_type.clone(),
+            parent,
+            key_type.clone(),
+        ))
     }
+}
+
+/// Whether a column of one type can hold keys of the other, without a cast that no index serves.
+fn comparable(one: &str, other: &str) -> bool {
+    let family = |name: &str| match name {
+        "smallint" | "integer" | "bigint" => "integer".to_owned(),
+        "text" | "character varying" => "text".to_owned(),
+        other => other.to_owned(),
+    };
+    family(one) == family(other)
+}
+
+/// The relation of this name, which says its schema.
+pub(super) fn relation_named(name: &str) -> Result<pg_sys::Oid, Error> {
+    let found = read("SELECT to_regclass($1)::oid", &[name.into()], |row| {
+        row.get::<pg_sys::Oid>(1)
+    });
+    let relation = found.into_iter().next().flatten();
+    relation.ok_or_else(|| Error::UnknownRelation(name.to_owned()))
+}
+
+/// Whether the relation has such a column.
+pub(super) fn has_column(relation: pg_sys::Oid, column: &str) -> bool {
+    let found = read(
+        "SELECT FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 \
+             AND NOT a.attisdropped",
+        &[relation.into(), column.into()],
+        |_| Ok(()),
+    );
+    !found.is_empty()
+}
+
+/// Schema-qualified and quoted name of a relation.
+pub(super) fn name_of(relation: pg_sys::Oid) -> Option<String> {
+    let names = read(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c \
+         JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1",
+        &[relation.into()],
+        |row| row.get::<String>(1),
+    );
+    names.into_iter().next().flatten()
 }
 
 /// The members registered under a relation that still exist.
@@ -245,7 +440,7 @@ pub(super) fn redacted_columns(request: &Request) -> Vec<(String, Standing)> {
         &[
             request.relation.into(),
             request.redact.clone().into(),
-            request.column.as_str().into(),
+            request.column.as_deref().into(),
         ],
         |row| {
             let name = row.get::<String>(1)?.unwrap_or_default();
@@ -263,10 +458,10 @@ pub(super) fn redacted_columns(request: &Request) -> Vec<(String, Standing)> {
     )
 }
 
-/// The names of roles as `quote_ident` writes them.
-pub(super) fn quoted_roles(roles: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
+/// The names of roles.
+pub(super) fn role_names(roles: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
     let names = read(
-        "SELECT quote_ident(r.rolname) FROM unnest($1::oid[]) WITH ORDINALITY AS w (oid, position) \
+        "SELECT r.rolname::text FROM unnest($1::oid[]) WITH ORDINALITY AS w (oid, position) \
          LEFT JOIN pg_roles AS r ON r.oid = w.oid ORDER BY w.position",
         &[roles.to_vec().into()],
         |row| row.get::<String>(1),
@@ -276,6 +471,17 @@ pub(super) fn quoted_roles(roles: &[pg_sys::Oid]) -> Result<Vec<String>, Error> 
         .zip(roles)
         .map(|(name, role)| name.ok_or(Error::UnknownRole(role.to_u32())))
         .collect()
+}
+
+/// Names as `quote_ident` writes them.
+pub(super) fn quoted(names: &[String]) -> Vec<String> {
+    let quoted = read(
+        "SELECT quote_ident(w.name) FROM unnest($1::text[]) WITH ORDINALITY AS w (name, position) \
+         ORDER BY w.position",
+        &[names.to_vec().into()],
+        |row| row.get::<String>(1),
+    );
+    quoted.into_iter().flatten().collect()
 }
 
 /// A table that `protect_schema` is to protect.
@@ -311,7 +517,7 @@ pub(super) fn tables_of(schema: &str, common: &Request) -> Result<Vec<Candidate>
          ORDER BY c.relname",
         &[
             schema.into(),
-            common.column.as_str().into(),
+            common.column.as_deref().into(),
             common.redact.clone().into(),
         ],
         |row| {
@@ -342,7 +548,7 @@ pub(super) fn tables_of(schema: &str, common: &Request) -> Result<Vec<Candidate>
             .collect();
         notice!(
             "left alone, without column \"{}\": {}",
-            common.column,
+            common.column_name(),
             names.join(", ")
         );
     }

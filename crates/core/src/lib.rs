@@ -3,6 +3,7 @@
 #![warn(missing_docs, unreachable_pub)]
 
 pub mod account;
+pub mod archetype;
 pub mod assurance;
 pub mod audit;
 mod base64url;
@@ -21,3 +22,4 @@ pub mod plan;
 pub mod policy;
 pub mod revocation;
 pub mod token;
+pub mod trigger;

@@ -3,29 +3,32 @@
 //! Nothing here talks to a server. The caller reads the catalog into [`Member`]s and executes
 //! the statements, or prints them for a migration file.
 
-use crate::policy::{
-    ACCESS, AccountColumn, AccountType, CAPTURE, CAPTURE_TRUNCATE, FLOOR, Policy, Trigger, array,
-    literal,
-};
+use crate::policy::{AccountColumn, AccountType, Policy};
+use crate::trigger::{CAPTURE, CAPTURE_TRUNCATE, Trigger};
 
 /// The protection asked for.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The relation named in the call, schema-qualified and quoted.
-    pub relation: String,
-    /// Its account column.
-    pub column: AccountColumn,
-    /// Quoted role names the access policy is for; empty means PUBLIC.
-    pub roles: Vec<String>,
+    /// The call of `register_protection` that says all of this; none where it is registered.
+    pub register: Option<String>,
+    /// The account column, of archetypes that have one.
+    pub column: Option<WantedColumn>,
     /// Names of columns whose values are never logged.
     pub redact: Vec<String>,
     /// Whether changes are captured.
     pub audit: bool,
-    /// Whether the column gets the account as default. Not when it is an identity or generated
-    /// column, and not when it is the key itself, as in a table of accounts.
+}
+
+/// What is wanted of an account column.
+#[derive(Clone, Debug)]
+pub struct WantedColumn {
+    /// The column.
+    pub column: AccountColumn,
+    /// Whether it gets the account as default. Not when it is an identity or generated column, and
+    /// not when it is the key itself, as in a table of accounts.
     pub sets_default: bool,
-    /// Whether the registration already says all of this.
-    pub registered: bool,
+    /// Whether it becomes `NOT NULL`.
+    pub not_null: bool,
 }
 
 /// State of an account column in one member.
@@ -80,12 +83,14 @@ pub struct Member {
     pub column: ColumnState,
     /// Whether that column is part of the member's primary key.
     pub column_in_key: bool,
+    /// Whether protection made that column `NOT NULL`.
+    pub made_not_null: bool,
     /// The account column registered so far, where another one is asked for.
     pub former: Option<RememberedColumn>,
-    /// The policy named [`FLOOR`].
-    pub floor: Option<Policy>,
-    /// The policy named [`ACCESS`].
-    pub access: Option<Policy>,
+    /// The policies that are to stand on it.
+    pub wanted: Vec<Policy>,
+    /// The policies that stand on it under names of ours.
+    pub policies: Vec<Policy>,
     /// The trigger named [`CAPTURE`].
     pub capture: Option<Trigger>,
     /// The trigger named [`CAPTURE_TRUNCATE`].
@@ -100,16 +105,19 @@ pub struct Member {
 /// Policies come before ENABLE: run one statement at a time outside a transaction, the plan
 /// never shows a table that is closed to everybody or open to more than before.
 pub fn protect(wanted: &Wanted, members: &[Member]) -> Vec<String> {
-    let mut plan = Vec::new();
-    if !wanted.registered {
-        plan.push(register(wanted));
-    }
+    let mut plan: Vec<_> = wanted.register.iter().cloned().collect();
     let former: Vec<_> = members.iter().map(|member| member.former.clone()).collect();
     plan.extend(restore_columns(members, &former));
     for member in members {
-        plan.extend(policies(wanted, member));
+        let (wanted, present) = (&member.wanted, &member.policies);
+        plan.extend(Policy::difference(wanted, present, &member.name));
         plan.extend(flags(member, true, true));
     }
+    plan.extend(
+        members
+            .iter()
+            .filter_map(|member| allow_null(wanted, member)),
+    );
     for index in (0..members.len()).rev() {
         plan.extend(column(wanted, members, index));
     }
@@ -119,30 +127,6 @@ pub fn protect(wanted: &Wanted, members: &[Member]) -> Vec<String> {
         plan.extend(triggers(wanted, member));
     }
     plan
-}
-
-fn register(wanted: &Wanted) -> String {
-    format!(
-        "SELECT tenant_guard.register_protection({}, account_column => {}, redact => {}, \
-         audit => {})",
-        literal(&wanted.relation),
-        literal(&wanted.column.name),
-        literal(&array(&wanted.redact)),
-        wanted.audit,
-    )
-}
-
-fn policies(wanted: &Wanted, member: &Member) -> Vec<String> {
-    let column = &wanted.column;
-    let mut statements =
-        Policy::floor(column).difference(member.floor.as_ref(), FLOOR, &member.name, column);
-    statements.extend(Policy::access(column, &wanted.roles).difference(
-        member.access.as_ref(),
-        ACCESS,
-        &member.name,
-        column,
-    ));
-    statements
 }
 
 fn flags(member: &Member, row_security: bool, force: bool) -> Option<String> {
@@ -161,15 +145,30 @@ fn flags(member: &Member, row_security: bool, force: bool) -> Option<String> {
         .then(|| format!("ALTER TABLE ONLY {} {}", member.name, actions.join(", ")))
 }
 
+/// Takes back a `NOT NULL` of ours that the archetype no longer asks for, parents first.
+fn allow_null(wanted: &Wanted, member: &Member) -> Option<String> {
+    let wanted = wanted.column.as_ref()?;
+    let takes = !wanted.not_null && member.column.not_null && member.made_not_null;
+    let only = if member.partitioned { "" } else { "ONLY " };
+    let column = &wanted.column.quoted;
+    takes.then(|| {
+        format!(
+            "ALTER TABLE {only}{} ALTER COLUMN {column} DROP NOT NULL",
+            member.name
+        )
+    })
+}
+
 fn column(wanted: &Wanted, members: &[Member], index: usize) -> Option<String> {
     let member = &members[index];
+    let wanted = wanted.column.as_ref()?;
     let column = &wanted.column.quoted;
     let reader = wanted.column.kind.reader();
     let mut actions = Vec::new();
     if wanted.sets_default && member.column.default.as_deref() != Some(reader) {
         actions.push(format!("ALTER COLUMN {column} SET DEFAULT {reader}"));
     }
-    if !member.column.not_null && !stays_nullable(members, index) {
+    if wanted.not_null && !member.column.not_null && !stays_nullable(members, index) {
         actions.push(format!("ALTER COLUMN {column} SET NOT NULL"));
     }
     // ONLY: each member is brought under protection by its own statement, children first, so
@@ -217,6 +216,10 @@ fn triggers(wanted: &Wanted, member: &Member) -> Vec<String> {
         return drop_triggers(member);
     }
     let name = &member.name;
+    let account = wanted
+        .column
+        .as_ref()
+        .map_or("", |wanted| &wanted.column.name);
     let mut statements = Vec::new();
     if !follows_parent(member)
         || member
@@ -224,10 +227,10 @@ fn triggers(wanted: &Wanted, member: &Member) -> Vec<String> {
             .as_ref()
             .is_some_and(|trigger| trigger.inherited)
     {
-        let capture = Trigger::capture(name, &wanted.column, &wanted.redact);
+        let capture = Trigger::capture(name, account, &wanted.redact);
         statements.extend(capture.difference(member.capture.as_ref(), CAPTURE, name));
     }
-    let truncate = Trigger::capture_truncate(name, &wanted.column, &wanted.redact);
+    let truncate = Trigger::capture_truncate(name, account, &wanted.redact);
     statements.extend(truncate.difference(member.truncate.as_ref(), CAPTURE_TRUNCATE, name));
     statements
 }
@@ -254,11 +257,7 @@ pub fn unprotect(
     let mut plan = Vec::new();
     for member in members {
         plan.extend(drop_triggers(member));
-        for (name, policy) in [(FLOOR, &member.floor), (ACCESS, &member.access)] {
-            if policy.is_some() {
-                plan.push(format!("DROP POLICY {name} ON {}", member.name));
-            }
-        }
+        plan.extend(Policy::difference(&[], &member.policies, &member.name));
     }
     for (member, before) in members.iter().zip(flags_before) {
         plan.extend(flags(member, before.row_security, before.force));
@@ -344,44 +343,57 @@ fn descends(members: &[Member], mut index: usize, ancestor: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archetype::{Archetype, Ownership};
+
+    fn column() -> AccountColumn {
+        AccountColumn {
+            name: "account_id".into(),
+            quoted: "account_id".into(),
+            kind: AccountType::Uuid,
+        }
+    }
+
+    fn policies(name: &str) -> Vec<Policy> {
+        let owner = Ownership::Column(Archetype::Account, column());
+        let mut policies = Policy::floor(&owner, name);
+        policies.extend(Policy::access(&owner, name, &[]));
+        policies
+    }
+
     fn wanted() -> Wanted {
         Wanted {
-            relation: "public.t".into(),
-            column: AccountColumn {
-                name: "account_id".into(),
-                quoted: "account_id".into(),
-                kind: AccountType::Uuid,
-            },
-            roles: vec![],
+            register: Some("SELECT tenant_guard.register_protection('public.t')".into()),
+            column: Some(WantedColumn {
+                column: column(),
+                sets_default: true,
+                not_null: true,
+            }),
             redact: vec![],
             audit: true,
-            sets_default: true,
-            registered: false,
         }
     }
 
     fn bare(name: &str) -> Member {
         Member {
             name: name.into(),
+            wanted: policies(name),
             ..Member::default()
         }
     }
 
     fn protected(name: &str) -> Member {
-        let w = wanted();
         Member {
             name: name.into(),
             row_security: true,
             force: true,
             column: ColumnState {
                 not_null: true,
-                default: Some(w.column.kind.reader().into()),
+                default: Some(column().kind.reader().into()),
             },
-            floor: Some(Policy::floor(&w.column)),
-            access: Some(Policy::access(&w.column, &[])),
-            capture: Some(Trigger::capture(name, &w.column, &[])),
-            truncate: Some(Trigger::capture_truncate(name, &w.column, &[])),
-            ..Member::default()
+            policies: policies(name),
+            capture: Some(Trigger::capture(name, "account_id", &[])),
+            truncate: Some(Trigger::capture_truncate(name, "account_id", &[])),
+            ..bare(name)
         }
     }
 
@@ -395,8 +407,7 @@ mod tests {
             }],
         );
         let starts = [
-            "SELECT tenant_guard.register_protection('public.t', account_column => 'account_id', \
-             redact => '{}', audit => true)",
+            "SELECT tenant_guard.register_protection('public.t')",
             "CREATE POLICY tenant_guard_floor ON t AS RESTRICTIVE",
             "CREATE POLICY tenant_guard_access ON t AS PERMISSIVE",
             "ALTER TABLE ONLY t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
@@ -420,7 +431,7 @@ mod tests {
     #[test]
     fn protected_table_needs_nothing() {
         let wanted = Wanted {
-            registered: true,
+            register: None,
             ..wanted()
         };
         assert!(protect(&wanted, &[protected("t")]).is_empty());
@@ -429,7 +440,7 @@ mod tests {
     #[test]
     fn one_disabled_flag_is_one_statement() {
         let wanted = Wanted {
-            registered: true,
+            register: None,
             ..wanted()
         };
         let member = Member {

@@ -1,17 +1,18 @@
-//! The text of policies and triggers: the one place that decides how isolation is written in SQL.
+//! The text of policies: the one place that decides how isolation is written in SQL.
 //!
-//! Two spellings of each object are kept side by side: the statement that makes it, and the form
-//! in which PostgreSQL prints it back with `search_path = pg_catalog, pg_temp`. Comparing the
-//! second with the catalog tells whether an object still is what this module would make.
+//! How PostgreSQL prints an expression back is not decided here: whoever compares a wanted policy
+//! with a standing one has had PostgreSQL print both.
 
-/// Name of the restrictive policy that binds every row to the verified account.
+use crate::archetype::Ownership;
+
+/// Name of the restrictive policy that binds every row to its account.
 pub const FLOOR: &str = "tenant_guard_floor";
+/// Name of the restrictive policy that binds rows before an UPDATE, where reading is allowed more.
+pub const FLOOR_UPDATE: &str = "tenant_guard_floor_update";
+/// Name of the restrictive policy that binds rows before a DELETE, where reading is allowed more.
+pub const FLOOR_DELETE: &str = "tenant_guard_floor_delete";
 /// Name of the permissive policy that lets roles in, within the floor.
 pub const ACCESS: &str = "tenant_guard_access";
-/// Name of the row trigger that writes the audit log.
-pub const CAPTURE: &str = "tenant_guard_capture";
-/// Name of the statement trigger that writes TRUNCATE to the audit log.
-pub const CAPTURE_TRUNCATE: &str = "tenant_guard_capture_truncate";
 
 /// The column types an account column may have, grouped by the reader they are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,63 +69,155 @@ pub struct AccountColumn {
 }
 
 impl AccountColumn {
-    /// The condition every policy carries.
+    /// Whether the row's account is the verified one; `prefix` qualifies the column.
     ///
     /// The operator is named with its schema: an operator that somebody defined for exactly these
     /// types in a schema of the caller's search path would be chosen otherwise.
-    pub fn predicate(&self) -> String {
+    pub fn predicate(&self, prefix: &str) -> String {
         format!(
-            "{} OPERATOR(pg_catalog.=) {}",
+            "{prefix}{} OPERATOR(pg_catalog.=) {}",
             self.quoted,
             self.kind.reader()
         )
     }
+}
 
-    /// [`predicate`](Self::predicate) as `pg_get_expr` prints it.
-    pub fn predicate_in_catalog(&self) -> String {
-        match self.kind {
-            AccountType::Varchar => format!("(({})::text = {})", self.quoted, self.kind.reader()),
-            _ => format!("({} = {})", self.quoted, self.kind.reader()),
+/// What a policy is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `FOR ALL`
+    All,
+    /// `FOR SELECT`
+    Select,
+    /// `FOR INSERT`
+    Insert,
+    /// `FOR UPDATE`
+    Update,
+    /// `FOR DELETE`
+    Delete,
+}
+
+impl Command {
+    /// All of them, with the letter `pg_policy.polcmd` has for each.
+    pub const LETTERS: [(Self, &'static str); 5] = [
+        (Self::All, "*"),
+        (Self::Select, "r"),
+        (Self::Insert, "a"),
+        (Self::Update, "w"),
+        (Self::Delete, "d"),
+    ];
+
+    /// The command of this letter in `pg_policy.polcmd`.
+    pub fn from_letter(letter: &str) -> Option<Self> {
+        let mut letters = Self::LETTERS.iter();
+        letters
+            .find(|(_, known)| *known == letter)
+            .map(|(command, _)| *command)
+    }
+
+    /// As SQL writes it.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Self::All => "ALL",
+            Self::Select => "SELECT",
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
         }
     }
 }
 
-/// A policy as the catalog holds it.
+/// An expression of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expression {
+    /// The text to write it with; empty for one that was read from the catalog.
+    pub sql: String,
+    /// The text the catalog prints for it, by which expressions are compared.
+    pub printed: String,
+}
+
+impl Expression {
+    /// An expression to be written.
+    pub fn wanted(sql: String) -> Self {
+        Self {
+            sql,
+            printed: String::new(),
+        }
+    }
+
+    /// An expression that stands.
+    pub fn present(printed: String) -> Self {
+        Self {
+            sql: String::new(),
+            printed,
+        }
+    }
+}
+
+/// A policy, wanted or standing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// Its name, one of ours.
+    pub name: String,
     /// `AS RESTRICTIVE`
     pub restrictive: bool,
-    /// `FOR ALL`
-    pub all_commands: bool,
+    /// What it is for.
+    pub command: Command,
     /// Quoted role names in any order; empty means PUBLIC.
     pub roles: Vec<String>,
-    /// The USING expression as `pg_get_expr` prints it; empty when there is none.
-    pub using: String,
-    /// The WITH CHECK expression as `pg_get_expr` prints it; empty when there is none.
-    pub check: String,
+    /// The USING expression, if any.
+    pub using: Option<Expression>,
+    /// The WITH CHECK expression, if any.
+    pub check: Option<Expression>,
+}
+
+/// How what stands differs from what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alteration {
+    /// There is no policy of that name.
+    Missing,
+    /// The policy says something else.
+    Altered,
+    /// There is a policy under a name of ours that nothing asks for.
+    Surplus,
 }
 
 impl Policy {
-    /// The floor: restrictive, so no other policy can widen it, and TO PUBLIC, because
-    /// `DROP OWNED` removes policies that name a role.
-    pub fn floor(column: &AccountColumn) -> Self {
-        Self {
+    /// The policies of a relation that bind every row to its account: restrictive, so no other
+    /// policy can widen them, and TO PUBLIC, because `DROP OWNED` removes policies that name a
+    /// role.
+    pub fn floor(owner: &Ownership, relation: &str) -> Vec<Self> {
+        let (read, write) = (owner.read(relation), owner.write(relation));
+        let policy = |name: &str, command, using: &str, check: Option<&str>| Self {
+            name: name.into(),
             restrictive: true,
-            ..Self::access(column, &[])
+            command,
+            roles: Vec::new(),
+            using: Some(Expression::wanted(using.into())),
+            check: check.map(|check| Expression::wanted(check.into())),
+        };
+        let mut floor = vec![policy(FLOOR, Command::All, &read, Some(&write))];
+        if read != write {
+            // FOR ALL judges the row before an UPDATE or DELETE as if it were only read.
+            floor.push(policy(FLOOR_UPDATE, Command::Update, &write, None));
+            floor.push(policy(FLOOR_DELETE, Command::Delete, &write, None));
         }
+        floor
     }
 
-    /// The access policy. It names the account as the floor does, so that
-    /// `DROP EXTENSION ... CASCADE` takes both and leaves the table closed; PostgreSQL evaluates
-    /// the equal conditions of both once.
-    pub fn access(column: &AccountColumn, roles: &[String]) -> Self {
-        Self {
+    /// The policy that lets `roles` in, within the floor; none where nobody is let in.
+    ///
+    /// It repeats the conditions of the floor, so that `DROP EXTENSION ... CASCADE` takes both and
+    /// leaves the table closed; PostgreSQL evaluates equal conditions once.
+    pub fn access(owner: &Ownership, relation: &str, roles: &[String]) -> Option<Self> {
+        (*owner != Ownership::Nobody).then(|| Self {
+            name: ACCESS.into(),
             restrictive: false,
-            all_commands: true,
+            command: Command::All,
             roles: roles.to_vec(),
-            using: column.predicate_in_catalog(),
-            check: column.predicate_in_catalog(),
-        }
+            using: Some(Expression::wanted(owner.read(relation))),
+            check: Some(Expression::wanted(owner.write(relation))),
+        })
     }
 
     fn same_roles(&self, other: &Self) -> bool {
@@ -137,110 +230,101 @@ impl Policy {
         sorted(&self.roles) == sorted(&other.roles)
     }
 
-    /// The statements that turn `present` into this policy, named `name`, on `relation`.
+    /// The statements that leave exactly the `wanted` policies among the `present` ones on
+    /// `relation`.
     ///
-    /// An existing policy is altered in place where PostgreSQL can, so that no moment is without
-    /// one.
-    pub fn difference(
-        &self,
-        present: Option<&Self>,
-        name: &str,
+    /// A policy is altered in place where PostgreSQL can, and what is no longer wanted goes last,
+    /// so that no moment is without one.
+    pub fn difference(wanted: &[Self], present: &[Self], relation: &str) -> Vec<String> {
+        let mut statements = Vec::new();
+        for policy in wanted {
+            let standing = present.iter().find(|present| present.name == policy.name);
+            statements.extend(policy.change(standing, relation));
+        }
+        let surplus = present
+            .iter()
+            .filter(|present| wanted.iter().all(|policy| policy.name != present.name));
+        statements.extend(surplus.map(|policy| policy.drop(relation)));
+        statements
+    }
+
+    /// Names of the policies that are not as wanted: whether each is restrictive, and what is wrong.
+    pub fn alterations<'a>(
+        wanted: &'a [Self],
+        present: &'a [Self],
         relation: &str,
-        column: &AccountColumn,
-    ) -> Vec<String> {
+    ) -> Vec<(&'a str, bool, Alteration)> {
+        let mut found = Vec::new();
+        for policy in wanted {
+            let standing = present.iter().find(|present| present.name == policy.name);
+            let what = match standing {
+                None => Alteration::Missing,
+                Some(_) if policy.change(standing, relation).is_empty() => continue,
+                Some(_) => Alteration::Altered,
+            };
+            found.push((policy.name.as_str(), policy.restrictive, what));
+        }
+        let surplus = present
+            .iter()
+            .filter(|present| wanted.iter().all(|policy| policy.name != present.name));
+        found.extend(surplus.map(|policy| (policy.name.as_str(), false, Alteration::Surplus)));
+        found
+    }
+
+    fn change(&self, present: Option<&Self>, relation: &str) -> Vec<String> {
         let Some(present) = present else {
-            return vec![self.create(name, relation, column)];
+            return vec![self.create(relation)];
         };
-        if (self.restrictive, self.all_commands) != (present.restrictive, present.all_commands) {
-            return vec![
-                format!("DROP POLICY {name} ON {relation}"),
-                self.create(name, relation, column),
-            ];
+        let parts = |policy: &Self| {
+            let some = (policy.using.is_some(), policy.check.is_some());
+            (policy.restrictive, policy.command, some)
+        };
+        if parts(self) != parts(present) {
+            return vec![self.drop(relation), self.create(relation)];
         }
         let mut changes = String::new();
         if !self.same_roles(present) {
             changes += &format!(" TO {}", role_list(&self.roles));
         }
-        if self.using != present.using {
-            changes += &format!(" USING ({})", column.predicate());
-        }
-        if self.check != present.check {
-            changes += &format!(" WITH CHECK ({})", column.predicate());
+        for (clause, wanted, present) in [
+            ("USING", &self.using, &present.using),
+            ("WITH CHECK", &self.check, &present.check),
+        ] {
+            if let (Some(wanted), Some(present)) = (wanted, present)
+                && wanted.printed != present.printed
+            {
+                changes += &format!(" {clause} ({})", wanted.sql);
+            }
         }
         if changes.is_empty() {
             return Vec::new();
         }
-        vec![format!("ALTER POLICY {name} ON {relation}{changes}")]
+        vec![format!("ALTER POLICY {} ON {relation}{changes}", self.name)]
     }
 
-    fn create(&self, name: &str, relation: &str, column: &AccountColumn) -> String {
+    /// The statement that drops it.
+    pub fn drop(&self, relation: &str) -> String {
+        format!("DROP POLICY {} ON {relation}", self.name)
+    }
+
+    fn create(&self, relation: &str) -> String {
         let kind = if self.restrictive {
             "RESTRICTIVE"
         } else {
             "PERMISSIVE"
         };
-        let roles = role_list(&self.roles);
-        let predicate = column.predicate();
-        format!(
-            "CREATE POLICY {name} ON {relation} AS {kind} FOR ALL TO {roles} \
-             USING ({predicate}) WITH CHECK ({predicate})"
-        )
-    }
-}
-
-/// A trigger as the catalog holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trigger {
-    /// The statement `pg_get_triggerdef` prints.
-    pub definition: String,
-    /// `ENABLE ALWAYS`: fires whatever `session_replication_role` says.
-    pub always: bool,
-    /// Whether it came from the partitioned table above and follows it.
-    pub inherited: bool,
-}
-
-impl Trigger {
-    /// The row trigger of `relation`, told the account column and the columns never to log.
-    pub fn capture(relation: &str, column: &AccountColumn, redact: &[String]) -> Self {
-        Self::wanted(format!(
-            "CREATE TRIGGER {CAPTURE} AFTER INSERT OR DELETE OR UPDATE ON {relation} \
-             FOR EACH ROW EXECUTE FUNCTION tenant_guard.capture({}, {})",
-            literal(&column.name),
-            literal(&array(redact)),
-        ))
-    }
-
-    /// The statement trigger of `relation`, told the same.
-    pub fn capture_truncate(relation: &str, column: &AccountColumn, redact: &[String]) -> Self {
-        Self::wanted(format!(
-            "CREATE TRIGGER {CAPTURE_TRUNCATE} AFTER TRUNCATE ON {relation} \
-             FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.capture_truncate({}, {})",
-            literal(&column.name),
-            literal(&array(redact)),
-        ))
-    }
-
-    fn wanted(definition: String) -> Self {
-        Self {
-            definition,
-            always: true,
-            inherited: false,
-        }
-    }
-
-    /// The statements that turn `present` into this trigger, named `name`, on `relation`.
-    pub fn difference(&self, present: Option<&Self>, name: &str, relation: &str) -> Vec<String> {
-        let enable = format!("ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {name}");
-        match present {
-            None => vec![self.definition.clone(), enable],
-            Some(present) if present.definition != self.definition && !present.inherited => {
-                // OR REPLACE also sets the trigger back to firing on origin only.
-                let replace = self.definition.replacen("CREATE", "CREATE OR REPLACE", 1);
-                vec![replace, enable]
+        let mut statement = format!(
+            "CREATE POLICY {} ON {relation} AS {kind} FOR {} TO {}",
+            self.name,
+            self.command.keyword(),
+            role_list(&self.roles)
+        );
+        for (clause, expression) in [("USING", &self.using), ("WITH CHECK", &self.check)] {
+            if let Some(expression) = expression {
+                statement += &format!(" {clause} ({})", expression.sql);
             }
-            Some(present) if !present.always => vec![enable],
-            Some(_) => Vec::new(),
         }
+        statement
     }
 }
 
@@ -279,6 +363,7 @@ pub fn array<T: AsRef<str>>(elements: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archetype::Archetype;
 
     fn column() -> AccountColumn {
         AccountColumn {
@@ -288,10 +373,27 @@ mod tests {
         }
     }
 
+    fn owner() -> Ownership {
+        Ownership::Column(Archetype::Account, column())
+    }
+
+    /// As PostgreSQL would print it, for these tests the text itself.
+    fn printed(mut policy: Policy) -> Policy {
+        for expression in [&mut policy.using, &mut policy.check].into_iter().flatten() {
+            expression.printed = expression.sql.clone();
+        }
+        policy
+    }
+
+    fn access(roles: &[&str]) -> Policy {
+        let roles: Vec<_> = roles.iter().map(|role| role.to_string()).collect();
+        printed(Policy::access(&owner(), "t", &roles).unwrap())
+    }
+
     #[test]
     fn floor_is_restrictive_for_everybody() {
         assert_eq!(
-            Policy::floor(&column()).difference(None, FLOOR, "public.t", &column()),
+            Policy::difference(&Policy::floor(&owner(), "public.t"), &[], "public.t"),
             [
                 "CREATE POLICY tenant_guard_floor ON public.t AS RESTRICTIVE FOR ALL TO PUBLIC \
               USING (account_id OPERATOR(pg_catalog.=) tenant_guard.account_id()) \
@@ -301,29 +403,35 @@ mod tests {
     }
 
     #[test]
-    fn equal_policy_needs_nothing_and_role_order_is_no_difference() {
-        let wanted = Policy::access(&column(), &["a".into(), "b".into()]);
-        let present = Policy {
-            roles: vec!["b".into(), "a".into()],
-            ..wanted.clone()
-        };
-        assert!(
-            wanted
-                .difference(Some(&present), ACCESS, "t", &column())
-                .is_empty()
+    fn what_is_read_by_more_is_not_written_by_more() {
+        let reference = Policy::floor(&Ownership::Everybody, "t");
+        assert_eq!(
+            Policy::difference(&reference, &[], "t"),
+            [
+                "CREATE POLICY tenant_guard_floor ON t AS RESTRICTIVE FOR ALL TO PUBLIC \
+                 USING (tenant_guard.anyone()) WITH CHECK (tenant_guard.nobody())",
+                "CREATE POLICY tenant_guard_floor_update ON t AS RESTRICTIVE FOR UPDATE TO PUBLIC \
+                 USING (tenant_guard.nobody())",
+                "CREATE POLICY tenant_guard_floor_delete ON t AS RESTRICTIVE FOR DELETE TO PUBLIC \
+                 USING (tenant_guard.nobody())",
+            ]
         );
     }
 
     #[test]
+    fn equal_policy_needs_nothing_and_role_order_is_no_difference() {
+        let (wanted, present) = (access(&["a", "b"]), access(&["b", "a"]));
+        assert!(Policy::difference(&[wanted], &[present], "t").is_empty());
+    }
+
+    #[test]
     fn altered_parts_are_altered_back_in_place() {
-        let wanted = Policy::access(&column(), &["a".into()]);
         let present = Policy {
-            roles: vec![],
-            check: "true".into(),
-            ..wanted.clone()
+            check: Some(Expression::present("true".into())),
+            ..access(&[])
         };
         assert_eq!(
-            wanted.difference(Some(&present), ACCESS, "t", &column()),
+            Policy::difference(&[access(&["a"])], &[present], "t"),
             ["ALTER POLICY tenant_guard_access ON t TO a \
               WITH CHECK (account_id OPERATOR(pg_catalog.=) tenant_guard.account_id())"]
         );
@@ -331,38 +439,27 @@ mod tests {
 
     #[test]
     fn permissive_impostor_of_the_floor_is_replaced() {
-        let present = Policy::access(&column(), &[]);
-        let statements = Policy::floor(&column()).difference(Some(&present), FLOOR, "t", &column());
+        let present = Policy {
+            name: FLOOR.into(),
+            ..access(&[])
+        };
+        let statements = Policy::difference(&Policy::floor(&owner(), "t"), &[present], "t");
         assert_eq!(statements.len(), 2);
         assert_eq!(statements[0], "DROP POLICY tenant_guard_floor ON t");
         assert!(statements[1].contains("AS RESTRICTIVE"));
     }
 
     #[test]
-    fn hostile_names_stay_inside_their_quotes() {
-        let column = AccountColumn {
-            name: "o'clock".into(),
-            ..column()
-        };
-        let trigger = Trigger::capture("t", &column, &["it's".into(), "a\"b\\c".into()]);
-        assert!(
-            trigger
-                .definition
-                .ends_with(r#"capture('o''clock', '{"it''s","a\"b\\c"}')"#),
-            "{}",
-            trigger.definition
-        );
-    }
-
-    #[test]
-    fn replaced_trigger_is_enabled_again() {
-        let wanted = Trigger::capture("t", &column(), &["secret".into()]);
-        let present = Trigger::capture("t", &column(), &[]);
-        let statements = wanted.difference(Some(&present), CAPTURE, "t");
-        assert!(statements[0].starts_with("CREATE OR REPLACE TRIGGER tenant_guard_capture AFTER"));
+    fn surplus_policy_goes_after_the_wanted_ones_came() {
+        let wanted: Vec<_> = Policy::floor(&owner(), "t")
+            .into_iter()
+            .map(printed)
+            .collect();
         assert_eq!(
-            statements[1],
-            "ALTER TABLE t ENABLE ALWAYS TRIGGER tenant_guard_capture"
+            Policy::difference(&wanted, &[access(&[])], "t")
+                .last()
+                .unwrap(),
+            "DROP POLICY tenant_guard_access ON t"
         );
     }
 

@@ -1,5 +1,6 @@
 //! Isolation: what an account sees and can do, and how protection comes and goes.
 
+mod archetypes;
 mod assurance;
 mod attacks;
 mod checks;

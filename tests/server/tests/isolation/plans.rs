@@ -85,6 +85,11 @@ fn other_arguments_are_exactly_the_difference() {
     assert_eq!(
         plan(&shop, &format!("'shop.message', roles => '{{{app}}}'")),
         [
+            format!(
+                "SELECT tenant_guard.register_protection('shop.message', \
+                 account_column => 'account_id', roles => '{{{app}}}', redact => '{{}}', \
+                 audit => true)"
+            ),
             format!("ALTER POLICY tenant_guard_access ON shop.message TO {app}"),
             format!("ALTER POLICY tenant_guard_access ON shop.message_1 TO {app}"),
         ]
@@ -421,7 +426,8 @@ fn protecting_and_unprotecting_are_events_of_the_system() {
         [
             format!(
                 "system|protect|shop.note||{}|\
-                 {{\"account_column\":\"account_id\",\"audit\":true,\"redact\":[\"secret\"]}}",
+                 {{\"account_column\":\"account_id\",\"archetype\":\"account\",\"audit\":true,\
+                 \"links\":[],\"redact\":[\"secret\"],\"roles\":null}}",
                 shop.owner
             ),
             format!("system|unprotect|shop.note||{}|<null>", shop.owner),

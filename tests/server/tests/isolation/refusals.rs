@@ -246,7 +246,7 @@ fn somebody_without_the_right_is_refused() {
         "42501",
         "must be owner of relation shop.t",
     );
-    let register = "register_protection('shop.t', 'account_id', '{}', false)";
+    let register = "register_protection('shop.t', 'account_id', NULL, '{}', false)";
     refused(
         &shop,
         app,
@@ -256,7 +256,7 @@ fn somebody_without_the_right_is_refused() {
     );
     expect_error(
         app.batch_execute(
-            "INSERT INTO tenant_guard.protection VALUES ('shop.t', 'x', '{}', false)",
+            "INSERT INTO tenant_guard.protection VALUES ('shop.t', 'account', 'x', NULL, '{}', false)",
         ),
         "42501",
         "permission denied for table protection",
