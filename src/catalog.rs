@@ -99,8 +99,7 @@ fn with_user<T>(role: pg_sys::Oid, flags: u32, work: impl FnOnce() -> T) -> T {
 /// Runs one statement on our own tables as the extension's owner; rows affected.
 pub(crate) fn write(statement: &str, arguments: &[DatumWithOid<'_>]) -> usize {
     // pgrx assigns a transaction id first, which fails on a standby as an internal error.
-    // SAFETY: raises on a standby and does nothing elsewhere; the name is static.
-    unsafe { pg_sys::PreventCommandDuringRecovery(c"changes of tenant_guard's tables".as_ptr()) };
+    refuse_on_standby();
     as_owner(|| {
         Spi::connect_mut(|client| {
             client
@@ -109,6 +108,12 @@ pub(crate) fn write(statement: &str, arguments: &[DatumWithOid<'_>]) -> usize {
         })
     })
     .unwrap_or_else(|error| pgrx::error!("tenant_guard's own tables cannot be written: {error}"))
+}
+
+/// Raises 25006 on a standby, as PostgreSQL does where a command would write.
+pub(crate) fn refuse_on_standby() {
+    // SAFETY: raises on a standby and does nothing elsewhere; the name is static.
+    unsafe { pg_sys::PreventCommandDuringRecovery(c"changes of tenant_guard's tables".as_ptr()) };
 }
 
 /// The name of a role, quoted by nobody: for messages.

@@ -1,6 +1,7 @@
 //! The only place where SQLSTATE, message and hint are chosen.
 
 use std::ffi::CStr;
+use std::time::Duration;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
@@ -153,6 +154,17 @@ pub(crate) enum Error {
     /// The caller may not decide about protection.
     #[error("permission denied: must be a member of role \"tenant_guard_admin\"")]
     NotAdmin,
+    /// Somebody kept a relation locked for as long as the caller waits.
+    #[error("could not obtain lock on relation {relation} within {} ms", waited.as_millis())]
+    LockNotHad {
+        /// Its name, qualified where it has to be.
+        relation: String,
+        /// All attempts together.
+        waited: Duration,
+        /// The processes in the way when time was up, a comma between two; empty for a prepared
+        /// transaction.
+        holders: String,
+    },
     /// An interval with months has no fixed length.
     #[error("{0} must be a non-negative interval without months, of at most a million days")]
     UnfitInterval(&'static str),
@@ -445,6 +457,7 @@ impl Error {
             Self::UnknownSchema(_) => ERRCODE_INVALID_SCHEMA_NAME,
             Self::EmptyRoles => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotAdmin => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::LockNotHad { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
         }
     }
 
@@ -490,6 +503,10 @@ impl Error {
                 "See what is on the table, then drop it or give it to a superuser."
             }
             Self::StaleTrigger(..) => "Call tenant_guard.protect() on the table again.",
+            Self::LockNotHad { .. } => {
+                "Nothing was changed: end the transactions in the way, or try again with a longer \
+                 lock_timeout."
+            }
             _ => return None,
         })
     }
@@ -501,6 +518,9 @@ impl Error {
                 Some(lines.join("\n"))
             }
             Self::Migration(failure) => failure.detail.clone(),
+            Self::LockNotHad { holders, .. } if !holders.is_empty() => {
+                Some(format!("Locked by process {holders}."))
+            }
             _ => None,
         }
     }

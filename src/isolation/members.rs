@@ -7,7 +7,7 @@ use tenant_guard_core::policy::{AccountColumn, AccountType, Policy};
 use tenant_guard_core::trigger::Trigger;
 
 use super::request::Request;
-use super::{policies, registry};
+use super::{locking, policies, registry};
 use crate::catalog::as_owner;
 use crate::error::Obstacle;
 
@@ -57,24 +57,22 @@ impl Tree {
     /// Kind and ownership are judged before the lock: a lock must not be had on what the caller
     /// could not protect anyway.
     pub(super) fn lock(request: &Request) -> Result<Self, Obstacle> {
-        let unlocked = Self::read(request)?;
-        let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", unlocked.name());
-        super::execute(&[lock]);
+        Self::read(request)?;
+        locking::lock_trees(&[request.relation]);
         Self::read(request)
     }
 
     /// Locks and reads a protected relation with the members registered under it.
     pub(super) fn lock_protected(relation: pg_sys::Oid) -> Result<Self, Obstacle> {
         let request = registry::request(relation)?;
-        let below = Self::lock(&request)?;
+        Self::read(&request)?;
+        let mut registered = registry::members_of(relation);
+        registered.push(relation);
+        locking::lock_trees(&registered);
+        let below = Self::read(&request)?;
         let mut relations: Vec<_> = below.relations().collect();
         for detached in registry::members_of(relation) {
             if !relations.contains(&detached) {
-                // SAFETY: the oid comes from the registry joined with pg_class; a relation dropped
-                // meanwhile is locked to no effect and not read below.
-                unsafe {
-                    pg_sys::LockRelationOid(detached, pg_sys::AccessExclusiveLock as i32);
-                }
                 relations.push(detached);
             }
         }

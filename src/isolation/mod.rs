@@ -4,6 +4,7 @@ mod assurance;
 mod check;
 mod expression;
 mod grants;
+mod locking;
 mod members;
 mod obstacles;
 mod ownership;
@@ -173,6 +174,8 @@ fn protect_schema<'a>(
     .or_raise();
     registry::lock();
     let tables = registry::tables_of(&schema, &common).or_raise();
+    let roots: Vec<_> = tables.iter().map(|table| table.relation).collect();
+    locking::lock_trees(&roots);
 
     let mut sound = Vec::new();
     let mut found: Vec<Obstacle> = Vec::new();

@@ -6,9 +6,10 @@ use pgrx::spi::{SpiError, SpiHeapTupleData};
 use tenant_guard_core::archetype::Archetype;
 use tenant_guard_core::policy::AccountType;
 
+use super::locking;
 use super::members::{MemberState, Tree};
 use super::request::{Link, Request};
-use crate::catalog::{as_owner, write};
+use crate::catalog::{as_owner, refuse_on_standby, write};
 use crate::error::{Error, Obstacle};
 
 /// Serialises changes of the registry until the transaction ends, readers let through.
@@ -16,10 +17,8 @@ use crate::error::{Error, Obstacle};
 /// Taken before any lock on a table, always in this order, so that two migrations wait for each
 /// other instead of deadlocking.
 pub(super) fn lock() {
-    write(
-        "LOCK TABLE tenant_guard.protection IN SHARE ROW EXCLUSIVE MODE",
-        &[],
-    );
+    refuse_on_standby();
+    locking::lock_registry();
 }
 
 /// Remembers the tree as it stands, and what is asked for it.

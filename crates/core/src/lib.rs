@@ -16,6 +16,7 @@ pub mod issuer;
 pub mod json;
 pub mod jwk;
 pub mod ledger;
+pub mod locking;
 pub mod merkle;
 pub mod migration;
 pub mod plan;
