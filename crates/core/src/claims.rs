@@ -11,9 +11,6 @@ const LAST_SECOND: i64 = 253_402_300_799;
 
 const MICROS: i64 = 1_000_000;
 
-/// Members that the end user may edit at common providers; nobody may grant themselves an account.
-const USER_WRITABLE: [&str; 2] = ["user_metadata", "unsafe_metadata"];
-
 /// Where account, subject, roles, session and assurance stand in one issuer's payloads.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ClaimPaths {
@@ -50,15 +47,38 @@ pub enum ClaimPathsError {
 type Path = Vec<String>;
 
 impl ClaimPaths {
+    /// The claims with the member each is by default.
+    pub(crate) const DEFAULTS: [(&str, &str); 5] = [
+        ("account", "account_id"),
+        ("subject", "sub"),
+        ("roles", "roles"),
+        ("session", "sid"),
+        ("assurance", "aal"),
+    ];
+
+    /// Members that the end user may edit at common providers; nobody may grant themselves an
+    /// account.
+    const USER_WRITABLE: [&str; 2] = ["user_metadata", "unsafe_metadata"];
+
+    /// Whether users may edit this member of a payload.
+    pub(crate) fn is_user_writable(member: &str) -> bool {
+        // Some providers put a namespace before the name: https://example.com/user_metadata.
+        let folded = member.to_ascii_lowercase();
+        let mut writable = Self::USER_WRITABLE.iter();
+        writable.any(|writable| folded.ends_with(writable))
+    }
+
     /// Reads `{"account": ["app_metadata", "account_id"], ...}`; claims left out keep their
     /// default place.
     pub(crate) fn parse(text: &str) -> Result<Self, ClaimPathsError> {
+        let [account, subject, roles, session, assurance] =
+            Self::DEFAULTS.map(|(_, member)| vec![member.to_owned()]);
         let mut paths = Self {
-            account: vec!["account_id".into()],
-            subject: vec!["sub".into()],
-            roles: vec!["roles".into()],
-            session: vec!["sid".into()],
-            assurance: vec!["aal".into()],
+            account,
+            subject,
+            roles,
+            session,
+            assurance,
         };
         let Ok(Json::Object(given)) = json::parse(text) else {
             return Err(ClaimPathsError::NotAnObject);
@@ -229,12 +249,7 @@ fn parse_path(claim: &'static str, value: &Json<'_>) -> Result<Path, ClaimPathsE
         .iter()
         .map(|member| {
             let member = name(member).ok_or(ClaimPathsError::NotAPath(claim))?;
-            // Some providers put a namespace before the name: https://example.com/user_metadata.
-            let folded = member.to_ascii_lowercase();
-            if USER_WRITABLE
-                .iter()
-                .any(|writable| folded.ends_with(writable))
-            {
+            if ClaimPaths::is_user_writable(&member) {
                 return Err(ClaimPathsError::UserWritable { claim, member });
             }
             Ok(member)

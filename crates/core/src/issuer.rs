@@ -12,7 +12,7 @@ use crate::jwk::{self, Key, KeySetError};
 use crate::token::{Accepted, Compact, Refusal, Verified};
 
 /// With a longer leeway an expiry would mean little: one day, in microseconds.
-const MAX_LEEWAY_US: i64 = 86_400_000_000;
+pub(crate) const MAX_LEEWAY_US: i64 = 86_400_000_000;
 
 /// A token without a key id is tried against at most so many keys.
 const MAX_KEYS_TRIED: usize = 8;
@@ -304,6 +304,11 @@ pub struct Explanation {
     pub accepted: Option<Accepted>,
     /// Why it is not.
     pub refusal: Option<Refusal>,
+}
+
+/// Whether tokens signed with the algorithm of this JWS name can be verified.
+pub(crate) fn is_algorithm(name: &str) -> bool {
+    name.parse::<Algorithm>().is_ok()
 }
 
 fn parse_algorithms(names: &[String]) -> Result<Vec<Algorithm>, IssuerError> {

@@ -4,12 +4,14 @@
 //! see two different accounts (RFC 7515 section 10.12); RFC 7515 section 4 lets us refuse them.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
+
+use crate::json_path::JsonPath;
 
 /// Objects and arrays may nest this deep; real tokens nest three or four.
 pub(crate) const MAX_DEPTH: usize = 32;
@@ -52,6 +54,19 @@ pub enum JsonError {
 
 /// Parses one whole JSON text.
 pub(crate) fn parse(text: &str) -> Result<Json<'_>, JsonError> {
+    parse_noting(text, None)
+}
+
+/// [`parse`] for what people write: says where the first fault stands.
+pub(crate) fn parse_located(text: &str) -> Result<Json<'_>, (JsonPath, JsonError)> {
+    let path = RefCell::new(JsonPath::root());
+    parse_noting(text, Some(&path)).map_err(|error| (path.take(), error))
+}
+
+fn parse_noting<'t>(
+    text: &'t str,
+    path: Option<&RefCell<JsonPath>>,
+) -> Result<Json<'t>, JsonError> {
     let refusal = Cell::new(None);
     if has_long_exponent(text) {
         return Err(JsonError::Syntax);
@@ -60,6 +75,7 @@ pub(crate) fn parse(text: &str) -> Result<Json<'_>, JsonError> {
     let value = Node {
         depth: 0,
         refusal: &refusal,
+        path,
     }
     .deserialize(&mut input)
     .and_then(|value| input.end().map(|()| value));
@@ -120,6 +136,8 @@ impl Json<'_> {
 struct Node<'c> {
     depth: usize,
     refusal: &'c Cell<Option<JsonError>>,
+    /// The value being read; after an error, the one that is at fault.
+    path: Option<&'c RefCell<JsonPath>>,
 }
 
 impl Node<'_> {
@@ -136,6 +154,12 @@ impl Node<'_> {
             depth: self.depth + 1,
             ..self
         })
+    }
+
+    fn note(self, change: impl FnOnce(&mut JsonPath)) {
+        if let Some(path) = self.path {
+            change(&mut path.borrow_mut());
+        }
     }
 
     fn text<'de, E: serde::de::Error>(self, text: Cow<'de, str>) -> Result<Json<'de>, E> {
@@ -192,9 +216,15 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let inner = self.inner()?;
         let mut array = Vec::new();
+        self.note(|path| path.push_element(0));
         while let Some(item) = items.next_element_seed(inner)? {
             array.push(item);
+            self.note(|path| {
+                path.pop();
+                path.push_element(array.len());
+            });
         }
+        self.note(JsonPath::pop);
         Ok(Json::Array(array))
     }
 
@@ -205,10 +235,12 @@ impl<'de> Visitor<'de> for Node<'_> {
             let Json::Text(name) = name else {
                 return Err(A::Error::custom("a member name is a string"));
             };
+            self.note(|path| path.push_member(&name));
             let value = members.next_value_seed(inner)?;
             if object.insert(name, value).is_some() {
                 return Err(self.refuse(JsonError::RepeatedMember));
             }
+            self.note(JsonPath::pop);
         }
         Ok(Json::Object(Object(object)))
     }
@@ -271,6 +303,26 @@ mod tests {
             assert_eq!(parse(text), Err(JsonError::RepeatedMember), "{text}");
         }
         assert!(parse(r#"{"a":{"a":1},"A":2}"#).is_ok());
+    }
+
+    #[test]
+    fn the_first_fault_is_located() {
+        for (text, path, error) in [
+            (
+                r#"{"a":[1,{"b":1,"b":2}]}"#,
+                "$['a'][1]['b']",
+                JsonError::RepeatedMember,
+            ),
+            (r#"{"a":{},"c":[1,"\u0000"]}"#, "$['c'][1]", JsonError::Nul),
+            (r#"{"a":[1,2],"c":tru}"#, "$['c']", JsonError::Syntax),
+        ] {
+            let (found, reason) = parse_located(text).expect_err(text);
+            assert_eq!(
+                (found.to_string().as_str(), reason),
+                (path, error),
+                "{text}"
+            );
+        }
     }
 
     #[test]

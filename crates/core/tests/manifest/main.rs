@@ -1,0 +1,7 @@
+//! Manifests: what is read, what is refused, what is written back, and what leads from one to
+//! another.
+#![allow(missing_docs)]
+
+mod differences;
+mod generated;
+mod vectors;
