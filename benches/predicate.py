@@ -47,6 +47,9 @@ SELECT tenant_guard.add_issuer('bench', '{keys}');
 CREATE ROLE app LOGIN;
 DO $$ BEGIN EXECUTE format(
     'ALTER DATABASE %I SET tenant_guard.allow_session_identity = on', current_database()); END $$;
+"""
+
+SOURCE = """
 CREATE TABLE source AS SELECT n AS id, n % 1000 AS n, n * 0.01 AS amount, repeat('x', 100) AS filler,
     ('00000000-0000-4000-8000-' || lpad((CASE WHEN n % 10 < 3 THEN 0 ELSE n % 700 + 1 END)::text,
      12, '0'))::uuid AS account_id
@@ -96,10 +99,11 @@ def tool(*arguments):
                           check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def token(account):
+def token(account, **more):
     def part(data):
         return base64.urlsafe_b64encode(data).rstrip(b"=")
     claims = {"iss": "bench", "sub": "bench", "account_id": account, "exp": int(time.time()) + 36000}
+    claims |= more
     body = part(b'{"alg":"HS256","kid":"k"}') + b"." + part(json.dumps(claims).encode())
     return (body + b"." + part(hmac.new(SECRET, body, hashlib.sha256).digest())).decode()
 
@@ -110,11 +114,17 @@ def connect(socket, user):
     return connection.cursor()
 
 
-def prepare(socket):
+def prepare_issuer(socket):
     key = {"kty": "oct", "kid": "k", "alg": "HS256",
            "k": base64.urlsafe_b64encode(SECRET).rstrip(b"=").decode()}
     cursor = connect(socket, "postgres")
-    cursor.execute(SETUP.format(keys=json.dumps({"keys": [key]}), rows=ROWS))
+    cursor.execute(SETUP.format(keys=json.dumps({"keys": [key]})))
+    return cursor
+
+
+def prepare(socket):
+    cursor = prepare_issuer(socket)
+    cursor.execute(SOURCE.format(rows=ROWS))
     for form, condition in FORMS.items():
         cursor.execute(TABLES.format(form=form))
         if condition:
@@ -143,16 +153,16 @@ def text(query, form):
 class Session:
     """A fresh session of the application, signed in for its whole life."""
 
-    def __init__(self, socket, account=SMALL):
+    def __init__(self, socket, account=SMALL, **claims):
         self.cursor = connect(socket, "app")
         self.cursor.execute("SELECT pg_backend_pid()")
         self.statistics = Path(f"/proc/{self.cursor.fetchone()[0]}/schedstat")
-        self.sign_in(account)
+        self.sign_in(account, **claims)
 
-    def sign_in(self, account):
+    def sign_in(self, account, **claims):
         self.cursor.execute("SELECT tenant_guard.sign_out()")
         self.cursor.execute("SELECT tenant_guard.authenticate(%s, is_local => false)",
-                            (token(account),))
+                            (token(account, **claims),))
 
     def run(self, statement, clock=None):
         """Milliseconds a statement took by a clock in nanoseconds: the backend's by default."""

@@ -187,13 +187,17 @@ CREATE FUNCTION tenant_guard.account_id_bigint() RETURNS bigint
 CREATE FUNCTION tenant_guard.account_id_text() RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_account_id_text';
 CREATE FUNCTION tenant_guard.subject() RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'subject_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_subject';
 CREATE FUNCTION tenant_guard.user_id() RETURNS uuid
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'user_id_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_user_id';
+CREATE FUNCTION tenant_guard.user_id_bigint() RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_user_id_bigint';
 CREATE FUNCTION tenant_guard.roles() RETURNS text[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'roles_wrapper';
 CREATE FUNCTION tenant_guard.has_role(role text) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_role_wrapper';
+CREATE FUNCTION tenant_guard.has_any_role(roles text[]) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_has_any_role';
 CREATE FUNCTION tenant_guard.session_id() RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'session_id_wrapper';
 CREATE FUNCTION tenant_guard.claims() RETURNS jsonb

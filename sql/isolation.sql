@@ -64,11 +64,11 @@ SELECT pg_catalog.pg_extension_config_dump('tenant_guard.protection_assurance',
 
 -- Named by policies: it reads the bound identity and no SQL.
 CREATE FUNCTION tenant_guard.has_assurance(level text) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_assurance_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_has_assurance';
 COMMENT ON FUNCTION tenant_guard.has_assurance(text) IS
     'whether the token states this level of assurance or a higher one';
 CREATE FUNCTION tenant_guard.assured(level text) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'assured_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenant_guard_assured';
 COMMENT ON FUNCTION tenant_guard.assured(text) IS
     'the condition of assurance policies: true, or an error with a hint';
 

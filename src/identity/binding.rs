@@ -34,45 +34,86 @@ struct Extra {
     length: usize,
 }
 
-/// The account last bound in this session, in the forms readers return.
+/// The account and subject last bound in this session, in the forms readers return.
 ///
 /// Readers hand out pointers into it, so it is never changed, and released only when the client
 /// statement that replaced it is over: the arguments of a CALL outlive a COMMIT inside it.
-struct LastAccount {
-    text: String,
-    /// `text` as a PostgreSQL value: 4-byte header and bytes, aligned by the element type.
-    varlena: Vec<u32>,
-    uuid: [u8; 16],
+#[derive(Default)]
+struct Last {
+    account: String,
+    account_text: Varlena,
+    account_uuid: [u8; 16],
+    subject: Option<Subject>,
 }
+
+struct Subject {
+    text: String,
+    value: Varlena,
+    uuid: Option<[u8; 16]>,
+    bigint: Option<i64>,
+}
+
+/// A text as a PostgreSQL value: 4-byte header and bytes, aligned by the element type.
+#[derive(Default)]
+struct Varlena(Vec<u32>);
 
 thread_local! {
     static CURRENT: Cell<*const Extra> = const { Cell::new(ptr::null()) };
     static GENERATION: Cell<u64> = const { Cell::new(0) };
     static WRITING: Cell<bool> = const { Cell::new(false) };
-    /// Local id of the transaction that was bound to `LAST_ACCOUNT`.
+    /// Local id of the transaction that was bound to the account of `LAST`.
     static BOUND_TRANSACTION: Cell<u32> = const { Cell::new(0) };
-    static LAST_ACCOUNT: RefCell<Rc<LastAccount>> =
-        RefCell::new(Rc::new(LastAccount::new("", [0; 16])));
-    /// Accounts that were replaced in the client statement that began at this time.
-    static REPLACED: RefCell<(i64, Vec<Rc<LastAccount>>)> = const { RefCell::new((0, Vec::new())) };
+    static LAST: RefCell<Rc<Last>> = RefCell::default();
+    /// What was replaced in the client statement that began at this time.
+    static REPLACED: RefCell<(i64, Vec<Rc<Last>>)> = const { RefCell::new((0, Vec::new())) };
 }
 
-impl LastAccount {
-    fn new(account: &str, uuid: [u8; 16]) -> Self {
-        let length = size_of::<u32>() + account.len();
+impl Last {
+    fn new(extra: &Extra) -> Self {
+        let view = extra.view();
+        Self {
+            account: view.account.to_owned(),
+            account_text: Varlena::new(view.account),
+            account_uuid: extra.uuid,
+            subject: view.subject.map(Subject::new),
+        }
+    }
+
+    fn is_of(&self, view: &IdentityView<'_>) -> bool {
+        let subject = self.subject.as_ref().map(|subject| subject.text.as_str());
+        self.account == view.account && subject == view.subject
+    }
+}
+
+impl Subject {
+    fn new(text: &str) -> Self {
+        let number = AccountId::from_text(text).ok();
+        Self {
+            text: text.to_owned(),
+            value: Varlena::new(text),
+            uuid: uuid::Uuid::try_parse(text).ok().map(uuid::Uuid::into_bytes),
+            bigint: number.as_ref().and_then(AccountId::as_bigint),
+        }
+    }
+}
+
+impl Varlena {
+    fn new(text: &str) -> Self {
+        let length = size_of::<u32>() + text.len();
         let mut varlena = vec![0; length.div_ceil(size_of::<u32>())];
         // SAFETY: the buffer has room for header and bytes; the header is written as SET_VARSIZE
         // does for a 4-byte header.
         unsafe {
             let start: *mut u32 = varlena.as_mut_ptr();
             pgrx::set_varsize_4b(start.cast(), length as i32);
-            ptr::copy_nonoverlapping(account.as_ptr(), start.add(1).cast(), account.len());
+            ptr::copy_nonoverlapping(text.as_ptr(), start.add(1).cast(), text.len());
         }
-        Self {
-            text: account.to_owned(),
-            varlena,
-            uuid,
-        }
+        Self(varlena)
+    }
+
+    /// Valid as long as the [`Last`] it is kept in.
+    fn datum(&self) -> pg_sys::Datum {
+        pg_sys::Datum::from(self.0.as_ptr())
     }
 }
 
@@ -143,13 +184,13 @@ pub(crate) fn account_uuid() -> Option<pg_sys::Datum> {
     if !extra.has_uuid {
         Error::Shape("account", "uuid").raise();
     }
-    Some(LAST_ACCOUNT.with_borrow(|last| pg_sys::Datum::from(last.uuid.as_ptr())))
+    Some(LAST.with_borrow(|last| pg_sys::Datum::from(last.account_uuid.as_ptr())))
 }
 
 /// The account as a text value that stays valid for the rest of the client's statement.
 pub(crate) fn account_text() -> Option<pg_sys::Datum> {
     current().unwrap_or_else(|error| error.raise())?;
-    Some(LAST_ACCOUNT.with_borrow(|last| pg_sys::Datum::from(last.varlena.as_ptr())))
+    Some(LAST.with_borrow(|last| last.account_text.datum()))
 }
 
 /// The account as a bigint.
@@ -161,11 +202,49 @@ pub(crate) fn account_bigint() -> Option<i64> {
     Some(extra.bigint)
 }
 
+/// The subject as a text value that stays valid for the rest of the client's statement.
+pub(crate) fn subject_text() -> Option<pg_sys::Datum> {
+    with_subject(|subject| subject.value.datum())
+}
+
+/// The subject as a uuid value that stays valid for the rest of the client's statement.
+pub(crate) fn subject_uuid() -> Option<pg_sys::Datum> {
+    let uuid = with_subject(|subject| {
+        let uuid = subject.uuid.as_ref();
+        uuid.map(|uuid| pg_sys::Datum::from(uuid.as_ptr()))
+    })?;
+    Some(uuid.unwrap_or_else(|| Error::Shape("subject", "uuid").raise()))
+}
+
+/// The subject as a bigint.
+pub(crate) fn subject_bigint() -> Option<i64> {
+    let number = with_subject(|subject| subject.bigint)?;
+    Some(number.unwrap_or_else(|| Error::Shape("subject", "bigint").raise()))
+}
+
+/// Calls `read` with the subject of the valid identity; `None` where a token has none, too.
+fn with_subject<T>(read: impl FnOnce(&Subject) -> T) -> Option<T> {
+    current().unwrap_or_else(|error| error.raise())?;
+    LAST.with_borrow(|last| last.subject.as_ref().map(read))
+}
+
+/// Whether `test` holds of the valid identity; `None` where there is none and readers return NULL.
+/// `known` is an earlier answer with the [`generation`] it was given in.
+pub(crate) fn test(
+    known: Option<(u64, bool)>,
+    test: impl FnOnce(&IdentityView<'_>) -> bool,
+) -> Option<bool> {
+    let extra = current().unwrap_or_else(|error| error.raise())?;
+    match known {
+        Some((at, answer)) if at == generation() => Some(answer),
+        _ => Some(test(&extra.view())),
+    }
+}
+
 /// Refuses a second account in one transaction, and another account than the session's last one
 /// while a holdable cursor may still carry that one's rows.
 pub(crate) fn admit(account: &AccountId) -> Result<(), Error> {
-    let same =
-        LAST_ACCOUNT.with_borrow(|last| last.text.is_empty() || last.text == account.as_str());
+    let same = LAST.with_borrow(|last| last.account.is_empty() || last.account == account.as_str());
     if same {
         return Ok(());
     }
@@ -305,28 +384,26 @@ pub(crate) unsafe extern "C-unwind" fn assign_identity(
     // SAFETY: `extra` is what the check hook allocated for this value, or null.
     if let Some(extra) = unsafe { extra.cast::<Extra>().as_ref() } {
         BOUND_TRANSACTION.set(local_transaction());
-        remember_account(extra);
+        remember(extra);
     }
 }
 
-fn remember_account(extra: &Extra) {
-    let account = extra.view().account;
-    LAST_ACCOUNT.with_borrow_mut(|last| {
-        if last.text != account {
-            let replaced = std::mem::replace(last, Rc::new(LastAccount::new(account, extra.uuid)));
-            release_later(replaced);
+fn remember(extra: &Extra) {
+    LAST.with_borrow_mut(|last| {
+        if !last.is_of(&extra.view()) {
+            release_later(std::mem::replace(last, Rc::new(Last::new(extra))));
         }
     });
 }
 
-fn release_later(account: Rc<LastAccount>) {
+fn release_later(last: Rc<Last>) {
     let now = statement_start_us();
-    REPLACED.with_borrow_mut(|(statement, accounts)| {
+    REPLACED.with_borrow_mut(|(statement, replaced)| {
         if *statement != now {
-            accounts.clear();
+            replaced.clear();
             *statement = now;
         }
-        accounts.push(account);
+        replaced.push(last);
     });
 }
 

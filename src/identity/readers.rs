@@ -5,10 +5,11 @@
 use pgrx::prelude::*;
 use serde_json::value::RawValue;
 use tenant_guard_core::assurance;
+use tenant_guard_core::identity::IdentityView;
 
 use super::binding;
-use crate::error::{Error, OrRaise};
-use crate::raw::{raw_function, return_null};
+use crate::error::Error;
+use crate::raw::{raw_function, return_null, text_argument};
 
 raw_function! {
     /// `account_id() returns uuid`.
@@ -43,18 +44,31 @@ fn is_authenticated() -> bool {
     binding::is_bound()
 }
 
-/// The person or service the token speaks for (`sub`, RFC 7519 4.1.2).
-#[pg_extern(sql = false)]
-fn subject() -> Option<String> {
-    binding::with_current(|identity| identity.subject.map(str::to_owned)).flatten()
+raw_function! {
+    /// `subject() returns text`: the person or service the token speaks for (`sub`, RFC 7519 4.1.2).
+    tenant_guard_subject, pg_finfo_tenant_guard_subject, |fcinfo| {
+        // SAFETY: PostgreSQL passed `fcinfo`.
+        binding::subject_text().unwrap_or_else(|| unsafe { return_null(fcinfo) })
+    }
 }
 
-/// The subject as a uuid; 22P02 where it is of another shape.
-#[pg_extern(sql = false)]
-fn user_id() -> Option<pgrx::Uuid> {
-    let subject = subject()?;
-    let uuid = uuid::Uuid::try_parse(&subject).map_err(|_| Error::Shape("subject", "uuid"));
-    Some(pgrx::Uuid::from_bytes(uuid.or_raise().into_bytes()))
+raw_function! {
+    /// `user_id() returns uuid`: the subject as a uuid; 22P02 where it is of another shape.
+    tenant_guard_user_id, pg_finfo_tenant_guard_user_id, |fcinfo| {
+        // SAFETY: PostgreSQL passed `fcinfo`.
+        binding::subject_uuid().unwrap_or_else(|| unsafe { return_null(fcinfo) })
+    }
+}
+
+raw_function! {
+    /// `user_id_bigint() returns bigint`: the subject as a bigint; 22P02 where it is of another shape.
+    tenant_guard_user_id_bigint, pg_finfo_tenant_guard_user_id_bigint, |fcinfo| {
+        match binding::subject_bigint() {
+            Some(subject) => pg_sys::Datum::from(subject),
+            // SAFETY: PostgreSQL passed `fcinfo`.
+            None => unsafe { return_null(fcinfo) },
+        }
+    }
 }
 
 /// The roles of the product that the token grants, in its order.
@@ -69,25 +83,120 @@ fn has_role(role: &str) -> Option<bool> {
     binding::with_current(|identity| { identity.roles }.any(|granted| granted == role))
 }
 
-/// Whether the token states this level of assurance or a higher one.
-#[pg_extern(sql = false)]
-fn has_assurance(level: &str) -> Option<bool> {
-    binding::with_current(|identity| {
-        identity
-            .assurance
-            .is_some_and(|stated| assurance::meets(stated, level))
-    })
+raw_function! {
+    /// `has_any_role(roles text[]) returns boolean`: whether the token grants one of these roles of
+    /// the product.
+    tenant_guard_has_any_role, pg_finfo_tenant_guard_has_any_role, |fcinfo| {
+        // SAFETY: PostgreSQL passed `fcinfo`; the one argument is a text[], and the function STRICT.
+        unsafe {
+            answer(fcinfo, |identity| {
+                let wanted = pgrx::fcinfo::pg_getarg::<Vec<Option<String>>>(fcinfo, 0);
+                let wanted: Vec<_> = wanted.into_iter().flatten().flatten().collect();
+                { identity.roles }.any(|granted| wanted.iter().any(|role| role == granted))
+            })
+        }
+    }
 }
 
-/// The condition of assurance policies: refuses with a hint instead of showing no rows, which a
-/// user could not tell from there being none.
-#[pg_extern(sql = false)]
-fn assured(level: &str) -> Option<bool> {
-    let has = has_assurance(level)?;
-    if !has {
-        Error::Assurance(level.to_owned()).raise();
+raw_function! {
+    /// `has_assurance(level text) returns boolean`: whether the token states this level of assurance
+    /// or a higher one.
+    tenant_guard_has_assurance, pg_finfo_tenant_guard_has_assurance, |fcinfo| {
+        // SAFETY: PostgreSQL passed `fcinfo`; the one argument is a text, and the function STRICT.
+        unsafe { has_assurance(fcinfo) }
     }
-    Some(has)
+}
+
+/// # Safety
+/// `fcinfo` must be the one PostgreSQL passed to the running function, whose one argument is a text.
+unsafe fn has_assurance(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the caller vouches.
+    unsafe {
+        answer(fcinfo, |identity| {
+            let level = text_argument(fcinfo, 0);
+            let stated = identity.assurance.zip(level);
+            stated.is_some_and(|(stated, level)| assurance::meets(stated, &level))
+        })
+    }
+}
+
+/// An answer of a test that a plan asks for each row, kept with the place it is asked at.
+#[derive(Clone, Copy)]
+struct Kept {
+    generation: u64,
+    answer: bool,
+}
+
+/// Answers a test of the identity whose one argument says what is tested. Where that is a constant, as
+/// in policies, it is read again only after the identity was replaced.
+///
+/// # Safety
+/// `fcinfo` must be the one PostgreSQL passed to the running function.
+unsafe fn answer(
+    fcinfo: pg_sys::FunctionCallInfo,
+    test: impl FnOnce(&IdentityView<'_>) -> bool,
+) -> pg_sys::Datum {
+    // SAFETY: the caller vouches for the frame; `fn_extra` is this function's own and holds what is
+    // written below, in the memory context that lives as long as it.
+    unsafe {
+        let call = (*fcinfo).flinfo;
+        let place = if call.is_null() {
+            std::ptr::null_mut()
+        } else {
+            (*call).fn_extra
+        };
+        let kept = place.cast::<Kept>().as_ref().copied();
+        let known = kept.map(|kept| (kept.generation, kept.answer));
+        let Some(answer) = binding::test(known, test) else {
+            return return_null(fcinfo);
+        };
+        let now = Kept {
+            generation: binding::generation(),
+            answer,
+        };
+        if let Some(kept) = place.cast::<Kept>().as_mut() {
+            *kept = now;
+        } else if !call.is_null() && asks_of_constant(call) {
+            let place = pg_sys::MemoryContextAlloc((*call).fn_mcxt, size_of::<Kept>());
+            place.cast::<Kept>().write(now);
+            (*call).fn_extra = place;
+        }
+        pg_sys::Datum::from(answer)
+    }
+}
+
+/// Whether the first argument is written as a constant, so that it is the same in every call made
+/// with this `call`. A parameter is not: functions in PL/pgSQL keep the call and change the value.
+///
+/// # Safety
+/// `call` must be the lookup information of the running function.
+unsafe fn asks_of_constant(call: *const pg_sys::FmgrInfo) -> bool {
+    // SAFETY: `fn_expr` is null or the expression node of the call, whose list of arguments holds
+    // nodes.
+    unsafe {
+        let expression = (*call).fn_expr;
+        if expression.is_null() || (*expression).type_ != pg_sys::NodeTag::T_FuncExpr {
+            return false;
+        }
+        let arguments = (*expression.cast::<pg_sys::FuncExpr>()).args;
+        let first = pg_sys::list_nth(arguments, 0).cast::<pg_sys::Node>();
+        (*first).type_ == pg_sys::NodeTag::T_Const
+    }
+}
+
+raw_function! {
+    /// `assured(level text) returns boolean`: the condition of assurance policies. It refuses with a
+    /// hint instead of showing no rows, which a user could not tell from there being none.
+    tenant_guard_assured, pg_finfo_tenant_guard_assured, |fcinfo| {
+        // SAFETY: as of has_assurance; the answer is a boolean, or null as the frame says.
+        unsafe {
+            let has = has_assurance(fcinfo);
+            if has.value() == 0 && !(*fcinfo).isnull {
+                Error::Assurance(text_argument(fcinfo, 0).unwrap_or_default()).raise();
+            }
+            has
+        }
+    }
 }
 
 /// The identity provider's session, where the token names one.

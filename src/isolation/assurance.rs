@@ -1,7 +1,6 @@
 //! What commands on a protected relation ask of the token beyond its account.
 //!
-//! One restrictive policy for each command, on every member of the relation. Its condition names
-//! no column, so PostgreSQL evaluates it once a statement and not once a row.
+//! One restrictive policy for each command, on every member of the relation.
 
 use pgrx::prelude::*;
 use tenant_guard_core::policy::literal;

@@ -21,6 +21,7 @@ pub mod locking;
 pub mod manifest;
 pub mod merkle;
 pub mod migration;
+pub mod permission;
 pub mod plan;
 pub mod policy;
 pub mod revocation;

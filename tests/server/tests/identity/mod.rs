@@ -10,6 +10,7 @@ mod issuers;
 mod membership;
 mod readers;
 mod revocation;
+mod role_tests;
 mod secrecy;
 
 use std::time::{Duration, Instant};

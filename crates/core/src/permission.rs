@@ -1,0 +1,16 @@
+//! Roles of the product: who may do what with which rows of the account, compiled into the text of
+//! policies, and read back from policies as they stand.
+//!
+//! At run time only the verified claims of a token are read: which roles count, and through which
+//! inheritance, is decided here when a policy is written.
+
+mod compile;
+mod condition;
+mod leaf;
+mod matrix;
+mod roles;
+
+pub use compile::{Assignment, Command, Grant, Link, Scope, SubjectColumn, SubjectType, condition};
+pub use condition::Condition;
+pub use matrix::{Cell, Reach, StandingPolicy, cells};
+pub use roles::{Role, RoleError, Roles};
