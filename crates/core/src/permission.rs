@@ -4,13 +4,19 @@
 //! At run time only the verified claims of a token are read: which roles count, and through which
 //! inheritance, is decided here when a policy is written.
 
+mod columns;
 mod compile;
 mod condition;
+mod error;
 mod leaf;
 mod matrix;
+mod reading;
 mod roles;
 
+pub use columns::{ColumnLists, Columns};
 pub use compile::{Assignment, Command, Grant, Link, Scope, SubjectColumn, SubjectType, condition};
 pub use condition::Condition;
+pub use error::PermissionError;
 pub use matrix::{Cell, Reach, StandingPolicy, cells};
-pub use roles::{Role, RoleError, Roles};
+pub use reading::{Reading, recursion};
+pub use roles::{Role, Roles};

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use thiserror::Error;
-
+use super::error::PermissionError;
 use crate::assurance;
 
 /// A role of the product, as it stands in the `roles` claim of tokens.
@@ -17,17 +16,6 @@ pub struct Role {
     pub assurance: Option<String>,
 }
 
-/// Why roles do not make a graph.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum RoleError {
-    /// A role that is not defined.
-    #[error("role \"{0}\" of the product does not exist")]
-    Unknown(String),
-    /// A role inherits itself: the path from it back to it.
-    #[error("roles of the product inherit each other: {}", .0.join(" > "))]
-    Cycle(Vec<String>),
-}
-
 /// Roles whose inheritance is known to end.
 #[derive(Clone, Debug, Default)]
 pub struct Roles {
@@ -39,8 +27,8 @@ impl Roles {
     ///
     /// # Errors
     ///
-    /// [`RoleError`] where an inherited role is missing or inheritance has a cycle.
-    pub fn new(roles: impl IntoIterator<Item = Role>) -> Result<Self, RoleError> {
+    /// [`PermissionError`] where an inherited role is missing or inheritance has a cycle.
+    pub fn new(roles: impl IntoIterator<Item = Role>) -> Result<Self, PermissionError> {
         let roles = roles.into_iter().map(|role| (role.name.clone(), role));
         let graph = Self {
             roles: roles.collect(),
@@ -58,14 +46,16 @@ impl Roles {
         name: &'a str,
         path: &mut Vec<&'a str>,
         sound: &mut BTreeSet<&'a str>,
-    ) -> Result<(), RoleError> {
+    ) -> Result<(), PermissionError> {
         if sound.contains(name) {
             return Ok(());
         }
         let role = self.get(name)?;
         if let Some(from) = path.iter().position(|passed| *passed == name) {
             let cycle = path[from..].iter().copied().chain([name]);
-            return Err(RoleError::Cycle(cycle.map(str::to_owned).collect()));
+            return Err(PermissionError::RoleCycle(
+                cycle.map(str::to_owned).collect(),
+            ));
         }
         path.push(name);
         for inherited in &role.inherits {
@@ -80,10 +70,10 @@ impl Roles {
     ///
     /// # Errors
     ///
-    /// [`RoleError::Unknown`] where there is none.
-    pub fn get(&self, name: &str) -> Result<&Role, RoleError> {
+    /// [`PermissionError::UnknownRole`] where there is none.
+    pub fn get(&self, name: &str) -> Result<&Role, PermissionError> {
         let role = self.roles.get(name);
-        role.ok_or_else(|| RoleError::Unknown(name.to_owned()))
+        role.ok_or_else(|| PermissionError::UnknownRole(name.to_owned()))
     }
 
     /// The names of all roles, in order.
@@ -152,7 +142,7 @@ pub(super) mod tests {
     fn unknown_inherited_role_is_named() {
         assert_eq!(
             Roles::new([role("admin", &["user"], "")]).unwrap_err(),
-            RoleError::Unknown("user".into())
+            PermissionError::UnknownRole("user".into())
         );
     }
 
@@ -170,7 +160,10 @@ pub(super) mod tests {
             "roles of the product inherit each other: b > d > b"
         );
         let error = Roles::new([role("self", &["self"], "")]).unwrap_err();
-        assert_eq!(error, RoleError::Cycle(vec!["self".into(), "self".into()]));
+        assert_eq!(
+            error,
+            PermissionError::RoleCycle(vec!["self".into(), "self".into()])
+        );
     }
 
     #[test]
