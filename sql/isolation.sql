@@ -274,6 +274,13 @@ BEGIN ATOMIC
 END;
 REVOKE ALL ON FUNCTION tenant_guard.protect_again(regclass) FROM PUBLIC;
 
+-- Called by COPY ... FROM into a protected relation, with what a policy says of the row.
+CREATE FUNCTION tenant_guard.admit_copied_row(allowed boolean, relation text, policy text)
+    RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'tenant_guard_admit_copied_row';
+COMMENT ON FUNCTION tenant_guard.admit_copied_row(boolean, text, text) IS
+    'true, or the error of a row that row security refuses';
+
 CREATE FUNCTION tenant_guard."check"(schemas name[] DEFAULT NULL)
     RETURNS TABLE (severity text, code text, object text, detail text, fix text)
     LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

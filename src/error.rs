@@ -44,6 +44,9 @@ pub(crate) enum Error {
     /// No relation of this name.
     #[error("relation \"{0}\" does not exist")]
     UnknownRelation(String),
+    /// A copied row that the policies of its relation refuse: relation, restrictive policy if one.
+    #[error("new row violates row-level security policy{} for table \"{}\"", policy(.1), .0)]
+    RowNotAdmitted(String, Option<String>),
     /// An argument that must not be empty.
     #[error("{0} must not be empty")]
     EmptyArgument(&'static str),
@@ -323,6 +326,11 @@ pub(crate) enum Obstacle {
     HasChild(String, String),
 }
 
+fn policy(name: &Option<String>) -> String {
+    name.as_ref()
+        .map_or(String::new(), |name| format!(" \"{name}\""))
+}
+
 fn counts(tables: &[(u64, String)]) -> String {
     let counts: Vec<_> = tables
         .iter()
@@ -421,7 +429,9 @@ impl Error {
             Self::NotATable(_) => ERRCODE_WRONG_OBJECT_TYPE,
             Self::NoColumn(..) => ERRCODE_UNDEFINED_COLUMN,
             Self::UnfitColumn(..) => ERRCODE_DATATYPE_MISMATCH,
-            Self::NotReadable(_) | Self::Assurance(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NotReadable(_) | Self::Assurance(_) | Self::RowNotAdmitted(..) => {
+                ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::LedgerMissing
             | Self::LedgerTableLost(_)

@@ -47,6 +47,7 @@ extension_sql_file!(
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
+    isolation::copy_from::install();
 }
 
 /// The version of the loaded library, which an upgrade may leave different from the SQL objects'.

@@ -2,6 +2,7 @@
 
 mod assurance;
 mod check;
+pub(crate) mod copy_from;
 mod expression;
 mod grants;
 mod locking;

@@ -5,6 +5,7 @@ mod assurance;
 mod attacks;
 mod checks;
 mod data_migrations;
+mod loading;
 mod locking;
 mod plans;
 mod refusals;
