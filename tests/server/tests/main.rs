@@ -6,6 +6,7 @@ mod identity;
 mod integrations;
 mod isolation;
 mod ledger;
+mod product;
 mod surface;
 
 #[path = "../../tokens/signing.rs"]

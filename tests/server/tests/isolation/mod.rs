@@ -109,7 +109,7 @@ impl Shop {
 }
 
 /// What `pg_dump` prints, without the key that differs from run to run.
-fn dump(db: &Database, arguments: &[&str]) -> String {
+pub(crate) fn dump(db: &Database, arguments: &[&str]) -> String {
     let text = String::from_utf8(db.pg_dump(arguments)).unwrap();
     let lines = text.lines().filter(|line| !line.contains("restrict "));
     lines.collect::<Vec<_>>().join("\n")
