@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 use tenant_guard_core::account::LONGEST_ACCOUNT;
 use tenant_guard_core::issuer::IssuerError;
+use tenant_guard_core::permission::PermissionError;
 use tenant_guard_core::token::Refusal;
 
 /// Why a call into the extension fails, as the user sees it.
@@ -128,6 +129,12 @@ pub(crate) enum Error {
     /// A trigger function called as an ordinary one.
     #[error("{0} can only be called as a trigger")]
     NotATrigger(&'static str),
+    /// A role of the product or what it is allowed cannot be so.
+    #[error(transparent)]
+    Permission(#[from] PermissionError),
+    /// A column outside of what the token's roles are allowed: column, relation.
+    #[error("permission denied for column {0} of table {1}")]
+    ColumnDenied(String, String),
     /// An argument that must not be null.
     #[error("{0} must not be null")]
     NullArgument(&'static str),
@@ -393,6 +400,27 @@ impl Obstacle {
     }
 }
 
+fn code_of_permission(error: &PermissionError) -> PgSqlErrorCode {
+    use PgSqlErrorCode::*;
+    match error {
+        PermissionError::UnknownRole(_) => ERRCODE_UNDEFINED_OBJECT,
+        PermissionError::RoleCycle(_) | PermissionError::Recursion(_) => {
+            ERRCODE_INVALID_OBJECT_DEFINITION
+        }
+        PermissionError::RoleInUse(..) | PermissionError::ReadBy(..) => {
+            ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST
+        }
+        PermissionError::UnknownScope(_)
+        | PermissionError::UnfitScope(..)
+        | PermissionError::ColumnsOfDelete => ERRCODE_INVALID_PARAMETER_VALUE,
+        PermissionError::Archetype(..)
+        | PermissionError::UnprotectedAssignment(_)
+        | PermissionError::NoRowKey(_)
+        | PermissionError::SelfAssignment(..)
+        | PermissionError::Broken(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+    }
+}
+
 impl Error {
     fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
@@ -459,6 +487,8 @@ impl Error {
             Self::RunBusy(_) => ERRCODE_OBJECT_IN_USE,
             Self::Migration(failure) => failure.code,
             Self::Obstacle(obstacle) => obstacle.code(),
+            Self::Permission(error) => code_of_permission(error),
+            Self::ColumnDenied(..) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             // Of several obstacles the first speaks for all.
             Self::SchemaObstacles { found, .. } => found
                 .first()
@@ -502,6 +532,7 @@ impl Error {
                  with tenant_guard.allow_session_identity."
             }
             Self::Obstacle(obstacle) => return obstacle.hint(),
+            Self::Permission(error) => return error.hint(),
             Self::EmptyRoles => "Pass NULL to leave it to the table's grants.",
             Self::LedgerMissing => {
                 "A member of tenant_guard_admin creates it with tenant_guard.init_ledger()."
@@ -528,6 +559,7 @@ impl Error {
                 Some(lines.join("\n"))
             }
             Self::Migration(failure) => failure.detail.clone(),
+            Self::Permission(error) => error.detail(),
             Self::LockNotHad { holders, .. } if !holders.is_empty() => {
                 Some(format!("Locked by process {holders}."))
             }

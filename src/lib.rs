@@ -37,6 +37,8 @@ extension_sql_file!(
     requires = ["identity"]
 );
 
+extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["isolation"]);
+
 extension_sql_file!(
     "../sql/migration.sql",
     name = "migration",
@@ -48,6 +50,7 @@ extension_sql_file!(
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
     isolation::copy_from::install();
+    isolation::column_hook::install();
 }
 
 /// The version of the loaded library, which an upgrade may leave different from the SQL objects'.

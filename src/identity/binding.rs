@@ -170,6 +170,11 @@ pub(crate) fn generation() -> u64 {
     GENERATION.get()
 }
 
+/// Whether an identity is bound, valid or not.
+pub(crate) fn is_set() -> bool {
+    !CURRENT.get().is_null()
+}
+
 /// Whether a valid identity is bound. Never raises.
 pub(crate) fn is_bound() -> bool {
     // SAFETY: as in `current`.

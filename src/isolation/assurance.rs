@@ -58,7 +58,7 @@ fn require_assurance(
 }
 
 /// Levels stand in policies as constants, and none in use needs more than these characters.
-fn is_level(level: &str) -> bool {
+pub(super) fn is_level(level: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || "._:/+-".contains(c);
     !level.is_empty() && level.chars().all(known)
 }

@@ -26,6 +26,7 @@ const CHECKS: &[(&str, &str)] = checks![
     "26_foreign_key_without_account",
     "37_floor_altered",
     "41_account_nullable",
+    "45_assignment_writable",
     "70_setting_planted",
 ];
 

@@ -1,22 +1,28 @@
 //! Which tables belong to accounts: protection applied, printed, taken off, and checked.
 
+mod allowing;
 mod assurance;
 mod check;
+pub(crate) mod column_hook;
 pub(crate) mod copy_from;
 mod expression;
 mod grants;
 mod locking;
+mod matrix;
 mod members;
 mod obstacles;
 mod ownership;
+mod permissions;
 mod policies;
 mod registry;
 mod request;
+mod roles;
 
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
 use tenant_guard_core::archetype::{Archetype, Link, Ownership};
+use tenant_guard_core::permission::PermissionError;
 use tenant_guard_core::plan::{self, Wanted, WantedColumn};
 use tenant_guard_core::policy::AccountType;
 
@@ -24,6 +30,7 @@ use crate::audit::record::record_system;
 use crate::error::{Error, Obstacle, OrRaise};
 use members::Tree;
 use ownership::Ownerships;
+use permissions::Permissions;
 use request::{Arguments, Request, text};
 
 /// Puts a relation, its partitions and its children under account isolation.
@@ -219,10 +226,15 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     if let Some(child) = registry::children(relation).into_iter().next() {
         Error::from(Obstacle::HasChild(tree.name().to_owned(), child)).raise();
     }
+    if let Some(reader) = permissions::readers(relation).into_iter().next() {
+        let name = tree.name().to_owned();
+        Error::from(PermissionError::ReadBy(name, reader)).raise();
+    }
     let (columns, flags) = tree.remembered();
     let members = tree.plan_members(|_| Vec::new());
     execute(&plan::unprotect(&members, &columns, &flags));
     assurance::forget(&tree);
+    roles::forget(relation);
     for member in tree.relations() {
         grants::restore(member);
     }
@@ -265,8 +277,12 @@ fn statements(request: &Request, tree: &Tree) -> Result<Vec<String>, Error> {
         audit: request.audit,
     };
     let roles = registry::quoted(request.roles.as_deref().unwrap_or_default());
+    let permissions = Permissions::of(request.relation)?;
+    permissions.refuse_broken(request.relation)?;
+    permissions.refuse_archetype(request.relation, request.archetype)?;
     let members = tree.plan_members(|member| {
-        policies::wanted(&owner, &roles, member.relation, &member.plan.name)
+        let (of, name) = (member.relation, &member.plan.name);
+        policies::wanted(&owner, &roles, &permissions, request.relation, of, name)
     });
     let mut plan = plan::protect(&wanted, &members);
     plan.extend(assurance::missing(tree));

@@ -8,17 +8,24 @@ use tenant_guard_core::policy::{Alteration, Command, Expression, Policy};
 
 use super::expression;
 use super::ownership::Ownerships;
+use super::permissions::Permissions;
 use super::registry::read;
+use crate::error::OrRaise;
 
-/// The policies that are to stand on one member, printed as the catalog would.
+/// The policies that are to stand on the member `relation` of `root`, printed as the catalog would.
 pub(super) fn wanted(
     owner: &Ownership,
-    roles: &[String],
+    database_roles: &[String],
+    permissions: &Permissions,
+    root: pg_sys::Oid,
     relation: pg_sys::Oid,
     name: &str,
 ) -> Vec<Policy> {
     let mut policies = Policy::floor(owner, name);
-    policies.extend(Policy::access(owner, name, roles));
+    match permissions.policies(root, owner, database_roles, name) {
+        Some(of_roles) => policies.extend(of_roles),
+        None => policies.extend(Policy::access(owner, name, database_roles)),
+    }
     let mut known: HashMap<String, String> = HashMap::new();
     for policy in &mut policies {
         let expressions = [&mut policy.using, &mut policy.check];
@@ -89,13 +96,14 @@ fn altered_policy() -> TableIterator<
         },
     );
     let owners = Ownerships::all();
+    let permissions = Permissions::all().or_raise();
     let mut present = present(members.iter().map(|(member, ..)| *member).collect());
     let mut found = Vec::new();
     for (member, root, name, roles) in members {
         let Some(owner) = owners.get(root) else {
             continue;
         };
-        let wanted = wanted(&owner, &roles, member, &name);
+        let wanted = wanted(&owner, &roles, &permissions, root, member, &name);
         let standing = present.remove(&member).unwrap_or_default();
         for (policy, restrictive, alteration) in Policy::alterations(&wanted, &standing, &name) {
             let what = match alteration {

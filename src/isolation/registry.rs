@@ -143,7 +143,12 @@ pub(super) fn forget(relation: pg_sys::Oid) {
 
 /// Clears out what was dropped since, before its number comes to mean another table.
 fn forget_dropped() {
-    for table in ["protection", "protection_link", "protection_member"] {
+    for table in [
+        "protection",
+        "protection_link",
+        "protection_member",
+        "permission",
+    ] {
         write(
             &format!(
                 "DELETE FROM tenant_guard.{table} AS p \
@@ -318,7 +323,7 @@ pub(super) fn parent_key(
 }
 
 /// Whether a column of one type can hold keys of the other, without a cast that no index serves.
-fn comparable(one: &str, other: &str) -> bool {
+pub(super) fn comparable(one: &str, other: &str) -> bool {
     let family = |name: &str| match name {
         "smallint" | "integer" | "bigint" => "integer".to_owned(),
         "text" | "character varying" => "text".to_owned(),

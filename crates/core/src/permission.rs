@@ -10,6 +10,7 @@ mod condition;
 mod error;
 mod leaf;
 mod matrix;
+mod policies;
 mod reading;
 mod roles;
 
@@ -18,5 +19,6 @@ pub use compile::{Assignment, Command, Grant, Link, Scope, SubjectColumn, Subjec
 pub use condition::Condition;
 pub use error::PermissionError;
 pub use matrix::{Cell, Reach, StandingPolicy, cells};
+pub use policies::policies;
 pub use reading::{Reading, recursion};
 pub use roles::{Role, Roles};

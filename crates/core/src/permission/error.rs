@@ -38,9 +38,6 @@ pub enum PermissionError {
     /// Policies that read each other's relations: the path from one back to it.
     #[error("policies would read each other's relations: {}", .0.join(" > "))]
     Recursion(Vec<String>),
-    /// Taking this away would let every role in: the relation.
-    #[error("no role would be left that relation {0} is restricted to")]
-    LastPermission(String),
     /// A relation that permissions on another one read: relation, the other.
     #[error("permissions on {1} read relation {0}")]
     ReadBy(String, String),
@@ -58,10 +55,6 @@ impl PermissionError {
             }
             Self::SelfAssignment(..) => {
                 "Allow other roles to write that relation first, with tenant_guard.allow()."
-            }
-            Self::LastPermission(_) => {
-                "Allow another role first, or call disallow() with a null role to open it to all \
-                 roles of the account."
             }
             Self::Broken(..) => "Call disallow() and allow() anew.",
             _ => return None,

@@ -10,6 +10,7 @@ mod locking;
 mod plans;
 mod refusals;
 mod restoring;
+mod roles;
 
 use postgres::{Client, Transaction};
 use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, assert_ordinary, lines};
@@ -63,6 +64,13 @@ impl Shop {
                  (1, '{ACCOUNT_A}', 'ann'), (2, '{ACCOUNT_A}', 'abe'), (3, '{ACCOUNT_B}', 'bob');
              SELECT tenant_guard.protect('shop.contact')"
         ))
+    }
+
+    /// Runs statements as the owner.
+    #[track_caller]
+    fn run(&self, statements: &str) {
+        let done = self.owner().batch_execute(statements);
+        done.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
     }
 
     /// The dump of the schema.
