@@ -280,6 +280,10 @@ fn statements(request: &Request, tree: &Tree) -> Result<Vec<String>, Error> {
     let permissions = Permissions::of(request.relation)?;
     permissions.refuse_broken(request.relation)?;
     permissions.refuse_archetype(request.relation, request.archetype)?;
+    let parents: Vec<_> = request.links.iter().map(|link| link.parent).collect();
+    if !parents.is_empty() {
+        permissions::refuse_recursion(request.relation, &parents)?;
+    }
     let members = tree.plan_members(|member| {
         let (of, name) = (member.relation, &member.plan.name);
         policies::wanted(&owner, &roles, &permissions, request.relation, of, name)

@@ -20,9 +20,6 @@ pub(super) struct Permission {
     /// None where a column, key or table it names is gone.
     scope: Option<Scope>,
     pub(super) columns: Option<Vec<String>>,
-    /// The relation that the scope reads.
-    reads: Option<pg_sys::Oid>,
-    assigned_by: Option<pg_sys::Oid>,
 }
 
 /// The roles of the product and what is declared of protected relations.
@@ -45,9 +42,8 @@ impl Permissions {
     fn read(relation: Option<pg_sys::Oid>) -> Result<Self, PermissionError> {
         let rows = read(
             "SELECT p.relation::oid, p.role, p.command, p.scope, p.columns::text[], \
-                 p.subject_column, p.subject_type, p.assignment::oid, p.assignment_name, \
-                 p.assignment_key, p.row_key, p.via, p.parent::oid, p.parent_name, p.parent_key, \
-                 p.whole \
+                 p.subject_column, p.subject_type, p.assignment_name, p.assignment_key, p.row_key, \
+                 p.via, p.parent_name, p.parent_key, p.whole \
              FROM tenant_guard.declared_permission AS p \
              WHERE $1 IS NULL OR p.relation = $1 ORDER BY p.relation, p.role, p.command",
             &[relation.into()],
@@ -69,11 +65,6 @@ impl Permissions {
     /// What is declared of a relation.
     pub(super) fn on(&self, relation: pg_sys::Oid) -> &[Permission] {
         self.declared.get(&relation).map_or(&[], Vec::as_slice)
-    }
-
-    /// The relations of which something is declared.
-    pub(super) fn relations(&self) -> impl Iterator<Item = pg_sys::Oid> {
-        self.declared.keys().copied()
     }
 
     /// The permissive policies of a member of `root` named `name`; none where no permission is
@@ -150,69 +141,88 @@ impl Permissions {
             )),
         }
     }
+}
 
-    /// Refuses policies that would read each other's relations.
-    pub(super) fn refuse_recursion(&self) -> Result<(), PermissionError> {
-        let name = |relation| registry::name_of(relation).unwrap_or_default();
-        let mut readings: Vec<_> = self
-            .declared
-            .iter()
-            .flat_map(|(of, declared)| declared.iter().map(move |permission| (*of, permission)))
-            .filter_map(|(of, permission)| {
-                Some(Reading {
-                    of: name(of),
-                    from: name(permission.reads?),
-                    selecting: permission.command == Command::Select,
-                })
+/// Refuses policies that would read each other's relations, those of `relation` with these links to
+/// parents in the place of the registered ones.
+pub(super) fn refuse_recursion(
+    relation: pg_sys::Oid,
+    links: &[pg_sys::Oid],
+) -> Result<(), PermissionError> {
+    let readings = read(
+        "WITH reading AS ( \
+             SELECT p.relation AS of, COALESCE(p.assignment, p.parent) AS source, \
+                 p.command = 'select' AS selecting \
+             FROM tenant_guard.declared_permission AS p \
+             WHERE p.scope = 'via' OR p.assignment IS NOT NULL \
+             UNION \
+             SELECT l.relation, l.parent, true FROM tenant_guard.protection_link AS l \
+             WHERE l.relation <> $1 \
+             UNION \
+             SELECT $1::regclass, l::regclass, true FROM unnest($2::oid[]) AS l) \
+         SELECT format('%I.%I', n.nspname, c.relname), format('%I.%I', sn.nspname, s.relname), \
+             r.selecting \
+         FROM reading AS r \
+         JOIN pg_class AS c ON c.oid = r.of JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+         JOIN pg_class AS s ON s.oid = r.source JOIN pg_namespace AS sn ON sn.oid = s.relnamespace \
+         ORDER BY 1, 2",
+        &[relation.into(), links.to_vec().into()],
+        |row| {
+            Ok(Reading {
+                of: row.get(1)?.unwrap_or_default(),
+                from: row.get(2)?.unwrap_or_default(),
+                selecting: row.get(3)?.unwrap_or(true),
             })
-            .collect();
-        if readings.is_empty() {
-            return Ok(());
-        }
-        let links = read(
-            "SELECT l.relation::oid, l.parent::oid FROM tenant_guard.protection_link AS l",
-            &[],
-            |row| Ok(row.get::<pg_sys::Oid>(1)?.zip(row.get::<pg_sys::Oid>(2)?)),
-        );
-        readings.extend(links.into_iter().flatten().map(|(of, from)| Reading {
-            of: name(of),
-            from: name(from),
-            selecting: true,
-        }));
-        readings.sort_by(|a, b| (&a.of, &a.from).cmp(&(&b.of, &b.from)));
-        recursion(&readings).map_or(Ok(()), |path| Err(PermissionError::Recursion(path)))
-    }
+        },
+    );
+    recursion(&readings).map_or(Ok(()), |path| Err(PermissionError::Recursion(path)))
+}
 
-    /// Refuses a role that is assigned rows by a relation it may write itself. One on which nothing
-    /// is declared yet is only warned of, since roles are allowed one after the other.
-    pub(super) fn refuse_self_assignment(&self) -> Result<(), PermissionError> {
-        for permission in self.declared.values().flatten() {
-            let Some(by) = permission.assigned_by else {
-                continue;
-            };
-            let name = || registry::name_of(by).unwrap_or_default();
-            if self.on(by).is_empty() {
-                warning!(
-                    "every role of the account may write {}, which assigns rows to role \"{}\"",
-                    name(),
-                    permission.role
-                );
-            }
-            let writes = self.on(by).iter().any(|written| {
-                matches!(written.command, Command::Insert | Command::Update)
-                    && self
-                        .roles
-                        .holders(&written.role)
-                        .iter()
-                        .any(|(holder, _)| *holder == permission.role)
-            });
-            if writes {
-                let role = permission.role.clone();
-                return Err(PermissionError::SelfAssignment(role, name()));
-            }
+/// Refuses a role that is assigned rows by a relation it may write itself. One on which nothing is
+/// declared yet is only warned of, where it has to do with the relations that change, since roles are
+/// allowed one after the other.
+pub(super) fn refuse_self_assignment(
+    roles: &Roles,
+    changing: &[pg_sys::Oid],
+) -> Result<(), PermissionError> {
+    let assigned = read(
+        "SELECT a.role, format('%I.%I', n.nspname, c.relname), \
+             ARRAY(SELECT w.role FROM tenant_guard.permission AS w \
+                 WHERE w.relation = a.assignment AND w.command IN ('insert', 'update')), \
+             NOT EXISTS (SELECT FROM tenant_guard.permission AS w \
+                 WHERE w.relation = a.assignment) \
+                 AND (bool_or(a.relation = ANY ($1::oid[])) OR a.assignment = ANY ($1::oid[])) \
+         FROM tenant_guard.permission AS a \
+         JOIN pg_class AS c ON c.oid = a.assignment \
+         JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+         GROUP BY a.role, a.assignment, n.nspname, c.relname ORDER BY 2, 1",
+        &[changing.to_vec().into()],
+        |row| {
+            let text = |column| row.get::<String>(column).map(Option::unwrap_or_default);
+            let writers = row.get::<Vec<String>>(3)?.unwrap_or_default();
+            Ok((text(1)?, text(2)?, writers, row.get::<bool>(4)?))
+        },
+    );
+    for (role, by, writers, open) in assigned {
+        if open == Some(true) {
+            warning!("every role of the account may write {by}, which assigns rows to \"{role}\"");
         }
-        Ok(())
+        let holds = |writer: &String| roles.holders(writer).iter().any(|(has, _)| *has == role);
+        if writers.iter().any(holds) {
+            return Err(PermissionError::SelfAssignment(role, by));
+        }
     }
+    Ok(())
+}
+
+/// The relations on which permissions of these roles are declared.
+pub(super) fn relations_of(roles: &[String]) -> Vec<pg_sys::Oid> {
+    read(
+        "SELECT DISTINCT p.relation::oid FROM tenant_guard.permission AS p \
+         JOIN pg_class AS c ON c.oid = p.relation WHERE p.role = ANY ($1) ORDER BY 1",
+        &[roles.to_vec().into()],
+        |row| Ok(row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::Oid::INVALID)),
+    )
 }
 
 /// The roles that are defined.
@@ -241,20 +251,17 @@ pub(super) fn readers(relation: pg_sys::Oid) -> Vec<String> {
 }
 
 fn permission(row: &SpiHeapTupleData<'_>) -> Result<Option<Permission>, SpiError> {
-    let oid = |column| row.get::<pg_sys::Oid>(column);
     let command = row.get::<String>(3)?.unwrap_or_default();
     // The table admits no other command.
     let Some(command) = Command::from_name(&command) else {
         return Ok(None);
     };
-    let whole = row.get::<bool>(16)?.unwrap_or(false);
+    let whole = row.get::<bool>(14)?.unwrap_or(false);
     Ok(Some(Permission {
         role: row.get(2)?.unwrap_or_default(),
         command,
         scope: if whole { scope(row)? } else { None },
         columns: row.get(5)?,
-        reads: oid(8)?.or(oid(13)?),
-        assigned_by: oid(8)?,
     }))
 }
 
@@ -267,23 +274,23 @@ fn scope(row: &SpiHeapTupleData<'_>) -> Result<Option<Scope>, SpiError> {
         kind,
         array,
     });
-    Ok(match (text(4)?.as_str(), row.get::<String>(9)?) {
+    Ok(match (text(4)?.as_str(), row.get::<String>(8)?) {
         ("account", _) => Some(Scope::Account),
         ("own", _) => column.filter(|column| !column.array).map(Scope::Own),
         ("assigned", None) => column.map(Scope::Assigned),
         ("assigned", Some(relation)) => match column {
             Some(subject) => Some(Scope::Assignment(Assignment {
                 relation,
-                key: text(10)?,
+                key: text(9)?,
                 subject,
-                row_key: text(11)?,
+                row_key: text(10)?,
             })),
             None => None,
         },
         ("via", _) => Some(Scope::Via(Link {
-            column: text(12)?,
-            parent: text(14)?,
-            key: text(15)?,
+            column: text(11)?,
+            parent: text(12)?,
+            key: text(13)?,
         })),
         _ => None,
     })

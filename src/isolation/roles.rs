@@ -139,7 +139,8 @@ fn allow<'a>(
         );
         return;
     }
-    settle(&[relation]).or_raise();
+    permissions::refuse_recursion(pg_sys::Oid::INVALID, &[]).or_raise();
+    settle(std::slice::from_ref(&tree)).or_raise();
     record_system(
         "allow",
         Some(relation),
@@ -170,7 +171,7 @@ fn disallow(role: Option<&str>, relation: Option<pg_sys::Oid>, commands: Option<
         notice!("role \"{role}\" is not allowed this on {}", tree.name());
         return;
     }
-    settle(&[relation]).or_raise();
+    settle(std::slice::from_ref(&tree)).or_raise();
     if Permissions::of(relation).or_raise().on(relation).is_empty() {
         warning!(
             "relation {} is open to every role of the account",
@@ -220,35 +221,35 @@ fn change(name: &str, change: impl FnOnce(&mut Role)) {
             role.assurance.into(),
         ],
     );
-    let declared = Permissions::all().or_raise();
-    let changed = |role: &str| before.holders(role) != after.holders(role);
-    let mut affected: Vec<_> = declared
-        .relations()
-        .filter(|relation| declared.on(*relation).iter().any(|p| changed(&p.role)))
-        .collect();
-    affected.sort_unstable_by_key(|relation| relation.to_u32());
-    settle(&affected).or_raise();
+    let changed = after
+        .names()
+        .filter(|role| before.holders(role) != after.holders(role));
+    let changed: Vec<_> = changed.map(str::to_owned).collect();
+    let affected = permissions::relations_of(&changed);
+    locking::lock_trees(&affected);
+    let trees = affected.into_iter().map(Tree::lock_protected);
+    let trees: Vec<_> = trees.collect::<Result<_, _>>().or_raise();
+    settle(&trees).or_raise();
 }
 
 /// Judges the declarations as a whole and brings the policies of these relations after them, in place
 /// and on all their members.
-fn settle(relations: &[pg_sys::Oid]) -> Result<(), Error> {
-    let permissions = Permissions::all()?;
-    permissions.refuse_recursion()?;
-    permissions.refuse_self_assignment()?;
-    locking::lock_trees(relations);
-    let owners = Ownerships::of(relations.to_vec());
-    for relation in relations {
-        permissions.refuse_broken(*relation)?;
-        let tree = Tree::lock_protected(*relation)?;
-        let request = registry::request(*relation)?;
-        let Some(owner) = owners.get(*relation) else {
+fn settle(trees: &[Tree]) -> Result<(), Error> {
+    let relations: Vec<_> = trees.iter().map(|tree| tree.root().relation).collect();
+    permissions::refuse_self_assignment(&defined(), &relations)?;
+    let owners = Ownerships::of(relations);
+    for tree in trees {
+        let relation = tree.root().relation;
+        let permissions = Permissions::of(relation)?;
+        permissions.refuse_broken(relation)?;
+        let request = registry::request(relation)?;
+        let Some(owner) = owners.get(relation) else {
             continue;
         };
         let database_roles = registry::quoted(request.roles.as_deref().unwrap_or_default());
         let members = tree.plan_members(|member| {
             let (of, name) = (member.relation, &member.plan.name);
-            policies::wanted(&owner, &database_roles, &permissions, *relation, of, name)
+            policies::wanted(&owner, &database_roles, &permissions, relation, of, name)
         });
         for member in &members {
             execute(&Policy::difference(

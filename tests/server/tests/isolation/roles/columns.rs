@@ -136,6 +136,26 @@ fn roles_add_up_and_one_without_a_list_reaches_all() {
 }
 
 #[test]
+fn copying_rows_in_is_held_to_the_list() {
+    let shop = listed();
+    signed_in(&shop, "ann", &["agent"], |session| {
+        let mut rows = session
+            .copy_in("COPY shop.prospect (id, owner) FROM STDIN")
+            .unwrap();
+        std::io::Write::write_all(&mut rows, b"20\tann\n").unwrap();
+        assert_eq!(rows.finish().unwrap(), 1);
+    });
+    signed_in(&shop, "ann", &["agent"], |session| {
+        let refused = session.copy_in("COPY shop.prospect (id, secret) FROM STDIN");
+        expect_error(
+            refused.map(|_| ()),
+            "42501",
+            "permission denied for column secret of table prospect",
+        );
+    });
+}
+
+#[test]
 fn a_view_does_not_widen_the_list() {
     let shop = listed();
     shop.run(

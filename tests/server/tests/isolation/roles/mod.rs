@@ -217,6 +217,46 @@ fn rows_through_a_parent_follow_what_of_the_parent_is_seen() {
 }
 
 #[test]
+fn keys_that_include_the_account_lead_to_parents_and_assignments_too() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.prospect (account_id uuid, id int, PRIMARY KEY (account_id, id));
+         INSERT INTO shop.prospect VALUES ('aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 1),
+             ('aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 2), ('bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb', 1);
+         CREATE TABLE shop.assigned (account_id uuid, prospect_id int, agent text,
+             FOREIGN KEY (account_id, prospect_id) REFERENCES shop.prospect);
+         INSERT INTO shop.assigned VALUES ('aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 2, 'ann'),
+             ('bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb', 1, 'ann');
+         CREATE TABLE shop.call_log (id int PRIMARY KEY, account_id uuid, prospect_id int,
+             FOREIGN KEY (account_id, prospect_id) REFERENCES shop.prospect);
+         INSERT INTO shop.call_log VALUES (1, 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 1),
+             (2, 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 2);
+         SELECT tenant_guard.protect('shop.prospect');
+         SELECT tenant_guard.protect('shop.assigned');
+         SELECT tenant_guard.protect('shop.call_log');
+         SELECT tenant_guard.define_role('agent');
+         SELECT tenant_guard.define_role('manager', '{agent}');
+         SELECT tenant_guard.allow('manager', 'shop.assigned', '{all}');
+         SELECT tenant_guard.allow('agent', 'shop.prospect', '{select}', 'assigned',
+             assignment => 'shop.assigned', assignment_key => 'prospect_id',
+             assignment_subject => 'agent');
+         SELECT tenant_guard.allow('agent', 'shop.call_log', '{select}', 'via', via => 'prospect_id')",
+    );
+    signed_in(&shop, "ann", &["agent"], |session| {
+        // Who may not read the assignments is assigned nothing.
+        assert_eq!(ids(session, "shop.prospect"), [""; 0]);
+    });
+    shop.run(
+        "SELECT tenant_guard.allow('agent', 'shop.assigned', '{select}', 'own',
+             owner_column => 'agent')",
+    );
+    signed_in(&shop, "ann", &["agent"], |session| {
+        assert_eq!(ids(session, "shop.prospect"), ["2"]);
+        assert_eq!(ids(session, "shop.call_log"), ["2"]);
+    });
+    assert_eq!(shop.check("code, object"), [""; 0]);
+}
+
+#[test]
 fn a_role_without_its_level_does_not_count() {
     let shop = prospects();
     shop.run(

@@ -261,6 +261,13 @@ fn policies_that_would_read_each_other_are_refused_with_the_cycle() {
             "policies would read each other's relations: shop.assigned > shop.prospect > shop.assigned",
         );
     }
+    // Nor may it find its account through what it assigns.
+    refused(
+        &shop,
+        "protect('shop.assigned', via => 'prospect_id')",
+        "42P17",
+        "shop.assigned > shop.prospect > shop.assigned",
+    );
     shop.run(
         "CREATE TABLE shop.folder (id int PRIMARY KEY, account_id uuid,
              parent int REFERENCES shop.folder);
