@@ -36,6 +36,7 @@ SABOTAGE = {
     "policy": """
         DROP POLICY tenant_guard_floor ON chat.leads;
         ALTER POLICY tenant_guard_access ON chat.leads USING (true) WITH CHECK (true);
+        DELETE FROM tenant_guard.protection_member WHERE relation = 'chat.leads'::regclass;
     """,
 }
 

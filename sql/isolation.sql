@@ -43,6 +43,32 @@ CREATE TABLE tenant_guard.protection_member (
 );
 REVOKE ALL ON tenant_guard.protection_member FROM PUBLIC;
 
+-- The account column of each member by its number, which a new name leaves as it is; 0 where rows have
+-- no account of their own. Not dumped: a restored relation numbers its columns anew.
+CREATE TABLE tenant_guard.protection_column (
+    relation regclass PRIMARY KEY,
+    account_number smallint NOT NULL
+);
+REVOKE ALL ON tenant_guard.protection_column FROM PUBLIC;
+
+-- What backends keep of these in memory decides what their queries are held to.
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.protection
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.protection ENABLE ALWAYS TRIGGER tell_backends;
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.protection_link
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.protection_link ENABLE ALWAYS TRIGGER tell_backends;
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.protection_member
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.protection_member ENABLE ALWAYS TRIGGER tell_backends;
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.protection_column
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.protection_column ENABLE ALWAYS TRIGGER tell_backends;
+
 -- Rows of dropped relations stay out of the dump, where their numbers could come to mean others.
 SELECT pg_catalog.pg_extension_config_dump('tenant_guard.protection',
     'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)');

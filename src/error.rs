@@ -217,6 +217,10 @@ pub(crate) enum Error {
     /// A value larger than a row of the log can be.
     #[error("event is too large for the audit log")]
     EventTooLarge,
+    /// A registered account column that is not there, or not of a type that holds accounts:
+    /// column, relation.
+    #[error("column \"{0}\" of protected relation {1} is not there as it was protected")]
+    StaleFloor(String, String),
     /// A data migration where it cannot commit.
     #[error("for_each_account() cannot run inside a transaction block or a function")]
     MigrationInBlock,
@@ -467,6 +471,7 @@ impl Error {
             | Self::LedgerAltered(_)
             | Self::ColumnAltered(_)
             | Self::AppendOnly(_)
+            | Self::StaleFloor(..)
             | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::RelationGone(_) | Self::UnknownRelation(_) => ERRCODE_UNDEFINED_TABLE,
             Self::UnfitAction(_) => ERRCODE_INVALID_PARAMETER_VALUE,
@@ -543,7 +548,9 @@ impl Error {
             Self::LedgerPlanted(..) => {
                 "See what is on the table, then drop it or give it to a superuser."
             }
-            Self::StaleTrigger(..) => "Call tenant_guard.protect() on the table again.",
+            Self::StaleTrigger(..) | Self::StaleFloor(..) => {
+                "Call tenant_guard.protect() on the table again."
+            }
             Self::LockNotHad { .. } => {
                 "Nothing was changed: end the transactions in the way, or try again with a longer \
                  lock_timeout."

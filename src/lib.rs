@@ -13,6 +13,7 @@ mod error;
 mod identity;
 mod isolation;
 mod ledger;
+mod memory;
 mod migration;
 mod raw;
 mod secrecy;
@@ -51,6 +52,7 @@ pub extern "C-unwind" fn _PG_init() {
     settings::define();
     isolation::copy_from::install();
     isolation::column_hook::install();
+    isolation::floor_hook::install();
 }
 
 /// The version of the loaded library, which an upgrade may leave different from the SQL objects'.

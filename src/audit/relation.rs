@@ -14,6 +14,7 @@ use super::text::{checked, name, qualified_name, relation_name};
 use super::values::{Form, follows_settings, with_varlena};
 use crate::error::Error;
 use crate::identity::binding;
+use crate::memory::Memory;
 
 /// A relation as one capture trigger sees it.
 pub(super) struct Relation {
@@ -102,46 +103,6 @@ impl Relation {
     }
 }
 
-/// A memory context that ends with its owner.
-struct Memory(pg_sys::MemoryContext);
-
-impl Memory {
-    fn new() -> Self {
-        // SAFETY: CacheMemoryContext lives as long as the backend.
-        Self(unsafe {
-            pg_sys::AllocSetContextCreateInternal(
-                pg_sys::CacheMemoryContext,
-                c"tenant_guard captured relation".as_ptr(),
-                pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
-                pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
-                pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
-            )
-        })
-    }
-
-    /// Calls `work` with this as the current context.
-    fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        struct Restore(pg_sys::MemoryContext);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                // SAFETY: the context that was current before, which outlives this call.
-                unsafe { pg_sys::MemoryContextSwitchTo(self.0) };
-            }
-        }
-        // An error, too, must not leave a context current that is about to be deleted.
-        // SAFETY: this context lives as long as `self`.
-        let _restore = Restore(unsafe { pg_sys::MemoryContextSwitchTo(self.0) });
-        work()
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: created by `new`, deleted once.
-        unsafe { pg_sys::MemoryContextDelete(self.0) }
-    }
-}
-
 thread_local! {
     /// By trigger oid. Never dropped: at exit the server takes its memory back itself.
     static CACHE: ManuallyDrop<RefCell<HashMap<pg_sys::Oid, Rc<Relation>>>> =
@@ -179,7 +140,7 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
         let relation = trigger.tg_relation;
         let oid = (*relation).rd_id;
         let (account_name, redacted_names) = arguments(trigger);
-        let memory = Memory::new();
+        let memory = Memory::new(c"tenant_guard captured relation");
         let mut depends = vec![oid];
         let mut follows = false;
 

@@ -125,6 +125,12 @@ fn register_member(request: &Request, tree: &Tree, member: &MemberState) {
             member.plan.former.is_some().into(),
         ],
     );
+    write(
+        "INSERT INTO tenant_guard.protection_column AS c (relation, account_number) \
+         VALUES ($1, $2) \
+         ON CONFLICT (relation) DO UPDATE SET account_number = excluded.account_number",
+        &[member.relation.into(), member.column_number.into()],
+    );
 }
 
 /// Forgets a relation and its members.
@@ -139,6 +145,16 @@ pub(super) fn forget(relation: pg_sys::Oid) {
             &[relation.into()],
         );
     }
+    forget_columns();
+}
+
+/// Keeps the numbers of members' columns only.
+fn forget_columns() {
+    write(
+        "DELETE FROM tenant_guard.protection_column AS c WHERE NOT EXISTS ( \
+             SELECT FROM tenant_guard.protection_member AS m WHERE m.relation = c.relation)",
+        &[],
+    );
 }
 
 /// Clears out what was dropped since, before its number comes to mean another table.
@@ -157,6 +173,7 @@ fn forget_dropped() {
             &[],
         );
     }
+    forget_columns();
 }
 
 /// Whether the registry says of the tree what is asked for it.

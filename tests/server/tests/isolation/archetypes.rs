@@ -6,7 +6,7 @@ use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, expect_error, lines};
 use super::{Shop, dump};
 
 /// The account's rows of every archetype, protected, and a chain of children two deep.
-fn every_archetype() -> Shop {
+pub(super) fn every_archetype() -> Shop {
     Shop::with(&format!(
         "CREATE TABLE shop.country (code text PRIMARY KEY);
          CREATE TABLE shop.template (id int PRIMARY KEY, account_id uuid, body text);
@@ -41,7 +41,7 @@ const PROTECT: &str = "SELECT tenant_guard.protect('shop.country', archetype => 
     SELECT tenant_guard.protect('shop.note', via => 'subject_id', type_column => 'subject_type',
         parents => '{\"thread\": \"shop.thread\", \"message\": \"shop.message\"}');";
 
-const TABLES: [&str; 8] = [
+pub(super) const TABLES: [&str; 8] = [
     "country", "template", "listing", "secret", "thread", "message", "reaction", "note",
 ];
 

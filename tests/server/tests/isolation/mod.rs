@@ -5,6 +5,7 @@ mod assurance;
 mod attacks;
 mod checks;
 mod data_migrations;
+mod floor_hook;
 mod loading;
 mod locking;
 mod plans;
@@ -26,7 +27,11 @@ struct Shop {
 impl Shop {
     /// The schema, empty.
     fn empty() -> Self {
-        let db = Database::new();
+        Self::of(Database::new())
+    }
+
+    /// The schema, empty, in this database.
+    fn of(db: Database) -> Self {
         let issuer = Issuer::es256("https://issuer.example");
         let mut superuser = db.superuser();
         issuer.register(&mut superuser);
