@@ -11,6 +11,7 @@ use super::expression;
 use super::ownership::Ownerships;
 use super::permissions::Permissions;
 use super::registry::read;
+use crate::catalog::as_owner;
 use crate::error::OrRaise;
 
 /// A policy with whom it is for; no names for everybody.
@@ -69,7 +70,8 @@ fn permission_matrix() -> TableIterator<
         if let Some(owner) = owner.filter(|owner| owner.archetype().has_accounts()) {
             let name = owners.name(relation.oid);
             let printed = |text: &str| Condition::parse(&expression::printed(relation.oid, text));
-            own = vec![printed(&owner.write(name)), printed(&owner.read(name))];
+            // Names of other schemas are looked up, which may be closed to the caller.
+            own = as_owner(|| vec![printed(&owner.write(name)), printed(&owner.read(name))]);
             own.retain(|condition| *condition != Condition::parse("tenant_guard.anyone()"));
         }
         let lists = permissions.column_lists(relation.oid, &relation.column_names);

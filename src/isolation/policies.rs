@@ -10,6 +10,7 @@ use super::expression;
 use super::ownership::Ownerships;
 use super::permissions::Permissions;
 use super::registry::read;
+use crate::catalog::as_owner;
 use crate::error::OrRaise;
 
 /// The policies that are to stand on the member `relation` of `root`, printed as the catalog would.
@@ -103,7 +104,8 @@ fn altered_policy() -> TableIterator<
         let Some(owner) = owners.get(root) else {
             continue;
         };
-        let wanted = wanted(&owner, &roles, &permissions, root, member, &name);
+        // Names of other schemas are looked up, which may be closed to the caller.
+        let wanted = as_owner(|| wanted(&owner, &roles, &permissions, root, member, &name));
         let standing = present.remove(&member).unwrap_or_default();
         for (policy, restrictive, alteration) in Policy::alterations(&wanted, &standing, &name) {
             let what = match alteration {

@@ -257,6 +257,36 @@ fn matrix_shows_the_policies_that_stand_not_those_declared() {
     assert_eq!(cell(off), ["everything|<null>|<null>"]);
 }
 
+/// Who answers for isolation need not be let into the schemas.
+#[test]
+fn auditor_sees_the_matrix_and_the_checks_of_schemas_that_are_closed_to_them() {
+    let shop = prospects();
+    shop.run(
+        "SELECT tenant_guard.allow('agent', 'shop.call_log', '{select}', 'via', via => 'prospect_id');
+         CREATE TABLE shop.note (id int PRIMARY KEY, call_id int REFERENCES shop.call_log);
+         SELECT tenant_guard.protect('shop.note', via => 'call_id');
+         REVOKE USAGE ON SCHEMA shop FROM PUBLIC",
+    );
+    let auditor = shop.db.role("auditor");
+    let grant = format!("GRANT tenant_guard_auditor TO {auditor}");
+    shop.db.superuser().batch_execute(&grant).unwrap();
+    let mut session = shop.db.connect_as(&auditor);
+    assert_eq!(
+        lines(
+            &mut session,
+            "SELECT relation, scope FROM tenant_guard.permission_matrix()
+             WHERE role = 'agent' AND command = 'select' AND relation::text <> 'shop.prospect'"
+        ),
+        [
+            "shop.assigned|account",
+            "shop.call_log|via",
+            "shop.note|account"
+        ]
+    );
+    let altered = "SELECT code FROM tenant_guard.check('{shop}') WHERE code = '37-floor-altered'";
+    assert_eq!(lines(&mut session, altered), [""; 0]);
+}
+
 #[test]
 fn matrix_knows_every_archetype() {
     let shop = prospects();
