@@ -34,6 +34,7 @@ TABLES = [
 # What SABOTAGE=... breaks after set-up, to show that the demo would notice.
 SABOTAGE = {
     "policy": """
+        SET tenant_guard.guards = off;
         DROP POLICY tenant_guard_floor ON chat.leads;
         ALTER POLICY tenant_guard_access ON chat.leads USING (true) WITH CHECK (true);
         DELETE FROM tenant_guard.protection_member WHERE relation = 'chat.leads'::regclass;

@@ -13,7 +13,7 @@ use crate::error::Error;
 ///
 /// Not remembered: REASSIGN OWNED and CREATE EXTENSION change it under open sessions, and nothing on
 /// the way of a row or a warm token asks.
-fn extension_owner() -> pg_sys::Oid {
+pub(crate) fn extension_owner() -> pg_sys::Oid {
     let owner = Spi::connect(|client| {
         client
             .select(
@@ -58,7 +58,16 @@ pub(crate) fn as_relation_owner<T>(
     Ok(with_user(owner, context, work))
 }
 
-fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+/// Runs `work` with the caller's rights, past forced row security of relations that are the
+/// caller's: those see all their rows, as before it was forced.
+pub(crate) fn past_forced_row_security<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: backend-local state.
+    let caller = unsafe { pg_sys::GetUserId() };
+    with_user(caller, pg_sys::SECURITY_NOFORCE_RLS, work)
+}
+
+/// Who owns a relation; none for one that is gone.
+pub(crate) fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     // SAFETY: a catalog look-up by oid; the tuple is of pg_class and released after the copy.
     unsafe {
         let class = pg_sys::SysCacheIdentifier::RELOID as i32;

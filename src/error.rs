@@ -1,5 +1,7 @@
 //! The only place where SQLSTATE, message and hint are chosen.
 
+mod guarded;
+
 use std::ffi::CStr;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use tenant_guard_core::account::LONGEST_ACCOUNT;
 use tenant_guard_core::issuer::IssuerError;
 use tenant_guard_core::permission::PermissionError;
 use tenant_guard_core::token::Refusal;
+
+pub(crate) use guarded::Guarded;
 
 /// Why a call into the extension fails, as the user sees it.
 ///
@@ -141,6 +145,24 @@ pub(crate) enum Error {
     /// A relation cannot be protected, or is not.
     #[error(transparent)]
     Obstacle(#[from] Obstacle),
+    /// A guard refuses the command.
+    #[error(transparent)]
+    Guarded(#[from] Guarded),
+    /// Owned by somebody else.
+    #[error("must be owner of schema \"{0}\"")]
+    NotSchemaOwner(String),
+    /// A schema of PostgreSQL's or ours.
+    #[error("schema \"{0}\" cannot be governed")]
+    ReservedSchema(String),
+    /// Something else than one foreign key.
+    #[error("definition must be that of one foreign key")]
+    UnfitForeignKey,
+    /// A role that a rule names and that is gone.
+    #[error("role \"{0}\" does not exist")]
+    NoRole(String),
+    /// No rule stands for the schema.
+    #[error("schema \"{0}\" is not governed")]
+    NotGoverned(String),
     /// Tables of a schema cannot be protected.
     #[error("schema \"{schema}\" cannot be protected")]
     SchemaObstacles {
@@ -291,6 +313,9 @@ pub(crate) enum Obstacle {
     /// Owned by somebody else.
     #[error("must be owner of relation {0}")]
     NotOwner(String),
+    /// A part of a protection owned by somebody else who can log in.
+    #[error("relation {0} belongs to another role, which can log in")]
+    NotRootsOwner(String),
     /// No such column: column, relation.
     #[error("column \"{0}\" of relation {1} does not exist")]
     NoColumn(String, String),
@@ -356,7 +381,7 @@ impl Obstacle {
         match self {
             Self::Gone(_) => ERRCODE_UNDEFINED_TABLE,
             Self::WrongKind(..) | Self::PartOf(..) => ERRCODE_WRONG_OBJECT_TYPE,
-            Self::NotOwner(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NotOwner(_) | Self::NotRootsOwner(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NoColumn(..) => ERRCODE_UNDEFINED_COLUMN,
             Self::UnsupportedType(..) | Self::Nondeterministic(..) | Self::MixedTypes(..) => {
                 ERRCODE_FEATURE_NOT_SUPPORTED
@@ -376,6 +401,10 @@ impl Obstacle {
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::PartOf(..) => "Name the topmost parent: what is below it is included.",
+            Self::NotRootsOwner(_) => {
+                "An owner can take protection off. SET ROLE to the owner of the protected relation \
+                 before the table is made, or give it to that role first."
+            }
             Self::UnsupportedType(..) => {
                 "An account column is of type uuid, integer, bigint, text or character varying."
             }
@@ -494,6 +523,11 @@ impl Error {
             Self::Obstacle(obstacle) => obstacle.code(),
             Self::Permission(error) => code_of_permission(error),
             Self::ColumnDenied(..) => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::Guarded(refusal) => refusal.code(),
+            Self::NotSchemaOwner(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NoRole(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::ReservedSchema(_) | Self::UnfitForeignKey => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NotGoverned(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             // Of several obstacles the first speaks for all.
             Self::SchemaObstacles { found, .. } => found
                 .first()
@@ -538,6 +572,8 @@ impl Error {
             }
             Self::Obstacle(obstacle) => return obstacle.hint(),
             Self::Permission(error) => return error.hint(),
+            Self::Guarded(refusal) => return refusal.hint(),
+            Self::UnfitForeignKey => "It begins with FOREIGN KEY (...) REFERENCES.",
             Self::EmptyRoles => "Pass NULL to leave it to the table's grants.",
             Self::LedgerMissing => {
                 "A member of tenant_guard_admin creates it with tenant_guard.init_ledger()."
@@ -570,6 +606,7 @@ impl Error {
             Self::LockNotHad { holders, .. } if !holders.is_empty() => {
                 Some(format!("Locked by process {holders}."))
             }
+            Self::Guarded(refusal) => refusal.detail(),
             _ => None,
         }
     }

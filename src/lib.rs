@@ -46,6 +46,12 @@ extension_sql_file!(
     requires = ["isolation"]
 );
 
+extension_sql_file!(
+    "../sql/guards.sql",
+    name = "guards",
+    requires = ["isolation", "ledger", "audit"]
+);
+
 /// Called by PostgreSQL when it loads the library into a backend or a parallel worker.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {

@@ -27,6 +27,10 @@ pub(crate) static ON_MISSING_IDENTITY: GucSetting<OnMissingIdentity> =
 /// that outlives its transaction serves the next client of the same server connection.
 pub(crate) static ALLOW_SESSION_IDENTITY: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+/// `tenant_guard.guards`. Superuser only: whoever switches the guards off can drop what they keep,
+/// if it is theirs to drop.
+pub(crate) static GUARDS: GucSetting<bool> = GucSetting::<bool>::new(true);
+
 /// `tenant_guard.identity`. Written by `authenticate` alone: the check hook refuses every other
 /// non-empty value, whoever sets it and wherever, since who chooses it chooses the account.
 static IDENTITY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
@@ -46,6 +50,14 @@ pub(crate) fn define() {
         c"Allows authenticate(is_local => false).",
         c"Unsafe behind a transaction pooler, which hands the session to other clients.",
         &ALLOW_SESSION_IDENTITY,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"tenant_guard.guards",
+        c"Refuses commands that would take protection or the ledger apart.",
+        c"With off they are done and leave an event in the audit log.",
+        &GUARDS,
         GucContext::Suset,
         GucFlags::default(),
     );

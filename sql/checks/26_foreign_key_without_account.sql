@@ -1,8 +1,7 @@
 -- Row 26: checks and cascades of foreign keys ignore FORCE, so a key without the account lets a
 -- row point at, and be deleted by, another account.
 -- Finds foreign keys between protected relations that do not pair the two account columns (error).
--- Fix: a key over (account, ...) on both sides, with the unique constraint it needs. Row security
--- is not forced while the new key is validated: the owner would see no row to compare.
+-- Fix: a key over (account, ...) on both sides, with the unique constraint it needs.
 WITH key AS (
     SELECT f.oid, f.conname, f.conrelid, f.confrelid, f.conkey, f.confkey,
         child.name AS child, child.schema, parent.name AS parent,
@@ -37,24 +36,18 @@ WITH key AS (
 SELECT 'error', k.child,
     format('foreign key %I (%s) to %s does not include the account', k.conname, k.child_columns,
         k.parent),
-    format('BEGIN; %s%s%sALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I '
-            'FOREIGN KEY (%s, %s) REFERENCES %s (%s, %s)%s%s%s; %s%sCOMMIT;',
+    format('%sSELECT tenant_guard.replace_foreign_key(%L, %L, %L);',
         CASE WHEN has_unique THEN ''
             ELSE format('ALTER TABLE %s ADD UNIQUE (%s, %s); ', k.parent, k.parent_account,
                 k.parent_columns) END,
-        format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; ', k.child),
-        CASE WHEN k.confrelid = k.conrelid THEN ''
-            ELSE format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; ', k.parent) END,
-        k.child, k.conname, k.conname,
-        k.child_account, k.child_columns, k.parent, k.parent_account, k.parent_columns,
-        k.on_update,
-        -- The account stays where it is when the reference goes.
-        k.on_delete || CASE WHEN k.on_delete LIKE '% SET %'
-            THEN format(' (%s)', k.child_columns) ELSE '' END,
-        k.deferrable,
-        format('ALTER TABLE %s FORCE ROW LEVEL SECURITY; ', k.child),
-        CASE WHEN k.confrelid = k.conrelid THEN ''
-            ELSE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY; ', k.parent) END)
+        k.child, k.conname,
+        format('FOREIGN KEY (%s, %s) REFERENCES %s (%s, %s)%s%s%s',
+            k.child_account, k.child_columns, k.parent, k.parent_account, k.parent_columns,
+            k.on_update,
+            -- The account stays where it is when the reference goes.
+            k.on_delete || CASE WHEN k.on_delete LIKE '% SET %'
+                THEN format(' (%s)', k.child_columns) ELSE '' END,
+            k.deferrable))
 FROM key AS k
 CROSS JOIN LATERAL (
     SELECT EXISTS (

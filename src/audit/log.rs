@@ -274,6 +274,28 @@ fn verified(table: &Table) -> Option<Verified> {
     VERIFIED.with_borrow(|all| all[table.slot])
 }
 
+/// Whether the table is there and can be written.
+pub(super) fn is_as_made(table: &Table) -> bool {
+    if verified(table).is_some() {
+        return true;
+    }
+    // SAFETY: try_table_open takes any oid and returns null for one that is gone; what it opened
+    // is closed, the lock kept.
+    unsafe {
+        let oid = find(table);
+        if oid == pg_sys::Oid::INVALID {
+            return false;
+        }
+        let relation = pg_sys::try_table_open(oid, pg_sys::AccessShareLock as i32);
+        if relation.is_null() {
+            return false;
+        }
+        let sound = has_columns(table, relation) && indexes_at_once(relation);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        sound
+    }
+}
+
 /// Opens the table for writing and verifies it unless that was done since its last change.
 unsafe fn open(table: &Table) -> (pg_sys::Relation, Verified) {
     register_callback();
@@ -304,13 +326,14 @@ unsafe fn open(table: &Table) -> (pg_sys::Relation, Verified) {
     (relation, found)
 }
 
-unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
+/// Whether an open relation is an ordinary table with the columns our code gave it.
+unsafe fn has_columns(table: &Table, relation: pg_sys::Relation) -> bool {
     // SAFETY: the relation is open; its descriptor holds natts attributes.
     unsafe {
         let class = &*(*relation).rd_rel;
         let descriptor = (*relation).rd_att;
         let attributes = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
-        let as_made = class.relkind == pg_sys::RELKIND_RELATION as i8
+        class.relkind == pg_sys::RELKIND_RELATION as i8
             && class.relam == pg_sys::HEAP_TABLE_AM_OID
             && attributes.len() == table.columns.len()
             && attributes
@@ -320,8 +343,29 @@ unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
                     !attribute.attisdropped
                         && CStr::from_ptr(attribute.attname.data.as_ptr()) == *name
                         && attribute.atttypid == *type_id
-                });
-        if !as_made {
+                })
+    }
+}
+
+/// Whether no index of an open relation is checked at the end of the statement or the transaction,
+/// which is the business of a trigger we do not fire.
+unsafe fn indexes_at_once(relation: pg_sys::Relation) -> bool {
+    // SAFETY: the relation is open; each index is closed again, its lock kept.
+    unsafe {
+        let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(relation));
+        indexes.iter_oid().all(|oid| {
+            let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
+            let at_once = (*(*index).rd_index).indimmediate;
+            pg_sys::index_close(index, pg_sys::NoLock as i32);
+            at_once
+        })
+    }
+}
+
+unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
+    // SAFETY: the relation is open.
+    unsafe {
+        if !has_columns(table, relation) || !indexes_at_once(relation) {
             Error::LedgerAltered(super::text::relation_name(relation)).raise();
         }
         let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(relation));
@@ -329,11 +373,6 @@ unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
         for oid in indexes.iter_oid() {
             let index = pg_sys::index_open(oid, pg_sys::RowExclusiveLock as i32);
             let definition = &*(*index).rd_index;
-            // Its entries would have to be checked again at the end of the statement or the
-            // transaction, which is the business of a trigger we do not fire.
-            if !definition.indimmediate {
-                Error::LedgerAltered(super::text::relation_name(relation)).raise();
-            }
             let numbers = definition
                 .indkey
                 .values

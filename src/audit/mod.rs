@@ -4,7 +4,7 @@
 mod capture;
 mod events;
 mod log;
-mod pinned;
+pub(crate) mod pinned;
 pub(crate) mod record;
 mod relation;
 pub(crate) mod tables;

@@ -79,12 +79,12 @@ impl Drop for Variables {
 
 /// The settings that name look-ups and types with code of their own may follow, pinned as a
 /// function's SET clause would.
-pub(super) struct Settings {
+pub(crate) struct Settings {
     nest_level: c_int,
 }
 
 impl Settings {
-    const PINNED: [(&CStr, &CStr); 9] = [
+    const VALUES: [(&CStr, &CStr); 9] = [
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"TimeZone", c"GMT"),
         (c"DateStyle", c"ISO, YMD"),
@@ -96,13 +96,34 @@ impl Settings {
         (c"quote_all_identifiers", c"off"),
     ];
 
-    /// Pins them until the returned value is dropped.
+    /// What the catalog prints and compares, and joins in the order they are written in, as the
+    /// functions of sql/isolation.sql set for themselves.
+    const CATALOG: [(&CStr, &CStr); 7] = [
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"join_collapse_limit", c"1"),
+        (c"quote_all_identifiers", c"off"),
+        (c"standard_conforming_strings", c"on"),
+        (c"DateStyle", c"ISO, YMD"),
+        (c"IntervalStyle", c"postgres"),
+        (c"extra_float_digits", c"1"),
+    ];
+
+    /// Pins what the text of values follows, until the returned value is dropped.
     pub(super) fn pin() -> Self {
+        Self::set(&Self::VALUES)
+    }
+
+    /// Pins what the reading of the catalog follows, until the returned value is dropped.
+    pub(crate) fn for_catalog() -> Self {
+        Self::set(&Self::CATALOG)
+    }
+
+    fn set(settings: &[(&CStr, &CStr)]) -> Self {
         // SAFETY: a nest level of our own, ended by Drop or with the (sub)transaction; names and
         // values are static strings that their settings accept.
         unsafe {
             let nest_level = pg_sys::NewGUCNestLevel();
-            for (name, value) in Self::PINNED {
+            for (name, value) in settings {
                 pg_sys::set_config_option(
                     name.as_ptr(),
                     value.as_ptr(),

@@ -6,7 +6,7 @@ use tenant_guard_core::event::{EventKey, Kind};
 
 use super::events::Event;
 use super::log;
-use super::tables::ensure_ledger;
+use super::tables::{TABLES, ensure_ledger, is_there};
 use super::values::Form;
 use crate::error::Error;
 use crate::identity::binding;
@@ -99,4 +99,13 @@ pub(crate) fn record_system(
         command_id: None,
     }
     .write()
+}
+
+/// The same where the ledger can take the event. What a superuser does to a ledger that is altered
+/// or lost, to mend it, must not fail for want of it.
+pub(crate) fn record_where_possible(action: &str, relation: Option<pg_sys::Oid>, data: &str) {
+    let sound = || [&log::AUDIT_LOG, &log::AUDIT_CONTEXT].map(log::is_as_made) == [true; 2];
+    if TABLES.into_iter().all(is_there) && sound() {
+        record_system(action, relation, "", Some(data));
+    }
 }

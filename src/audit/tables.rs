@@ -10,7 +10,8 @@ use crate::catalog::as_owner;
 use crate::error::Error;
 use crate::raw::{raw_function, trigger_data};
 
-const TABLES: [&str; 5] = [
+/// The ledger's tables.
+pub(crate) const TABLES: [&str; 5] = [
     "audit_log",
     "audit_context",
     "ledger_account",
@@ -106,6 +107,21 @@ fn exists(table: &str) -> bool {
     query(&format!(
         "SELECT to_regclass('tenant_guard.{table}') IS NOT NULL"
     ))
+}
+
+/// Whether this table of the ledger is there, as the running command sees it.
+pub(crate) fn is_there(table: &str) -> bool {
+    oid_of(table) != pg_sys::Oid::INVALID
+}
+
+/// The oid of a table of the ledger, invalid where it is not there.
+pub(crate) fn oid_of(table: &str) -> pg_sys::Oid {
+    let name = std::ffi::CString::new(table).unwrap_or_default();
+    // SAFETY: catalog look-ups of terminated names.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    }
 }
 
 fn adopt(table: &str) {

@@ -5,6 +5,7 @@
 use pgrx::prelude::*;
 use tenant_guard_core::policy::literal;
 
+use super::guards::PolicyRow;
 use super::members::Tree;
 use super::registry::{self, read};
 use super::{execute, require_admin};
@@ -87,6 +88,50 @@ pub(super) fn missing(tree: &Tree) -> Vec<String> {
         )
     };
     required.iter().map(call).collect()
+}
+
+/// The statements that put the required policies on members that came later.
+pub(super) fn missing_on(members: &Tree, root: pg_sys::Oid) -> Vec<String> {
+    difference(members, &required(root))
+}
+
+/// Requires of a copy what is required of its source.
+pub(super) fn copy(source: pg_sys::Oid, relation: pg_sys::Oid) {
+    write(
+        "INSERT INTO tenant_guard.protection_assurance (relation, command, level) \
+         SELECT $2::pg_catalog.regclass, a.command, a.level \
+         FROM tenant_guard.protection_assurance AS a \
+         WHERE a.relation OPERATOR(pg_catalog.=) $1",
+        &[source.into(), relation.into()],
+    );
+}
+
+/// Whether a policy of this name is required on the members of a protection.
+pub(super) fn wants(root: pg_sys::Oid, name: &str) -> bool {
+    required(root)
+        .iter()
+        .any(|(command, level)| Present::wanted(command, level).name == name)
+}
+
+/// Whether the policy demands what is required.
+pub(super) fn is_as_wanted(root: pg_sys::Oid, policy: &PolicyRow) -> bool {
+    let command = match policy.command {
+        b'r' => "select",
+        b'a' => "insert",
+        b'w' => "update",
+        b'd' => "delete",
+        _ => "all",
+    };
+    let present = Present {
+        name: policy.name.clone(),
+        binds_all: policy.restrictive && policy.for_all_roles(),
+        command: command.to_owned(),
+        using: policy.using.clone().unwrap_or_default(),
+        check: policy.check.clone().unwrap_or_default(),
+    };
+    required(root)
+        .iter()
+        .any(|(command, level)| Present::wanted(command, level) == present)
 }
 
 /// Drops the policies of a relation that is no longer protected, and forgets what they asked.

@@ -20,6 +20,7 @@ const CHECKS: &[(&str, &str)] = checks![
     "07_foreign_permissive_policy",
     "12_row_security_not_enabled",
     "13_child_not_protected",
+    "15_guard_disabled",
     "18_materialized_view",
     "19_view_runs_as_owner",
     "24_truncate_granted",

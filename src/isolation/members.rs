@@ -52,6 +52,13 @@ impl Tree {
         Ok(Self { members })
     }
 
+    /// Reads exactly these relations, parents first.
+    pub(super) fn of(relations: &[pg_sys::Oid], request: &Request) -> Self {
+        Self {
+            members: read_members(relations, request.column.as_deref()),
+        }
+    }
+
     /// Locks all of it against everybody, then reads.
     ///
     /// Kind and ownership are judged before the lock: a lock must not be had on what the caller

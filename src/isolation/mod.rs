@@ -1,13 +1,16 @@
 //! Which tables belong to accounts: protection applied, printed, taken off, and checked.
 
 mod allowing;
+mod arrival;
 mod assurance;
 mod check;
 pub(crate) mod column_hook;
 pub(crate) mod copy_from;
 mod expression;
 pub(crate) mod floor_hook;
+mod foreign_keys;
 mod grants;
+mod guards;
 mod locking;
 mod matrix;
 mod members;
@@ -216,6 +219,7 @@ fn protect_schema<'a>(
     for (request, tree) in &sound {
         apply(request, tree).or_raise();
     }
+    guards::schemas::govern_protected(&schema, &common).or_raise();
 }
 
 /// Takes protection off a relation and gives back what stood before.
@@ -233,24 +237,33 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
         Error::from(PermissionError::ReadBy(name, reader)).raise();
     }
     let (columns, flags) = tree.remembered();
+    for member in tree.relations() {
+        grants::restore(member);
+    }
+    // The guards let go of what the registry no longer wants.
+    registry::forget(relation);
     let members = tree.plan_members(|_| Vec::new());
     execute(&plan::unprotect(&members, &columns, &flags));
     assurance::forget(&tree);
     roles::forget(relation);
-    for member in tree.relations() {
-        grants::restore(member);
-    }
-    registry::forget(relation);
     record_system("unprotect", Some(relation), "", None);
 }
 
 fn require_admin() -> Result<(), Error> {
+    if is_admin() {
+        Ok(())
+    } else {
+        Err(Error::NotAdmin)
+    }
+}
+
+/// Whether the current user may decide about protection.
+fn is_admin() -> bool {
     // SAFETY: catalog lookups; the role name is a static C string.
-    let admin = unsafe {
+    unsafe {
         let role = pg_sys::get_role_oid(c"tenant_guard_admin".as_ptr(), true);
         role != pg_sys::Oid::INVALID && pg_sys::has_privs_of_role(pg_sys::GetUserId(), role)
-    };
-    if admin { Ok(()) } else { Err(Error::NotAdmin) }
+    }
 }
 
 /// Executes the plan for one relation; the caller has locked the registry and the tree.
@@ -265,6 +278,19 @@ fn apply(request: &Request, tree: &Tree) -> Result<(), Error> {
 
 fn statements(request: &Request, tree: &Tree) -> Result<Vec<String>, Error> {
     obstacles::refuse(request, tree)?;
+    let (owner, mut plan) = difference(request, tree)?;
+    plan.extend(assurance::missing(tree));
+    let before = Ownerships::of(vec![request.relation]).get(request.relation);
+    if before.is_some_and(|before| before != owner) {
+        // Their policies say how rows of this one find their account.
+        plan.extend(registry::protect_below(request.relation));
+    }
+    Ok(plan)
+}
+
+/// How rows find their account, and the statements that bring the tree under protection; obstacles
+/// are not asked about.
+fn difference(request: &Request, tree: &Tree) -> Result<(Ownership, Vec<String>), Error> {
     let owner = owner(request, tree)?;
     let column = owner.column().map(|column| WantedColumn {
         column: column.clone(),
@@ -290,14 +316,8 @@ fn statements(request: &Request, tree: &Tree) -> Result<Vec<String>, Error> {
         let (of, name) = (member.relation, &member.plan.name);
         policies::wanted(&owner, &roles, &permissions, request.relation, of, name)
     });
-    let mut plan = plan::protect(&wanted, &members);
-    plan.extend(assurance::missing(tree));
-    let before = Ownerships::of(vec![request.relation]).get(request.relation);
-    if before.is_some_and(|before| before != owner) {
-        // Their policies say how rows of this one find their account.
-        plan.extend(registry::protect_below(request.relation));
-    }
-    Ok(plan)
+    let plan = plan::protect(&wanted, &members);
+    Ok((owner, plan))
 }
 
 /// How rows of the relation are to find their account, once nothing was found against it.

@@ -380,6 +380,126 @@ pub(super) fn name_of(relation: pg_sys::Oid) -> Option<String> {
     names.into_iter().next().flatten()
 }
 
+/// The relation that this one is registered under, both still there.
+pub(super) fn root_of(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let found = read(
+        "SELECT m.root::oid FROM tenant_guard.protection_member AS m \
+         JOIN pg_class AS c ON c.oid = m.root WHERE m.relation = $1",
+        &[relation.into()],
+        |row| row.get::<pg_sys::Oid>(1),
+    );
+    found.into_iter().next().flatten()
+}
+
+/// The relations from `root` down to the parents of `relation`, parents first; only `root` where
+/// that is not above.
+pub(super) fn path_to(root: pg_sys::Oid, relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    read(
+        "WITH RECURSIVE above AS ( \
+             SELECT i.inhparent AS relation, 1 AS distance FROM pg_inherits AS i \
+             WHERE i.inhrelid = $2 \
+             UNION ALL \
+             SELECT i.inhparent, a.distance + 1 FROM above AS a \
+             JOIN pg_inherits AS i ON i.inhrelid = a.relation) \
+         SELECT m.relation::oid FROM tenant_guard.protection_member AS m \
+         LEFT JOIN (SELECT a.relation, max(a.distance) AS distance FROM above AS a \
+                    GROUP BY a.relation) AS a ON a.relation = m.relation \
+         WHERE m.root = $1 AND (m.relation = $1 OR a.relation IS NOT NULL) \
+         ORDER BY m.relation <> $1, a.distance DESC",
+        &[root.into(), relation.into()],
+        |row| Ok(row.get(1)?.unwrap_or(pg_sys::Oid::INVALID)),
+    )
+}
+
+/// The partitions of a protected relation that are not registered under its root.
+pub(super) fn children_outside(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    read(
+        "SELECT i.inhrelid FROM tenant_guard.protection_member AS p \
+         JOIN pg_inherits AS i ON i.inhparent = p.relation \
+         LEFT JOIN tenant_guard.protection_member AS m ON m.relation = i.inhrelid \
+         WHERE p.relation = $1 AND m.root IS DISTINCT FROM p.root ORDER BY i.inhrelid",
+        &[relation.into()],
+        |row| Ok(row.get(1)?.unwrap_or(pg_sys::Oid::INVALID)),
+    )
+}
+
+/// Members of an audited protection that are no longer below any other, and lack the row trigger
+/// that they had through their parent.
+pub(super) fn detached_from(root: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    read(
+        "SELECT m.relation::oid FROM tenant_guard.protection_member AS m \
+         JOIN tenant_guard.protection AS p ON p.relation = m.root AND p.audit \
+         JOIN pg_class AS c ON c.oid = m.relation \
+         WHERE m.root = $1 AND m.relation <> m.root \
+             AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = m.relation) \
+             AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = m.relation \
+                 AND t.tgname = 'tenant_guard_capture') \
+         ORDER BY 1",
+        &[root.into()],
+        |row| Ok(row.get(1)?.unwrap_or(pg_sys::Oid::INVALID)),
+    )
+}
+
+/// The row trigger of its own that keeps a relation from getting the one of this parent.
+pub(super) fn capture_in_the_way(parent: pg_sys::Oid, comes: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let found = read(
+        "SELECT t.oid FROM tenant_guard.protection_member AS m \
+         JOIN tenant_guard.protection AS p ON p.relation = m.root AND p.audit \
+         JOIN pg_trigger AS t ON t.tgrelid = $2 AND t.tgname = 'tenant_guard_capture' \
+             AND t.tgparentid = 0 AND t.tgfoid = 'tenant_guard.capture'::regproc \
+         JOIN pg_class AS c ON c.oid = t.tgrelid AND NOT c.relispartition \
+         WHERE m.relation = $1",
+        &[parent.into(), comes.into()],
+        |row| row.get::<pg_sys::Oid>(1),
+    );
+    found.into_iter().next().flatten()
+}
+
+/// Remembers of a copy made by LIKE what is remembered of its source, where the copy was born with
+/// what protection had put there.
+pub(super) fn remember_as_of(source: pg_sys::Oid, copy: pg_sys::Oid) {
+    write(
+        "UPDATE tenant_guard.protection_member AS m SET \
+             not_null = m.not_null AND (s.not_null OR EXISTS ( \
+                 SELECT FROM pg_index AS k WHERE k.indrelid = m.relation AND k.indisprimary \
+                     AND b.attnum = ANY (k.indkey))), \
+             column_default = CASE \
+                 WHEN m.column_default IS NOT DISTINCT FROM pg_get_expr(d.adbin, d.adrelid) \
+                 THEN s.column_default ELSE m.column_default END \
+         FROM tenant_guard.protection_member AS s \
+         JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attname = s.account_column \
+         JOIN pg_attribute AS b ON b.attrelid = $2 AND b.attname = s.account_column \
+         LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+         WHERE m.relation = $2 AND s.relation = $1 AND m.account_column = s.account_column",
+        &[source.into(), copy.into()],
+    );
+}
+
+/// Those of the columns that the relation has.
+pub(super) fn present_columns(relation: pg_sys::Oid, columns: &[String]) -> Vec<String> {
+    read(
+        "SELECT r.name FROM unnest($2::text[]) WITH ORDINALITY AS r (name, position) \
+         JOIN pg_attribute AS a ON a.attrelid = $1 AND a.attname = r.name \
+             AND a.attnum > 0 AND NOT a.attisdropped \
+         ORDER BY r.position",
+        &[relation.into(), columns.to_vec().into()],
+        |row| Ok(row.get(1)?.unwrap_or_default()),
+    )
+}
+
+/// Whether a relation has a column of the name of a protected one's account column.
+pub(super) fn has_account_column_of(relation: pg_sys::Oid, source: pg_sys::Oid) -> bool {
+    !read(
+        "SELECT FROM tenant_guard.protection AS p \
+         JOIN pg_attribute AS a ON a.attrelid = $1 AND a.attname = p.account_column \
+             AND a.attnum > 0 AND NOT a.attisdropped \
+         WHERE p.relation = $2",
+        &[relation.into(), source.into()],
+        |_| Ok(()),
+    )
+    .is_empty()
+}
+
 /// The members registered under a relation that still exist.
 pub(super) fn members_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     read(

@@ -190,6 +190,19 @@ pub(super) fn forget(relation: pg_sys::Oid) {
     );
 }
 
+/// Allows on a copy what is allowed on its source.
+pub(super) fn copy(source: pg_sys::Oid, relation: pg_sys::Oid) {
+    write(
+        "INSERT INTO tenant_guard.permission (relation, role, command, scope, owner_column, \
+             assigned_column, assignment, assignment_key, assignment_subject, via, columns) \
+         SELECT $2::pg_catalog.regclass, p.role, p.command, p.scope, p.owner_column, \
+             p.assigned_column, p.assignment, p.assignment_key, p.assignment_subject, p.via, \
+             p.columns \
+         FROM tenant_guard.permission AS p WHERE p.relation OPERATOR(pg_catalog.=) $1",
+        &[source.into(), relation.into()],
+    );
+}
+
 fn defined() -> Roles {
     Roles::new(permissions::roles()).or_raise()
 }

@@ -41,6 +41,17 @@ pub(crate) fn capture(client: &mut Client, table: &str, account_column: &str, re
     }
 }
 
+/// Switches the event triggers off that refuse to alter the ledger, as a superuser can who means to.
+#[track_caller]
+pub(crate) fn switch_guards_off(client: &mut impl GenericClient) {
+    for name in ["command_start", "command_end", "dropped"] {
+        run(
+            client,
+            &format!("ALTER EVENT TRIGGER tenant_guard_{name} DISABLE"),
+        );
+    }
+}
+
 /// These columns of the log, in the order of changes.
 #[track_caller]
 pub(crate) fn log(client: &mut impl GenericClient, columns: &str) -> Vec<String> {

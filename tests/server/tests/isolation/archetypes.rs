@@ -164,8 +164,7 @@ fn writing_what_one_may_only_read_is_refused_or_touches_nothing() {
 #[test]
 fn child_of_another_accounts_parent_stays_hidden_when_the_parents_policies_are_gone() {
     let shop = every_archetype();
-    shop.db
-        .superuser()
+    shop.unguarded()
         .batch_execute("ALTER TABLE shop.thread DISABLE ROW LEVEL SECURITY")
         .unwrap();
     shop.within(ACCOUNT_A, |t| {
@@ -226,7 +225,7 @@ fn printed_repair_is_the_protection_that_stood() {
     let mut superuser = shop.db.superuser();
     let before = shop.dump();
     for table in TABLES {
-        superuser
+        shop.unguarded()
             .batch_execute(&format!("DROP POLICY tenant_guard_floor ON shop.{table}"))
             .unwrap();
     }
@@ -260,7 +259,7 @@ fn taking_protection_off_gives_back_the_dump_of_before() {
 #[test]
 fn dropping_the_extension_closes_every_archetype() {
     let shop = every_archetype();
-    let mut superuser = shop.db.superuser();
+    let mut superuser = shop.unguarded();
     superuser
         .batch_execute("DROP EXTENSION tenant_guard CASCADE")
         .unwrap();

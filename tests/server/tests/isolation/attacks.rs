@@ -186,8 +186,7 @@ fn reading_an_inheritance_child_directly_is_held_like_its_parent() {
 fn owning_the_table_opens_nothing() {
     let shop = Shop::contacts();
     let login = shop.db.role("login_owner");
-    shop.db
-        .superuser()
+    shop.unguarded()
         .batch_execute(&format!(
             "GRANT CREATE ON SCHEMA shop TO {login}; ALTER TABLE shop.contact OWNER TO {login}"
         ))
@@ -221,8 +220,7 @@ fn adding_a_permissive_policy_does_not_widen_the_floor() {
 #[test]
 fn dropping_the_extension_closes_what_it_protected() {
     let shop = Shop::contacts();
-    shop.db
-        .superuser()
+    shop.unguarded()
         .batch_execute("DROP EXTENSION tenant_guard CASCADE")
         .unwrap();
     assert!(lines(&mut shop.app(), "SELECT name FROM shop.contact").is_empty());

@@ -64,7 +64,7 @@ fn assert_found(shop: &Shop) {
 fn floor_dropped_and_access_opened_by_a_superuser_show_no_other_account() {
     let shop = Shop::contacts();
     run(
-        &mut shop.db.superuser(),
+        &mut shop.unguarded(),
         "DROP POLICY tenant_guard_floor ON shop.contact;
          ALTER POLICY tenant_guard_access ON shop.contact USING (true) WITH CHECK (true)",
     );
@@ -76,7 +76,7 @@ fn floor_dropped_and_access_opened_by_a_superuser_show_no_other_account() {
 fn floor_altered_to_true_by_a_superuser_shows_no_other_account() {
     let shop = Shop::contacts();
     run(
-        &mut shop.db.superuser(),
+        &mut shop.unguarded(),
         "ALTER POLICY tenant_guard_floor ON shop.contact USING (true) WITH CHECK (true);
          ALTER POLICY tenant_guard_access ON shop.contact USING (true) WITH CHECK (true)",
     );
@@ -88,7 +88,7 @@ fn floor_altered_to_true_by_a_superuser_shows_no_other_account() {
 fn access_policy_of_true_beside_a_dropped_floor_shows_no_other_account() {
     let shop = Shop::contacts();
     run(
-        &mut shop.db.superuser(),
+        &mut shop.unguarded(),
         "DROP POLICY tenant_guard_floor ON shop.contact;
          CREATE POLICY support ON shop.contact USING (true)",
     );
@@ -155,7 +155,7 @@ fn without_any_policy_of_ours_every_archetype_lets_do_what_it_did() {
         before.iter().any(|line| line.contains("of a")),
         "{before:#?}"
     );
-    run(&mut shop.db.superuser(), OPEN_ALL);
+    run(&mut shop.unguarded(), OPEN_ALL);
     for (after, before) in possible(&shop).iter().zip(&before) {
         assert_eq!(after, before);
     }
@@ -180,7 +180,7 @@ fn where_the_policies_stand_nothing_is_evaluated_twice() {
     let hooked = plans(&shop);
     // What is not registered is left to its policies.
     run(
-        &mut shop.db.superuser(),
+        &mut shop.unguarded(),
         "DELETE FROM tenant_guard.protection_member",
     );
     assert_eq!(plans(&shop), hooked);
@@ -190,7 +190,7 @@ fn where_the_policies_stand_nothing_is_evaluated_twice() {
 fn removing_the_registration_as_well_leaves_only_the_policies() {
     let shop = Shop::contacts();
     run(
-        &mut shop.db.superuser(),
+        &mut shop.unguarded(),
         "DROP POLICY tenant_guard_floor ON shop.contact;
          ALTER POLICY tenant_guard_access ON shop.contact USING (true);
          DELETE FROM tenant_guard.protection_member",
@@ -219,7 +219,7 @@ fn statement_prepared_before_the_protection_is_held_by_it() {
         &mut shop.owner(),
         "SELECT tenant_guard.protect('shop.contact')",
     );
-    run(&mut shop.db.superuser(), OPEN_ALL);
+    run(&mut shop.unguarded(), OPEN_ALL);
     let mut t = session.transaction().unwrap();
     shop.issuer.sign_in(&mut t, ACCOUNT_B);
     assert_eq!(lines(&mut t, "EXECUTE names"), ["bob"]);
@@ -258,7 +258,7 @@ fn protection_that_is_rolled_back_holds_nothing() {
 fn renamed_account_column_is_found_by_its_number() {
     let shop = Shop::contacts();
     run(
-        &mut shop.db.superuser(),
+        &mut shop.unguarded(),
         &format!(
             "ALTER TABLE shop.contact RENAME account_id TO org;
              ALTER TABLE shop.contact ADD account_id uuid DEFAULT '{ACCOUNT_B}';
@@ -308,7 +308,10 @@ fn restored_database_is_held_where_its_policies_are_dropped() {
     ));
     let restored = Database::empty();
     restored.restore(&shop.db.pg_dump(&[]));
-    run(&mut restored.superuser(), OPEN_ALL);
+    run(
+        &mut restored.superuser(),
+        &format!("SET tenant_guard.guards = off; {OPEN_ALL}"),
+    );
     let mut session = restored.connect_as(&shop.app);
     let mut t = session.transaction().unwrap();
     shop.issuer.sign_in(&mut t, ACCOUNT_B);
@@ -319,7 +322,7 @@ fn restored_database_is_held_where_its_policies_are_dropped() {
 fn query_of_a_parallel_worker_s_own_is_held() {
     let shop = Shop::contacts();
     run(
-        &mut shop.db.superuser(),
+        &mut shop.unguarded(),
         &format!(
             "{OPEN_ALL};
              CREATE FUNCTION shop.names() RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS
@@ -344,10 +347,7 @@ fn dropping_the_extension_closes_every_archetype() {
         lines(&mut before, "SELECT count(*) FROM shop.country"),
         ["2"]
     );
-    run(
-        &mut shop.db.superuser(),
-        "DROP EXTENSION tenant_guard CASCADE",
-    );
+    run(&mut shop.unguarded(), "DROP EXTENSION tenant_guard CASCADE");
     for session in [&mut before, &mut shop.app(), &mut shop.owner()] {
         for table in TABLES {
             let rows = lines(session, &format!("SELECT FROM shop.{table}"));
@@ -377,7 +377,7 @@ fn preloaded_library_holds_sessions_that_never_signed_in() {
              SELECT tenant_guard.protect('shop.contact')"
         ),
     );
-    run(&mut shop.db.superuser(), OPEN_ALL);
+    run(&mut shop.unguarded(), OPEN_ALL);
     expect_error(
         shop.app().simple_query("SELECT FROM shop.contact"),
         "28000",
@@ -391,7 +391,7 @@ fn library_preloaded_for_a_database_holds_its_sessions_from_their_start() {
     let shop = Shop::contacts();
     let database = shop.db.name();
     run(
-        &mut shop.db.superuser(),
+        &mut shop.unguarded(),
         &format!(
             "ALTER DATABASE {database} SET session_preload_libraries = 'tenant_guard'; {OPEN_ALL}"
         ),

@@ -6,6 +6,7 @@ mod attacks;
 mod checks;
 mod data_migrations;
 mod floor_hook;
+mod guards;
 mod loading;
 mod locking;
 mod plans;
@@ -100,6 +101,23 @@ impl Shop {
         client
             .batch_execute(&format!("SET SESSION AUTHORIZATION {}", self.owner))
             .unwrap();
+        client
+    }
+
+    /// A session of the superuser that no guard stops, for damage that a guard would refuse.
+    fn unguarded(&self) -> Client {
+        let mut client = self.db.superuser();
+        client
+            .batch_execute("SET tenant_guard.guards = off")
+            .unwrap();
+        client
+    }
+
+    /// A session with the owner's rights that no guard stops.
+    fn unguarded_owner(&self) -> Client {
+        let mut client = self.unguarded();
+        let become_owner = format!("SET ROLE {}", self.owner);
+        client.batch_execute(&become_owner).unwrap();
         client
     }
 

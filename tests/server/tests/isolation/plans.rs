@@ -94,7 +94,7 @@ fn other_arguments_are_exactly_the_difference() {
             format!("ALTER POLICY tenant_guard_access ON shop.message_1 TO {app}"),
         ]
     );
-    owner
+    shop.unguarded()
         .batch_execute("ALTER TABLE shop.message_1 NO FORCE ROW LEVEL SECURITY")
         .unwrap();
     assert_eq!(
@@ -176,7 +176,7 @@ fn partition_made_later_comes_in_by_protecting_again() {
     let mut owner = shop.owner();
     let protect = "SELECT tenant_guard.protect('shop.message')";
     owner.batch_execute(protect).unwrap();
-    owner
+    shop.unguarded_owner()
         .batch_execute(
             "CREATE TABLE shop.message_2 PARTITION OF shop.message
                  FOR VALUES FROM ('2024-02-01') TO ('2024-03-01')",

@@ -9,7 +9,7 @@ use postgres::Client;
 use tenant_guard_tests::{Cluster, Database, expect_error, lines};
 
 use super::{add, audit_items, checkpoint, database, findings, findings_against, seal};
-use crate::capture::{capture, run};
+use crate::capture::{capture, run, switch_guards_off};
 
 const EVENTS: &str = "SELECT count(*) FROM tenant_guard.audit_log";
 const STATUS: &str = "SELECT blocks, events, unsealed_events FROM tenant_guard.ledger_status()";
@@ -216,6 +216,7 @@ fn event_brought_in_after_the_first_block_is_reported() {
     let copy = restored(&db, &elsewhere(), "plain");
     let mut client = copy.superuser();
     assert_eq!(seal(&mut client), ["3|3|3"]);
+    switch_guards_off(&mut client);
     run(
         &mut client,
         "ALTER TABLE tenant_guard.audit_log DISABLE TRIGGER tenant_guard_guard;
@@ -231,6 +232,7 @@ fn event_brought_in_after_the_first_block_is_reported() {
 fn ledger_goes_on_after_the_extension_was_dropped() {
     let (_db, mut client) = ledger_with_unsealed_events();
     let earlier = checkpoint(&mut client);
+    switch_guards_off(&mut client);
     run(
         &mut client,
         "DROP EXTENSION tenant_guard CASCADE; INSERT INTO item VALUES ('unseen', 'a')",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, expect_error, lines};
 
 use super::{add, checkpoint, database, findings, findings_against, seal};
-use crate::capture::run;
+use crate::capture::{run, switch_guards_off};
 
 const SEAL: &str = "SELECT tenant_guard.seal()";
 const BLOCKS: &str = "SELECT block, events, accounts FROM tenant_guard.ledger_block ORDER BY block";
@@ -255,6 +255,7 @@ fn verification_of_one_account_looks_at_its_events() {
     add(&mut client, "two", ACCOUNT_B);
     run(&mut client, "INSERT INTO item VALUES ('three', NULL)");
     seal(&mut client);
+    switch_guards_off(&mut client);
     run(
         &mut client,
         &format!(

@@ -7,7 +7,7 @@ use postgres::{Client, GenericClient, Transaction};
 use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, expect_error, lines};
 
 use super::{database, findings, seal};
-use crate::capture::{capture, run};
+use crate::capture::{capture, run, switch_guards_off};
 
 /// A table of the ledger: its key, and what a finding about one of its rows can say of it.
 pub(super) struct Table {
@@ -113,6 +113,7 @@ fn write_in_account(client: &mut Client, issuer: &Issuer, account: &str, round: 
 }
 
 pub(super) fn switch_guard_off(client: &mut Client, table: &str) {
+    switch_guards_off(client);
     run(
         client,
         &format!("ALTER TABLE tenant_guard.{table} DISABLE TRIGGER tenant_guard_guard"),

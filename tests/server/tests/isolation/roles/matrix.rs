@@ -224,7 +224,7 @@ fn matrix_shows_the_policies_that_stand_not_those_declared() {
     let shop = prospects();
     shop.run("SELECT tenant_guard.allow('admin', 'shop.prospect', '{select}')");
     let cell = |statement: &str| {
-        shop.db.superuser().batch_execute(statement).unwrap();
+        shop.unguarded().batch_execute(statement).unwrap();
         let filter =
             "relation = 'shop.prospect'::regclass AND role = 'agent' AND command = 'select'";
         let query = format!(

@@ -346,12 +346,15 @@ fn altered_policies_are_found_and_mended() {
     let shop = prospects();
     shop.run("SELECT tenant_guard.allow('agent', 'shop.prospect', '{select,delete}')");
     let before = shop.dump();
-    shop.run(
-        "DROP POLICY tenant_guard_select ON shop.prospect;
-         ALTER POLICY tenant_guard_delete ON shop.prospect USING (account_id = tenant_guard.account_id());
-         CREATE POLICY tenant_guard_insert ON shop.prospect FOR INSERT
-             WITH CHECK (account_id = tenant_guard.account_id())",
-    );
+    shop.unguarded()
+        .batch_execute(
+            "DROP POLICY tenant_guard_select ON shop.prospect;
+             ALTER POLICY tenant_guard_delete ON shop.prospect
+                 USING (account_id = tenant_guard.account_id());
+             CREATE POLICY tenant_guard_insert ON shop.prospect FOR INSERT
+                 WITH CHECK (account_id = tenant_guard.account_id())",
+        )
+        .unwrap();
     assert_eq!(
         findings(&shop, "severity, code, detail"),
         [

@@ -1,0 +1,98 @@
+//! What the guards refuse.
+
+use pgrx::PgSqlErrorCode;
+
+use super::Obstacle;
+
+/// Why a guard refuses a command. Names of relations come qualified and quoted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Guarded {
+    /// It would take a part of protection away: what it would do, relation.
+    #[error("cannot {0} of protected relation {1}")]
+    Weakens(String, String),
+    /// Its new owner could switch everything off: relation, role.
+    #[error("protected relation {0} cannot belong to role \"{1}\", which can log in")]
+    OwnerCanLogIn(String, String),
+    /// A trigger that writes events in the extension's name: function.
+    #[error("permission denied for function {0}")]
+    CaptureTrigger(String),
+    /// What it would do, name of the ledger's table.
+    #[error("cannot {0} ledger table \"{1}\"")]
+    Ledger(&'static str, &'static str),
+    /// What it would do to the extension.
+    #[error("cannot {0}: the audit ledger holds events")]
+    HoldsEvents(&'static str),
+    /// What it would do to the extension.
+    #[error("cannot {0}")]
+    Extension(&'static str),
+    /// The copy, and the protected relation whose account column it lacks.
+    #[error("{0} copies rows of protected relation {1} without their account")]
+    Copies(String, String),
+    /// The copy, whose sources were not seen when the command began.
+    #[error("{0} copies rows of relations that cannot be told")]
+    CopiesUnknown(String),
+    /// Materialized view, protected relation.
+    #[error("materialized view {0} holds rows of protected relation {1}")]
+    MaterializedView(String, String),
+    /// What is made cannot be protected as it would have to be: why it would have to be.
+    #[error("{obstacle}")]
+    Unprotectable {
+        /// What stands against it.
+        obstacle: Box<Obstacle>,
+        /// Why it is to be protected.
+        because: String,
+    },
+}
+
+const LET_THROUGH: &str = "A superuser can let the command through by setting \
+                           tenant_guard.guards to off; that leaves an event.";
+
+impl Guarded {
+    pub(super) fn code(&self) -> PgSqlErrorCode {
+        use PgSqlErrorCode::*;
+        match self {
+            Self::Weakens(..) | Self::OwnerCanLogIn(..) | Self::CaptureTrigger(_) => {
+                ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            Self::Ledger(..)
+            | Self::HoldsEvents(_)
+            | Self::Extension(_)
+            | Self::Copies(..)
+            | Self::CopiesUnknown(_)
+            | Self::MaterializedView(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Unprotectable { obstacle, .. } => obstacle.code(),
+        }
+    }
+
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Weakens(..) => {
+                "tenant_guard.unprotect() takes protection off as a whole, and \
+                 tenant_guard.protect() changes it. A superuser can let the command through by \
+                 setting tenant_guard.guards to off; that leaves an event."
+            }
+            Self::OwnerCanLogIn(..) => {
+                "An owner can take protection off. Give the table to a role that nobody logs in \
+                 as, and grant the other one what it needs."
+            }
+            Self::CaptureTrigger(_) => "tenant_guard.protect() creates it.",
+            Self::Copies(..) => {
+                "Select the account column under its own name too, so that the copy can be \
+                 protected, or create the table and protect it before it is filled."
+            }
+            Self::MaterializedView(..) => {
+                "It would show every account's rows to whoever may read it. A view with \
+                 security_invoker, or a protected table, shows each account its own."
+            }
+            Self::Unprotectable { obstacle, .. } => return obstacle.hint(),
+            _ => LET_THROUGH,
+        })
+    }
+
+    pub(super) fn detail(&self) -> Option<String> {
+        match self {
+            Self::Unprotectable { because, .. } => Some(because.clone()),
+            _ => None,
+        }
+    }
+}
