@@ -32,8 +32,41 @@ pub(crate) fn extension_owner() -> pg_sys::Oid {
 
 /// Runs `work` with the rights of the extension's owner, and restores the caller's on the way out,
 /// errors included.
+///
+/// The search path is pinned meanwhile. An operator that matches the types of a comparison better
+/// than PostgreSQL's own is chosen wherever its schema stands in the path, and would run with the
+/// rights of a superuser.
 pub(crate) fn as_owner<T>(work: impl FnOnce() -> T) -> T {
-    as_role(extension_owner(), work)
+    let owner = extension_owner();
+    with_pinned_path(|| as_role(owner, work))
+}
+
+const PINNED_PATH: &CStr = c"pg_catalog, pg_temp";
+
+/// Runs `work` under the search path that functions of ours are declared with, whatever the
+/// caller's is.
+fn with_pinned_path<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: the setting has a value from start-up on, a terminated string. A nest level that
+    // an ERROR leaves open is closed by the abort, as that of a function with a SET clause.
+    unsafe {
+        if CStr::from_ptr(pg_sys::namespace_search_path) == PINNED_PATH {
+            return work();
+        }
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            PINNED_PATH.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        let result = work();
+        pg_sys::AtEOXact_GUC(true, level);
+        result
+    }
 }
 
 /// Runs `work` with the rights of `role`, and restores the caller's on the way out, errors

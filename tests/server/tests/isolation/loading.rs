@@ -204,6 +204,36 @@ fn loading_without_the_right_to_insert_is_refused() {
 }
 
 #[test]
+fn operator_of_an_ordinary_role_is_never_run_in_the_name_of_the_extension() {
+    let shop = Shop::contacts();
+    let (database, mallory) = (shop.db.name(), shop.db.role("mallory"));
+    shop.db
+        .superuser()
+        .batch_execute(&format!("GRANT CREATE ON DATABASE {database} TO {mallory}"))
+        .unwrap();
+    let mut session = shop.db.connect_as(&mallory);
+    session
+        .batch_execute(
+            "CREATE SCHEMA mallory;
+             CREATE FUNCTION mallory.grab(regclass, oid) RETURNS boolean LANGUAGE plpgsql AS $$
+                 BEGIN RAISE EXCEPTION 'run by %', current_user; END $$;
+             CREATE OPERATOR mallory.= (
+                 LEFTARG = regclass, RIGHTARG = oid, FUNCTION = mallory.grab);
+             CREATE TABLE mallory.t (a int);
+             ALTER TABLE mallory.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+             SET search_path = mallory, pg_catalog;
+             SELECT tenant_guard.is_authenticated()",
+        )
+        .unwrap();
+    let mut t = session.transaction().unwrap();
+    expect_error(
+        copy(&mut t, "COPY mallory.t FROM STDIN", "1\n"),
+        "0A000",
+        "COPY FROM not supported with row-level security",
+    );
+}
+
+#[test]
 fn loading_in_a_read_only_transaction_is_refused() {
     let shop = Shop::contacts();
     let mut session = shop.app();
