@@ -159,6 +159,8 @@ unsafe fn prepare(
         }
         pg_sys::PreventCommandIfReadOnly(c"COPY FROM".as_ptr());
         pg_sys::PreventCommandIfParallelMode(c"COPY FROM".as_ptr());
+        // Analysis changes the tree, which a prepared statement keeps for its next execution.
+        let copy = &*pg_sys::copyObjectImpl(std::ptr::from_ref(copy).cast()).cast();
         let loading = Loading::begin(relation, copy, text, environment);
         match loading.as_condition() {
             Some(condition) => {
@@ -186,6 +188,8 @@ fn is_protected(relation: pg_sys::Oid) -> bool {
 struct Loading<'a> {
     relation: pg_sys::Relation,
     copy: &'a pg_sys::CopyStmt,
+    /// The columns that are read, by number.
+    columns: Vec<i32>,
     state: *mut pg_sys::ParseState,
     /// COPY's own WHERE, as an implicit AND.
     filter: *mut pg_sys::List,
@@ -217,8 +221,11 @@ impl<'a> Loading<'a> {
                 false,
             );
             let entry = (*item).p_rte;
-            require_insert(state, item, copied_columns(relation, copy));
+            (*entry).requiredPerms = pg_sys::ACL_INSERT as pg_sys::AclMode;
+            // It may only read what the caller may: the analysis adds that to the rights required.
             let filter = filter(state, item, copy);
+            let columns = copied_columns(relation, copy);
+            require_rights(state, item, &columns);
 
             let query = pg_sys::palloc0(size_of::<pg_sys::Query>()).cast::<pg_sys::Query>();
             (*query).type_ = pg_sys::NodeTag::T_Query;
@@ -240,6 +247,7 @@ impl<'a> Loading<'a> {
             Self {
                 relation,
                 copy,
+                columns,
                 state,
                 filter,
                 checks: checks.iter_ptr().map(|check| &*check).collect(),
@@ -287,7 +295,7 @@ impl<'a> Loading<'a> {
         // SAFETY: all of it is made in memory that outlives the loading. The slot has room for a value of every column, the plan's arguments for one of every column
         // that it takes.
         unsafe {
-            let (statement, columns, mut types) = insertion(self.relation);
+            let (statement, columns, mut types) = insertion(self.relation, &self.columns);
             let executor = pg_sys::CreateExecutorState();
             let filter = if self.filter.is_null() {
                 std::ptr::null_mut()
@@ -451,13 +459,22 @@ unsafe fn copied<T: Copy>(elements: &[T]) -> *mut T {
 }
 
 /// The INSERT that each row becomes, the positions of the columns that it takes, and their types.
-unsafe fn insertion(relation: pg_sys::Relation) -> (CString, Vec<usize>, Vec<pg_sys::Oid>) {
+///
+/// A column that was not read takes the default that COPY has found for it. Where the caller may not
+/// insert it, the INSERT finds one of its own.
+unsafe fn insertion(
+    relation: pg_sys::Relation,
+    read: &[i32],
+) -> (CString, Vec<usize>, Vec<pg_sys::Oid>) {
     // SAFETY: the relation is open and its descriptor holds natts attributes.
     unsafe {
         let descriptor = (*relation).rd_att;
         let columns = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
         let taken = |column: &pg_sys::FormData_pg_attribute| {
-            !column.attisdropped && column.attgenerated == 0
+            !column.attisdropped
+                && column.attgenerated == 0
+                && (read.contains(&column.attnum.into())
+                    || may_insert((*relation).rd_id, column.attnum))
         };
         let positions: Vec<_> = (0..columns.len())
             .filter(|&at| taken(&columns[at]))
@@ -482,6 +499,17 @@ unsafe fn insertion(relation: pg_sys::Relation) -> (CString, Vec<usize>, Vec<pg_
     }
 }
 
+fn may_insert(relation: pg_sys::Oid, column: i16) -> bool {
+    let insert = pg_sys::ACL_INSERT as pg_sys::AclMode;
+    let granted = pg_sys::AclResult::ACLCHECK_OK;
+    // SAFETY: look-ups of the caller's privileges by oid and number.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        pg_sys::pg_class_aclcheck(relation, user, insert) == granted
+            || pg_sys::pg_attribute_aclcheck(relation, column, user, insert) == granted
+    }
+}
+
 unsafe fn quoted(name: *const std::ffi::c_char) -> String {
     // SAFETY: a terminated name of the catalog.
     unsafe {
@@ -500,16 +528,15 @@ unsafe fn copied_columns(relation: pg_sys::Relation, copy: &pg_sys::CopyStmt) ->
     }
 }
 
-/// Raises 42501 unless the caller may insert these columns.
-unsafe fn require_insert(
+/// Raises 42501 unless the caller may insert these columns and has the rights required so far.
+unsafe fn require_rights(
     state: *mut pg_sys::ParseState,
     item: *mut pg_sys::ParseNamespaceItem,
-    columns: Vec<i32>,
+    columns: &[i32],
 ) {
     // SAFETY: the entry was made for this state; column sets count from the lowest system column.
     unsafe {
         let rights = (*item).p_rte;
-        (*rights).requiredPerms = pg_sys::ACL_INSERT as pg_sys::AclMode;
         for number in columns {
             let member = number - pg_sys::FirstLowInvalidHeapAttributeNumber;
             (*rights).insertedCols = pg_sys::bms_add_member((*rights).insertedCols, member);

@@ -204,6 +204,53 @@ fn loading_without_the_right_to_insert_is_refused() {
 }
 
 #[test]
+fn reading_columns_in_where_needs_the_right_to_select_them() {
+    let shop = Shop::contacts();
+    let mut superuser = shop.db.superuser();
+    superuser
+        .batch_execute(&format!(
+            "REVOKE SELECT ON shop.contact FROM {0}; GRANT SELECT (id) ON shop.contact TO {0}",
+            shop.app
+        ))
+        .unwrap();
+    shop.within(ACCOUNT_A, |t| {
+        let statement = "COPY shop.contact (id) FROM STDIN WHERE id > 4";
+        assert_eq!(copy(t, statement, "4\n5\n").unwrap(), 1);
+    });
+    let mut session = shop.app();
+    let mut t = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut t, ACCOUNT_A);
+    let statement = "COPY shop.contact (id) FROM STDIN WHERE account_id IS NOT NULL";
+    let result = copy(&mut t, statement, "6\n");
+    expect_error(result, "42501", "permission denied for table contact");
+}
+
+#[test]
+fn rows_become_inserts_with_the_right_to_the_columns_read_alone() {
+    let shop = Shop::with(&format!(
+        "CREATE TABLE shop.thread (id int PRIMARY KEY, account_id uuid);
+         CREATE TABLE shop.message (id int GENERATED ALWAYS AS IDENTITY, thread_id int
+             REFERENCES shop.thread, note text DEFAULT 'new');
+         INSERT INTO shop.thread VALUES (1, '{ACCOUNT_A}');
+         SELECT tenant_guard.protect('shop.thread');
+         SELECT tenant_guard.protect('shop.message', via => 'thread_id')"
+    ));
+    let mut superuser = shop.db.superuser();
+    superuser
+        .batch_execute(&format!(
+            "REVOKE INSERT ON shop.message FROM {0}; GRANT INSERT (thread_id) ON shop.message TO {0}",
+            shop.app
+        ))
+        .unwrap();
+    shop.within(ACCOUNT_A, |t| {
+        let statement = "COPY shop.message (thread_id) FROM STDIN";
+        assert_eq!(copy(t, statement, "1\n1\n").unwrap(), 2);
+        let rows = "SELECT thread_id, note FROM shop.message";
+        assert_eq!(lines(t, rows), ["1|new", "1|new"]);
+    });
+}
+
+#[test]
 fn operator_of_an_ordinary_role_is_never_run_in_the_name_of_the_extension() {
     let shop = Shop::contacts();
     let (database, mallory) = (shop.db.name(), shop.db.role("mallory"));
