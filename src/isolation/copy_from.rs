@@ -52,6 +52,7 @@ mod server {
             nulls: *mut bool,
         ) -> bool;
         pub(super) fn CopyFromErrorCallback(reading: *mut c_void);
+        pub(super) fn ExecDropSingleTupleTableSlot(slot: *mut TupleTableSlot);
         pub(super) fn ExecStoreVirtualTuple(slot: *mut TupleTableSlot) -> *mut TupleTableSlot;
         pub(super) fn SPI_execute_plan(
             plan: SPIPlanPtr,
@@ -306,6 +307,7 @@ impl<'a> Loading<'a> {
                 (*self.relation).rd_att,
                 &raw const pg_sys::TTSOpsVirtual,
             );
+            (*slot).tts_tableOid = (*self.relation).rd_id;
             let reading = self.reading(std::ptr::null_mut());
             // `Rows::run` ends the connection, and with it the plan and what is made from here on.
             pg_sys::SPI_connect();
@@ -393,6 +395,7 @@ impl Rows {
             }
             pg_sys::error_context_stack = lines.previous;
             server::EndCopyFrom(self.reading);
+            server::ExecDropSingleTupleTableSlot(self.slot);
             server::SPI_finish();
             rows
         }

@@ -243,7 +243,8 @@ fn rows_become_inserts_with_the_right_to_the_columns_read_alone() {
         ))
         .unwrap();
     shop.within(ACCOUNT_A, |t| {
-        let statement = "COPY shop.message (thread_id) FROM STDIN";
+        let statement = "COPY shop.message (thread_id) FROM STDIN
+             WHERE tableoid = 'shop.message'::regclass";
         assert_eq!(copy(t, statement, "1\n1\n").unwrap(), 2);
         let rows = "SELECT thread_id, note FROM shop.message";
         assert_eq!(lines(t, rows), ["1|new", "1|new"]);
