@@ -421,7 +421,7 @@ impl Obstacle {
             }
             Self::NoParent(..) => {
                 "It needs a foreign key over this one column, or parent => its relation, reached \
-                 by a primary key of one column."
+                 by a primary key of one column that is not deferrable."
             }
             Self::UnprotectedParent(..) => "Protect the parent first.",
             Self::HasChild(..) => "Take protection off the child first, or give it another parent.",

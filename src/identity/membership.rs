@@ -275,7 +275,7 @@ impl Declared {
 }
 
 /// What FROM reads a relation by. A child of another owner is none of what was declared.
-fn without_children(relation: pg_sys::Oid) -> String {
+pub(crate) fn without_children(relation: pg_sys::Oid) -> String {
     // SAFETY: a catalog look-up by oid.
     let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
     let only = if kind == pg_sys::RELKIND_PARTITIONED_TABLE {

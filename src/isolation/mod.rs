@@ -342,7 +342,7 @@ fn parents(request: &Request) -> Vec<Link> {
                 .when
                 .as_ref()
                 .map(|(column, value)| (quoted(column), value.clone())),
-            parent: owners.name(link.parent).to_owned(),
+            parent: owners.source(link.parent)?,
             key: quoted(&link.parent_key),
             owner: Box::new(owners.get(link.parent)?),
         })

@@ -11,6 +11,8 @@ use super::registry::read;
 /// What is registered of one relation.
 struct Registered {
     name: String,
+    /// A table whose children may hold keys that its own rows have too: no key is over them all.
+    alone: bool,
     archetype: Archetype,
     /// Name, quoted name and type of the account column.
     column: Option<(String, String, String)>,
@@ -38,7 +40,7 @@ const REGISTERED: &str = "WITH RECURSIVE reached AS ( \
     ) \
     SELECT c.oid, format('%I.%I', n.nspname, c.relname), p.archetype, p.account_column::text, \
         quote_ident(p.account_column), format_type(a.atttypid, NULL), \
-        l.via, l.parent, l.key, l.type_column, l.type_value \
+        l.via, l.parent, l.key, l.type_column, l.type_value, c.relkind <> 'p' \
     FROM reached AS r \
     JOIN tenant_guard.protection AS p ON p.relation = r.relation \
     JOIN pg_class AS c ON c.oid = p.relation \
@@ -96,6 +98,7 @@ impl Ownerships {
                 .collect();
             let registered = Registered {
                 name: text(2)?,
+                alone: row.get::<bool>(12)?.unwrap_or(true),
                 // A name that is none of ours cannot be written there; closed if it were.
                 archetype: Archetype::from_name(&text(3)?).unwrap_or(Archetype::DenyAll),
                 column,
@@ -114,6 +117,14 @@ impl Ownerships {
         self.0
             .get(&relation)
             .map_or("", |registered| &registered.name)
+    }
+
+    /// What FROM reads the parent's rows by: only those that its key is unique among, as foreign keys
+    /// do.
+    pub(super) fn source(&self, parent: pg_sys::Oid) -> Option<String> {
+        let registered = self.0.get(&parent)?;
+        let only = if registered.alone { "ONLY " } else { "" };
+        Some(format!("{only}{}", registered.name))
     }
 
     /// Whether the rows of `relation` find their account through those of `other`, or are those.
@@ -147,7 +158,7 @@ impl Ownerships {
         Some(Link {
             via: link.via.clone(),
             when: link.when.clone(),
-            parent: self.0.get(&link.parent)?.name.clone(),
+            parent: self.source(link.parent)?,
             key: link.key.clone(),
             owner: Box::new(self.get(link.parent)?),
         })

@@ -9,6 +9,7 @@ use tenant_guard_core::policy::{AccountColumn, AccountType};
 
 use crate::audit::text::qualified_name;
 use crate::error::Error;
+use crate::identity::membership;
 
 /// The registry's tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -138,7 +139,7 @@ impl Registry {
             let link = Link {
                 via: present(member, via.text())?.0,
                 when,
-                parent: qualified_name(parent),
+                parent: membership::without_children(parent),
                 key: present(parent, key.text())?.0,
                 owner: match self.ownership(parent, parent, depends)? {
                     Some(owner) => Box::new(owner),

@@ -301,6 +301,7 @@ pub(super) fn parent_key(
              UNION \
              SELECT i.indrelid, i.indkey[0], 2 FROM pg_index AS i \
              WHERE i.indrelid = $3 AND i.indisprimary AND i.indnkeyatts = 1 \
+                 AND i.indimmediate \
              ORDER BY rank) AS f ON true \
          LEFT JOIN pg_class AS p ON p.oid = f.parent \
          LEFT JOIN pg_attribute AS k ON k.attrelid = p.oid AND k.attnum = f.key \

@@ -90,7 +90,8 @@ pub struct Link {
     pub via: String,
     /// Quoted column and the value it has in rows that follow this link; none where all do.
     pub when: Option<(String, String)>,
-    /// Schema-qualified and quoted name of the parent.
+    /// What FROM reads the parent's rows by: its schema-qualified and quoted name, after ONLY where
+    /// its key is not unique among the rows of its children.
     pub parent: String,
     /// Quoted name of the parent's key.
     pub key: String,

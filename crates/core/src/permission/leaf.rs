@@ -88,6 +88,7 @@ fn exists(leaf: &str) -> Option<Test> {
     let query = leaf.strip_prefix("EXISTS (SELECT ")?.strip_suffix(')')?;
     let query = query.strip_prefix("1 ").unwrap_or(query);
     let (from, filter) = query.strip_prefix("FROM ")?.split_once(" WHERE ")?;
+    let from = from.strip_prefix("ONLY ").unwrap_or(from);
     let relation = match from.rsplit_once(' ') {
         Some((relation, alias)) => name_end(alias)
             .filter(|end| *end == alias.len())

@@ -174,6 +174,44 @@ fn child_of_another_accounts_parent_stays_hidden_when_the_parents_policies_are_g
 }
 
 #[test]
+fn own_row_with_the_key_of_another_accounts_parent_opens_none_of_its_children() {
+    let shop = Shop::with(&format!(
+        "CREATE TABLE shop.thread (id int PRIMARY KEY, account_id uuid);
+         CREATE TABLE shop.archived () INHERITS (shop.thread);
+         CREATE TABLE shop.message (thread_id int REFERENCES shop.thread, body text);
+         INSERT INTO shop.thread VALUES (1, '{ACCOUNT_A}'), (2, '{ACCOUNT_B}');
+         INSERT INTO shop.message VALUES (1, 'mine'), (2, 'secret');
+         SELECT tenant_guard.protect('shop.thread');
+         SELECT tenant_guard.protect('shop.message', via => 'thread_id')"
+    ));
+    shop.within(ACCOUNT_A, |t| {
+        t.batch_execute("INSERT INTO shop.archived (id) VALUES (2)")
+            .unwrap();
+        assert_eq!(column(t, "body", "message"), ["mine"]);
+        let stolen = t
+            .execute("UPDATE shop.message SET body = 'x'", &[])
+            .unwrap();
+        assert_eq!(stolen, 1);
+    });
+}
+
+#[test]
+fn parent_whose_key_may_double_until_commit_is_refused() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.thread (id int PRIMARY KEY DEFERRABLE, account_id uuid);
+         CREATE TABLE shop.message (thread_id int, body text);
+         SELECT tenant_guard.protect('shop.thread')",
+    );
+    let protect = "SELECT tenant_guard.protect('shop.message', via => 'thread_id',
+         parent => 'shop.thread')";
+    expect_error(
+        shop.owner().batch_execute(protect),
+        "22023",
+        "column \"thread_id\" of relation shop.message does not say which relation is the parent",
+    );
+}
+
+#[test]
 fn what_a_child_does_is_in_the_log_of_its_account() {
     let shop = every_archetype();
     shop.within(ACCOUNT_A, |t| {
