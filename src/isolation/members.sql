@@ -36,8 +36,10 @@ SELECT
     b.root,
     quote_ident(b.account_column) AS former_quoted,
     format_type(fa.atttypid, NULL) AS former_type,
-    -- A former column that is gone was renamed to the one asked for.
-    fa.attnum IS NOT NULL AND b.account_column IS DISTINCT FROM $2 AS column_changes,
+    -- A former column that is gone was renamed to the one asked for. Where none was registered, nothing
+    -- is remembered of the one asked for.
+    (fa.attnum IS NOT NULL OR b.account_column IS NULL)
+        AND b.account_column IS DISTINCT FROM $2 AS column_changes,
     fa.attnotnull AS former_not_null,
     pg_get_expr(fd.adbin, fd.adrelid) AS former_default,
     b.not_null AS before_not_null,

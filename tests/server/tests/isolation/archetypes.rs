@@ -212,6 +212,24 @@ fn parent_whose_key_may_double_until_commit_is_refused() {
 }
 
 #[test]
+fn an_archetype_without_accounts_between_two_with_them_keeps_what_stood_before() {
+    for between in ["deny_all", "reference"] {
+        let shop = Shop::with(
+            "CREATE TABLE shop.t (account_id uuid NOT NULL DEFAULT gen_random_uuid(), a int)",
+        );
+        let before = shop.dump();
+        for archetype in ["account", between, "account"] {
+            let protect =
+                format!("SELECT tenant_guard.protect('shop.t', archetype => '{archetype}')");
+            shop.owner().batch_execute(&protect).unwrap();
+        }
+        let unprotect = "SELECT tenant_guard.unprotect('shop.t')";
+        shop.owner().batch_execute(unprotect).unwrap();
+        assert_eq!(shop.dump(), before);
+    }
+}
+
+#[test]
 fn what_a_child_does_is_in_the_log_of_its_account() {
     let shop = every_archetype();
     shop.within(ACCOUNT_A, |t| {
