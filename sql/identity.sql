@@ -137,6 +137,14 @@ CREATE FUNCTION tenant_guard.add_issuer(
     require_exp boolean DEFAULT true)
     RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'tenant_guard_add_issuer';
+CREATE FUNCTION tenant_guard.alter_issuer(
+    issuer text, algorithms text[] DEFAULT NULL, audiences text[] DEFAULT NULL,
+    claim_paths jsonb DEFAULT '{}', leeway interval DEFAULT '30 s', max_age interval DEFAULT NULL,
+    require_exp boolean DEFAULT true)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'tenant_guard_alter_issuer';
+COMMENT ON FUNCTION tenant_guard.alter_issuer(text, text[], text[], jsonb, interval, interval, boolean)
+    IS 'gives an issuer other settings and leaves its keys alone';
 CREATE FUNCTION tenant_guard.set_issuer_keys(issuer text, keys jsonb)
     RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'tenant_guard_set_issuer_keys';
@@ -145,10 +153,12 @@ CREATE FUNCTION tenant_guard.drop_issuer(issuer text)
     AS 'MODULE_PATHNAME', 'drop_issuer_wrapper';
 REVOKE ALL ON FUNCTION
     tenant_guard.add_issuer(text, jsonb, text[], text[], jsonb, interval, interval, boolean),
+    tenant_guard.alter_issuer(text, text[], text[], jsonb, interval, interval, boolean),
     tenant_guard.set_issuer_keys(text, jsonb), tenant_guard.drop_issuer(text) FROM PUBLIC;
 -- Whoever registers an issuer decides whose tokens are believed.
 GRANT EXECUTE ON FUNCTION
     tenant_guard.add_issuer(text, jsonb, text[], text[], jsonb, interval, interval, boolean),
+    tenant_guard.alter_issuer(text, text[], text[], jsonb, interval, interval, boolean),
     tenant_guard.set_issuer_keys(text, jsonb), tenant_guard.drop_issuer(text)
     TO tenant_guard_admin;
 

@@ -9,9 +9,12 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 use tenant_guard_core::account::LONGEST_ACCOUNT;
 use tenant_guard_core::issuer::IssuerError;
+use tenant_guard_core::json_path::JsonPath;
+use tenant_guard_core::manifest::ManifestError;
 use tenant_guard_core::permission::PermissionError;
 use tenant_guard_core::token::Refusal;
 
+use crate::isolation::{code_of, located};
 pub(crate) use guarded::Guarded;
 
 /// Why a call into the extension fails, as the user sees it.
@@ -163,6 +166,12 @@ pub(crate) enum Error {
     /// No rule stands for the schema.
     #[error("schema \"{0}\" is not governed")]
     NotGoverned(String),
+    /// Parts of a manifest that cannot be; at least one.
+    #[error("{}", .0.first().map_or(String::new(), ToString::to_string))]
+    Manifest(Vec<ManifestError>),
+    /// Relations of a manifest that cannot be protected, each with its place; at least one.
+    #[error("{}", .0.first().map_or(String::new(), |(path, obstacle)| located(path, obstacle)))]
+    ManifestObstacles(Vec<(JsonPath, Obstacle)>),
     /// Tables of a schema cannot be protected.
     #[error("schema \"{schema}\" cannot be protected")]
     SchemaObstacles {
@@ -339,6 +348,9 @@ pub(crate) enum Obstacle {
     /// A column the log cannot do without: column, relation.
     #[error("column \"{0}\" of relation {1} cannot be redacted")]
     RedactsKey(String, String),
+    /// A column of persons' data that says which row it is: column, relation.
+    #[error("column \"{0}\" of relation {1} cannot be personal")]
+    PersonalKey(String, String),
     /// Not under protection.
     #[error("relation {0} is not protected")]
     NotProtected(String),
@@ -387,7 +399,7 @@ impl Obstacle {
                 ERRCODE_FEATURE_NOT_SUPPORTED
             }
             Self::NullAccounts { .. } => ERRCODE_NOT_NULL_VIOLATION,
-            Self::RedactsKey(..) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::RedactsKey(..) | Self::PersonalKey(..) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotProtected(_) | Self::UnprotectedParent(..) | Self::NoAccountsInParent(..) => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
@@ -425,7 +437,7 @@ impl Obstacle {
             }
             Self::UnprotectedParent(..) => "Protect the parent first.",
             Self::HasChild(..) => "Take protection off the child first, or give it another parent.",
-            Self::RedactsKey(..) => {
+            Self::RedactsKey(..) | Self::PersonalKey(..) => {
                 "The account and the primary key say whose row and which row an event is about."
             }
             _ => return None,
@@ -532,6 +544,14 @@ impl Error {
             Self::SchemaObstacles { found, .. } => found
                 .first()
                 .map_or(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, Obstacle::code),
+            Self::Manifest(found) => found
+                .first()
+                .map_or(ERRCODE_INVALID_PARAMETER_VALUE, code_of),
+            Self::ManifestObstacles(found) => found
+                .first()
+                .map_or(ERRCODE_INVALID_PARAMETER_VALUE, |(_, obstacle)| {
+                    obstacle.code()
+                }),
             Self::UnknownColumn(..) => ERRCODE_UNDEFINED_COLUMN,
             Self::UnknownSchema(_) => ERRCODE_INVALID_SCHEMA_NAME,
             Self::EmptyRoles => ERRCODE_INVALID_PARAMETER_VALUE,
@@ -574,6 +594,7 @@ impl Error {
             Self::Permission(error) => return error.hint(),
             Self::Guarded(refusal) => return refusal.hint(),
             Self::UnfitForeignKey => "It begins with FOREIGN KEY (...) REFERENCES.",
+            Self::ManifestObstacles(found) => return found.first()?.1.hint(),
             Self::EmptyRoles => "Pass NULL to leave it to the table's grants.",
             Self::LedgerMissing => {
                 "A member of tenant_guard_admin creates it with tenant_guard.init_ledger()."
@@ -601,6 +622,14 @@ impl Error {
                 let lines: Vec<_> = found.iter().map(Obstacle::to_string).collect();
                 Some(lines.join("\n"))
             }
+            Self::Manifest(found) if found.len() > 1 => {
+                let lines: Vec<_> = found.iter().map(ManifestError::to_string).collect();
+                Some(lines.join("\n"))
+            }
+            Self::ManifestObstacles(found) if found.len() > 1 => {
+                let each = found.iter().map(|(path, obstacle)| located(path, obstacle));
+                Some(each.collect::<Vec<_>>().join("\n"))
+            }
             Self::Migration(failure) => failure.detail.clone(),
             Self::Permission(error) => error.detail(),
             Self::LockNotHad { holders, .. } if !holders.is_empty() => {
@@ -623,6 +652,12 @@ impl Error {
         }
         report.report(PgLogLevel::ERROR);
         unreachable!("an ERROR report does not return")
+    }
+}
+
+impl From<ManifestError> for Error {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest(vec![error])
     }
 }
 

@@ -47,9 +47,15 @@ extension_sql_file!(
 );
 
 extension_sql_file!(
+    "../sql/manifest.sql",
+    name = "manifest",
+    requires = ["isolation"]
+);
+
+extension_sql_file!(
     "../sql/guards.sql",
     name = "guards",
-    requires = ["isolation", "ledger", "audit"]
+    requires = ["isolation", "ledger", "audit", "manifest"]
 );
 
 /// Called by PostgreSQL when it loads the library into a backend or a parallel worker.

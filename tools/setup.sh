@@ -87,7 +87,8 @@ for purpose in "$@"; do
         ;;
     demo) system_packages python3 python3-jwt python3-cryptography python3-psycopg2 ;;
     test)
-        system_packages python3 python3-psycopg
+        # The migration tools of docs/migrations.md, with the driver they use.
+        system_packages python3 python3-psycopg python3-psycopg2 alembic python3-django
         pooler
         ;;
     *) die "unknown purpose \"$purpose\"" ;;

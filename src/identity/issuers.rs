@@ -71,10 +71,15 @@ fn settings_of(row: &Row<'_>) -> IssuerSettings {
     }
 }
 
-/// The settings of an issuer as the management functions take them.
+/// An issuer as `add_issuer` takes it.
 struct Definition {
     issuer: String,
     keys: String,
+    settings: Settings,
+}
+
+/// Everything of an issuer but its name and keys, as the management functions take it.
+struct Settings {
     algorithms: Option<Vec<String>>,
     audiences: Option<Vec<String>>,
     claim_paths: String,
@@ -83,21 +88,50 @@ struct Definition {
     require_exp: bool,
 }
 
+impl Settings {
+    /// # Safety
+    ///
+    /// `fcinfo` is of a function whose arguments from `first` on are `algorithms`, `audiences`,
+    /// `claim_paths`, `leeway`, `max_age` and `require_exp`.
+    unsafe fn from_arguments(
+        fcinfo: pg_sys::FunctionCallInfo,
+        first: usize,
+    ) -> Result<Self, Error> {
+        use pgrx::fcinfo::pg_getarg as argument;
+        let required = Error::NullArgument;
+        // SAFETY: the caller vouches for the arguments and their types.
+        unsafe {
+            Ok(Self {
+                algorithms: texts(argument(fcinfo, first), "an element of algorithms")?,
+                audiences: texts(argument(fcinfo, first + 1), "an element of audiences")?,
+                claim_paths: json_argument(fcinfo, first + 2).ok_or(required("claim_paths"))?,
+                leeway: argument(fcinfo, first + 3).ok_or(required("leeway"))?,
+                max_age: argument(fcinfo, first + 4),
+                require_exp: argument(fcinfo, first + 5).ok_or(required("require_exp"))?,
+            })
+        }
+    }
+
+    /// Their lengths in microseconds, where they have one.
+    fn lengths(&self) -> Result<(i64, Option<i64>), Error> {
+        let max_age = self.max_age.map(|age| fixed_length("max_age", &age));
+        Ok((fixed_length("leeway", &self.leeway)?, max_age.transpose()?))
+    }
+}
+
 impl Definition {
     /// Refuses what `authenticate` could not work with.
     fn validate(&self) -> Result<(), Error> {
+        let (leeway_us, max_age_us) = self.settings.lengths()?;
         Issuer::new(IssuerSettings {
             issuer: self.issuer.clone(),
             keys: self.keys.clone(),
-            algorithms: self.algorithms.clone(),
-            audiences: self.audiences.clone(),
-            claim_paths: self.claim_paths.clone(),
-            leeway_us: fixed_length("leeway", &self.leeway)?,
-            max_age_us: self
-                .max_age
-                .map(|age| fixed_length("max_age", &age))
-                .transpose()?,
-            require_exp: self.require_exp,
+            algorithms: self.settings.algorithms.clone(),
+            audiences: self.settings.audiences.clone(),
+            claim_paths: self.settings.claim_paths.clone(),
+            leeway_us,
+            max_age_us,
+            require_exp: self.settings.require_exp,
         })?;
         Ok(())
     }
@@ -124,16 +158,10 @@ raw_function! {
         // SAFETY: PostgreSQL passed `fcinfo`; sql/identity.sql gives the arguments these types.
         let definition = unsafe {
             use pgrx::fcinfo::pg_getarg as argument;
-            let required = |name| Error::NullArgument(name);
             Definition {
-                issuer: argument(fcinfo, 0).ok_or(required("issuer")).or_raise(),
-                keys: json_argument(fcinfo, 1).ok_or(required("keys")).or_raise(),
-                algorithms: texts(argument(fcinfo, 2), "an element of algorithms").or_raise(),
-                audiences: texts(argument(fcinfo, 3), "an element of audiences").or_raise(),
-                claim_paths: json_argument(fcinfo, 4).ok_or(required("claim_paths")).or_raise(),
-                leeway: argument(fcinfo, 5).ok_or(required("leeway")).or_raise(),
-                max_age: argument(fcinfo, 6),
-                require_exp: argument(fcinfo, 7).ok_or(required("require_exp")).or_raise(),
+                issuer: argument(fcinfo, 0).ok_or(Error::NullArgument("issuer")).or_raise(),
+                keys: json_argument(fcinfo, 1).ok_or(Error::NullArgument("keys")).or_raise(),
+                settings: Settings::from_arguments(fcinfo, 2).or_raise(),
             }
         };
         add_issuer(&definition).or_raise();
@@ -154,6 +182,7 @@ fn texts(
 
 fn add_issuer(definition: &Definition) -> Result<(), Error> {
     definition.validate()?;
+    let settings = &definition.settings;
     let inserted = write(
         "INSERT INTO tenant_guard.issuer \
          (issuer, keys, algorithms, audiences, claim_paths, leeway, max_age, require_exp) \
@@ -162,18 +191,58 @@ fn add_issuer(definition: &Definition) -> Result<(), Error> {
         &[
             definition.issuer.as_str().into(),
             definition.keys.as_str().into(),
-            definition.algorithms.clone().into(),
-            definition.audiences.clone().into(),
-            definition.claim_paths.as_str().into(),
-            definition.leeway.into(),
-            definition.max_age.into(),
-            definition.require_exp.into(),
+            settings.algorithms.clone().into(),
+            settings.audiences.clone().into(),
+            settings.claim_paths.as_str().into(),
+            settings.leeway.into(),
+            settings.max_age.into(),
+            settings.require_exp.into(),
         ],
     );
     if inserted == 0 {
         return Err(Error::IssuerExists(definition.issuer.clone()));
     }
     Ok(())
+}
+
+raw_function! {
+    /// `alter_issuer(issuer, algorithms, audiences, claim_paths, leeway, max_age, require_exp)`.
+    tenant_guard_alter_issuer, pg_finfo_tenant_guard_alter_issuer, |fcinfo| {
+        // SAFETY: PostgreSQL passed `fcinfo`; sql/identity.sql gives the arguments these types.
+        let (issuer, settings) = unsafe {
+            (
+                pgrx::fcinfo::pg_getarg::<String>(fcinfo, 0)
+                    .ok_or(Error::NullArgument("issuer"))
+                    .or_raise(),
+                Settings::from_arguments(fcinfo, 1).or_raise(),
+            )
+        };
+        alter_issuer(&issuer, &settings).or_raise();
+        pg_sys::Datum::from(0)
+    }
+}
+
+fn alter_issuer(issuer: &str, settings: &Settings) -> Result<(), Error> {
+    settings.lengths()?;
+    let updated = write(
+        "UPDATE tenant_guard.issuer SET algorithms = $2, audiences = $3, \
+             claim_paths = $4::pg_catalog.jsonb, leeway = $5, max_age = $6, require_exp = $7 \
+         WHERE issuer OPERATOR(pg_catalog.=) $1",
+        &[
+            issuer.into(),
+            settings.algorithms.clone().into(),
+            settings.audiences.clone().into(),
+            settings.claim_paths.as_str().into(),
+            settings.leeway.into(),
+            settings.max_age.into(),
+            settings.require_exp.into(),
+        ],
+    );
+    if updated == 0 {
+        return Err(Error::UnknownIssuer(issuer.to_owned()));
+    }
+    // Judges them by the keys they will work with: what is unfit takes the update back.
+    load().map(drop)
 }
 
 raw_function! {

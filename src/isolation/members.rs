@@ -27,6 +27,8 @@ pub(super) struct MemberState {
     pub(super) column_type: String,
     /// False for a collation under which unlike texts are equal.
     pub(super) column_deterministic: bool,
+    /// A validated constraint of ours says that no account is null.
+    pub(super) proven: bool,
     column_computed: bool,
     column_is_key: bool,
     /// The relation this one is registered under.
@@ -224,6 +226,7 @@ fn member(row: &SpiHeapTupleData<'_>) -> Result<MemberState, pgrx::spi::SpiError
         column_quoted: text("column_quoted")?.unwrap_or_default(),
         column_type: text("column_type")?.unwrap_or_default(),
         column_deterministic: flag("column_deterministic")?,
+        proven: flag("proven")?,
         column_computed: flag("column_computed")?,
         column_is_key: flag("column_is_key")?,
         root,

@@ -22,6 +22,13 @@ SELECT
     COALESCE(l.collisdeterministic, true) AS column_deterministic,
     a.attnotnull AS column_not_null,
     pg_get_expr(d.adbin, d.adrelid) AS column_default,
+    EXISTS (
+        SELECT FROM pg_constraint AS k
+        WHERE k.conrelid = c.oid AND k.conname = 'tenant_guard_account_not_null'
+            AND k.contype = 'c' AND k.convalidated
+            AND pg_get_constraintdef(k.oid)
+                = format('CHECK ((%s IS NOT NULL)) NO INHERIT', quote_ident(a.attname))
+    ) AS proven,
     a.attidentity <> '' OR a.attgenerated <> '' AS column_computed,
     EXISTS (
         SELECT FROM pg_index AS k

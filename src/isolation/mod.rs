@@ -12,6 +12,7 @@ mod foreign_keys;
 mod grants;
 mod guards;
 mod locking;
+mod manifest;
 mod matrix;
 mod members;
 mod obstacles;
@@ -31,6 +32,7 @@ use tenant_guard_core::permission::PermissionError;
 use tenant_guard_core::plan::{self, Wanted, WantedColumn};
 use tenant_guard_core::policy::AccountType;
 
+pub(crate) use self::manifest::{code_of, located};
 use crate::audit::record::record_system;
 use crate::error::{Error, Obstacle, OrRaise};
 use members::Tree;
@@ -246,6 +248,7 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     execute(&plan::unprotect(&members, &columns, &flags));
     assurance::forget(&tree);
     roles::forget(relation);
+    manifest::forget_annotations(relation);
     record_system("unprotect", Some(relation), "", None);
 }
 

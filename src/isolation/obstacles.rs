@@ -58,7 +58,9 @@ pub(super) fn all(request: &Request, tree: &Tree) -> Vec<Obstacle> {
         found.push(Obstacle::PartOf(name.clone(), parent));
     }
     found.extend(account_column(request, tree));
-    for (redacted, standing) in registry::redacted_columns(request) {
+    for (redacted, standing) in
+        registry::standings(request.relation, &request.redact, request.column_name())
+    {
         found.extend(match standing {
             registry::Standing::Missing => Some(Obstacle::NoColumn(redacted, name.clone())),
             registry::Standing::Key => Some(Obstacle::RedactsKey(redacted, name.clone())),
@@ -136,7 +138,8 @@ pub(super) fn mixed_types(
     ))
 }
 
-/// Rows without an account, counted in every member whose column may be null.
+/// Rows without an account, counted in every member whose column may be null, unless a constraint
+/// that was validated before has proven that there are none.
 ///
 /// Reads the heap itself: no policy hides a row from the count, and no expression of the table's
 /// owner is evaluated with our rights.
@@ -146,7 +149,7 @@ pub(super) fn null_accounts(request: &Request, tree: &Tree) -> Option<Obstacle> 
     }
     let tables: Vec<_> = tree
         .iter()
-        .filter(|m| m.column_number > 0 && !m.plan.column.not_null && m.kind == "r")
+        .filter(|m| m.column_number > 0 && !m.plan.column.not_null && !m.proven && m.kind == "r")
         .map(|m| {
             (
                 count_nulls(m.relation, m.column_number),

@@ -561,8 +561,13 @@ pub(super) enum Standing {
     Plain,
 }
 
-/// The columns to be redacted, each with its standing.
-pub(super) fn redacted_columns(request: &Request) -> Vec<(String, Standing)> {
+/// Columns of a relation by name, each with its standing; `account_column` is empty where there is
+/// none.
+pub(super) fn standings(
+    relation: pg_sys::Oid,
+    columns: &[String],
+    account_column: &str,
+) -> Vec<(String, Standing)> {
     read(
         "SELECT r.name, a.attnum IS NULL, EXISTS ( \
              SELECT FROM pg_attribute AS s WHERE s.attrelid = $1 \
@@ -580,9 +585,9 @@ pub(super) fn redacted_columns(request: &Request) -> Vec<(String, Standing)> {
              AND a.attnum > 0 AND NOT a.attisdropped \
          ORDER BY r.position",
         &[
-            request.relation.into(),
-            request.redact.clone().into(),
-            request.column.as_deref().into(),
+            relation.into(),
+            columns.to_vec().into(),
+            account_column.into(),
         ],
         |row| {
             let name = row.get::<String>(1)?.unwrap_or_default();

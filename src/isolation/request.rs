@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 use tenant_guard_core::archetype::Archetype;
+use tenant_guard_core::manifest::Ownership;
 use tenant_guard_core::policy::{array, literal};
 
 use super::registry;
@@ -69,6 +70,19 @@ impl Request {
             audit: arguments.audit.ok_or(Error::NullArgument("audit"))?,
             links: links(relation, &arguments)?,
         })
+    }
+
+    /// What it takes to read a relation and count its rows without an account.
+    pub(super) fn for_counting(relation: pg_sys::Oid, ownership: &Ownership) -> Self {
+        Self {
+            relation,
+            archetype: ownership.archetype(),
+            column: ownership.account_column().map(str::to_owned),
+            roles: None,
+            redact: Vec::new(),
+            audit: false,
+            links: Vec::new(),
+        }
     }
 
     /// The account column, empty without one. For messages.

@@ -24,11 +24,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::archetype::Archetype;
 use crate::json_path::JsonPath;
 
+pub use crate::permission::Command;
 pub use difference::{Operation, difference};
 pub use facts::{Column, Facts, Kind, RelationFacts};
 pub use name::RelationName;
 pub use online::{Index, Table, finish, prepare, settle};
 pub use problem::{ManifestError, Problem};
+pub use statement::protect as protect_again;
 
 /// The version of manifests that this code reads and writes.
 pub const VERSION: i64 = 1;
@@ -271,34 +273,6 @@ impl Ord for Place {
     }
 }
 
-/// What a permission is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Command {
-    /// `SELECT`
-    Select,
-    /// `INSERT`
-    Insert,
-    /// `UPDATE`
-    Update,
-    /// `DELETE`
-    Delete,
-}
-
-impl Command {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Select, Self::Insert, Self::Update, Self::Delete];
-
-    /// The name in manifests and in SQL.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Select => "select",
-            Self::Insert => "insert",
-            Self::Update => "update",
-            Self::Delete => "delete",
-        }
-    }
-}
-
 /// The rows of the account that a permission reaches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
@@ -355,7 +329,12 @@ impl Manifest {
     /// The shortest JSON text that [`parse`](Self::parse) reads as this manifest: members that
     /// have their default left out, lists sorted.
     pub fn to_json(&self) -> String {
-        write::manifest(self).to_string()
+        self.to_value().to_string()
+    }
+
+    /// [`to_json`](Self::to_json) as a value.
+    pub fn to_value(&self) -> serde_json::Value {
+        write::manifest(self)
     }
 
     /// Where a relation is declared.

@@ -41,7 +41,7 @@ pub fn difference(present: &Manifest, wanted: &Manifest) -> Result<Vec<Operation
     steps.roles(present, wanted);
     steps.relations(present, wanted);
     steps.permissions(present, wanted);
-    steps.unprotect(present, wanted);
+    steps.retire(present, wanted);
     steps.drop_roles(present, wanted);
     steps.drop_issuers(present, wanted)?;
     steps.govern(present, wanted);
@@ -150,47 +150,53 @@ impl Steps {
         }
     }
 
+    /// What comes or stays with accounts, parents first, and what comes without.
     fn relations(&mut self, present: &Manifest, wanted: &Manifest) {
         let ordered = in_order(wanted.relations.keys(), |name| {
             parents_of(&wanted.relations, name)
         });
-        // What can be nobody's parent comes last: its present children find other parents first.
-        let (parents, others): (Vec<_>, Vec<_>) = ordered.into_iter().partition(|name| {
-            let relation = &wanted.relations[name];
-            relation.ownership.archetype().has_accounts()
-        });
-        for name in parents.into_iter().chain(others) {
-            let new = &wanted.relations[name];
-            let old = present.relations.get(name);
-            let path = Manifest::path_of(name);
-            let there = statement::protect(name, new);
-            match old {
-                None => self.push(path, name, there, statement::unprotect(name)),
-                Some(old) if protection(old) != protection(new) => {
-                    self.push(path, name, there, statement::protect(name, old));
-                }
-                Some(_) => {}
+        for name in ordered {
+            if !loses_accounts(present, wanted, name) {
+                self.protect(present, name, &wanted.relations[name]);
             }
-            self.extras(name, old, Some(new));
         }
     }
 
-    fn unprotect(&mut self, present: &Manifest, wanted: &Manifest) {
-        let gone = removed(&present.relations, &wanted.relations);
+    /// What goes, and what stays without the accounts it has: nobody's parent any more, so its present
+    /// children come before it.
+    fn retire(&mut self, present: &Manifest, wanted: &Manifest) {
         let ordered = in_order(present.relations.keys(), |name| {
             parents_of(&present.relations, name)
         });
         for name in ordered.into_iter().rev() {
-            let Some(old) = gone.get(name) else { continue };
-            self.extras(name, Some(old), None);
-            let back = statement::protect(name, old);
-            self.push(
-                Manifest::path_of(name),
-                name,
-                statement::unprotect(name),
-                back,
-            );
+            let old = &present.relations[name];
+            match wanted.relations.get(name) {
+                None => {
+                    self.extras(name, Some(old), None);
+                    let back = statement::protect(name, old);
+                    let path = Manifest::path_of(name);
+                    self.push(path, name, statement::unprotect(name), back);
+                }
+                Some(new) if loses_accounts(present, wanted, name) => {
+                    self.protect(present, name, new);
+                }
+                Some(_) => {}
+            }
         }
+    }
+
+    fn protect(&mut self, present: &Manifest, name: &RelationName, new: &Relation) {
+        let old = present.relations.get(name);
+        let path = Manifest::path_of(name);
+        let there = statement::protect(name, new);
+        match old {
+            None => self.push(path, name, there, statement::unprotect(name)),
+            Some(old) if protection(old) != protection(new) => {
+                self.push(path, name, there, statement::protect(name, old));
+            }
+            Some(_) => {}
+        }
+        self.extras(name, old, Some(new));
     }
 
     /// What is declared of a relation beside its protection and permissions.
@@ -309,6 +315,13 @@ fn by_key(relation: Option<&Relation>) -> BTreeMap<(&str, Command), &Permission>
     let all = relation.into_iter().flat_map(|of| &of.permissions);
     all.map(|permission| ((permission.role.as_str(), permission.command), permission))
         .collect()
+}
+
+/// Whether a relation is protected now and is to be so without accounts of its own.
+fn loses_accounts(present: &Manifest, wanted: &Manifest, name: &RelationName) -> bool {
+    let relation = wanted.relations.get(name);
+    present.relations.contains_key(name)
+        && relation.is_some_and(|relation| !relation.ownership.archetype().has_accounts())
 }
 
 fn order_of_roles(roles: &BTreeMap<String, Role>) -> Vec<&str> {

@@ -47,8 +47,6 @@ pub struct Column {
     pub type_name: String,
     /// Part of the primary key.
     pub key: bool,
-    /// Rows in which it is null, with the tables they are in, where that was counted.
-    pub nulls: Option<String>,
 }
 
 impl Manifest {
@@ -208,10 +206,6 @@ impl<'f> Search<'f> {
                 let kind = facts.type_name.clone();
                 let reason = Problem::AccountType(column.to_owned(), name.to_string(), kind);
                 self.found(at, reason);
-            } else if let Some(nulls) = &facts.nulls
-                && ownership.archetype().requires_account()
-            {
-                self.found(at, Problem::NullAccounts(column.to_owned(), nulls.clone()));
             }
         }
         if let Ownership::Child { via, parent } = ownership {

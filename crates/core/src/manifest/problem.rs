@@ -56,7 +56,7 @@ pub enum Problem {
     #[error("has no place in scope \"{0}\"")]
     NotOfScope(&'static str),
     /// Columns of a command that has none.
-    #[error("restricts commands other than select and update")]
+    #[error("restricts delete, which has no columns")]
     ColumnsOfCommand,
     /// Two members of which one excludes the other.
     #[error("has no place beside \"{0}\"")]
@@ -118,9 +118,6 @@ pub enum Problem {
     /// No such schema in the database.
     #[error("schema \"{0}\" does not exist")]
     NoSchema(String),
-    /// Rows without an account: column, how many rows in which tables.
-    #[error("column \"{0}\" has null values: {1}")]
-    NullAccounts(String, String),
     /// A level of assurance with characters that no level has.
     #[error("is not a level of assurance")]
     Level,

@@ -228,6 +228,29 @@ fn claim_paths(at: At<'_>) -> Result<BTreeMap<String, Vec<String>>> {
     Ok(paths)
 }
 
+impl Issuer {
+    /// The claims that `paths`, the JSON object that `add_issuer` took, does not have in their default
+    /// place; none of what is not one.
+    pub fn paths_beside_defaults(paths: &str) -> BTreeMap<String, Vec<String>> {
+        parsed(paths, claim_paths).unwrap_or_default()
+    }
+
+    /// The key set itself, if a manifest may hold it.
+    pub fn without_secrets(key_set: &str) -> Option<String> {
+        parsed(key_set, keys)
+    }
+}
+
+fn parsed<T>(text: &str, read: impl FnOnce(At<'_>) -> Result<T>) -> Option<T> {
+    let value = json::parse(text).ok()?;
+    let path = JsonPath::root();
+    let at = At {
+        value: &value,
+        path: &path,
+    };
+    read(at).ok()
+}
+
 /// A JWK Set without secrets, as text.
 fn keys(at: At<'_>) -> Result<String> {
     let members = at.any_members()?;

@@ -27,9 +27,11 @@ pub(super) fn relation(at: At<'_>) -> Result<Relation> {
         "permissions",
         "index",
     ])?;
+    let ownership = ownership(&members)?;
+    let archetype = ownership.archetype();
     let flag = |member: &str| Ok(members.optional(member, boolean)?.unwrap_or(true));
     Ok(Relation {
-        ownership: ownership(&members)?,
+        ownership,
         roles: members
             .optional("roles", |at| at.nonempty(name))?
             .unwrap_or_default(),
@@ -37,7 +39,7 @@ pub(super) fn relation(at: At<'_>) -> Result<Relation> {
         personal: members.or_default("personal", names)?,
         audit: flag("audit")?,
         assurance: members.or_default("assurance", assurance)?,
-        permissions: members.or_default("permissions", permissions)?,
+        permissions: members.or_default("permissions", |at| permissions(at, archetype))?,
         index: flag("index")?,
     })
 }
@@ -51,6 +53,9 @@ fn ownership(members: &Members<'_>) -> Result<Ownership> {
     let misplaced = Problem::NotOfArchetype(archetype.name());
     if !archetype.has_account_column() {
         members.refuse(&OF_COLUMN, misplaced.clone())?;
+    }
+    if !archetype.has_accounts() {
+        members.refuse(&["permissions"], misplaced.clone())?;
     }
     if archetype != Archetype::Child {
         members.refuse(&OF_CHILD, misplaced)?;
@@ -108,12 +113,12 @@ fn assurance(at: At<'_>) -> Result<BTreeMap<String, String>> {
     })
 }
 
-fn permissions(at: At<'_>) -> Result<BTreeSet<Permission>> {
+fn permissions(at: At<'_>, archetype: Archetype) -> Result<BTreeSet<Permission>> {
     let mut all: BTreeSet<Permission> = BTreeSet::new();
     let mut places = 0..;
     at.elements(|at| {
         let place = Place(places.next());
-        for (command, permission) in permission(at, place)? {
+        for (command, permission) in permission(at, place, archetype)? {
             if all
                 .iter()
                 .any(|p| (&p.role, p.command) == (&permission.role, command))
@@ -127,7 +132,11 @@ fn permissions(at: At<'_>) -> Result<BTreeSet<Permission>> {
     Ok(all)
 }
 
-fn permission(at: At<'_>, place: Place) -> Result<Vec<(Command, Permission)>> {
+fn permission(
+    at: At<'_>,
+    place: Place,
+    archetype: Archetype,
+) -> Result<Vec<(Command, Permission)>> {
     let members = at.members(&[
         "role",
         "commands",
@@ -141,19 +150,18 @@ fn permission(at: At<'_>, place: Place) -> Result<Vec<(Command, Permission)>> {
         "columns",
     ])?;
     let role = members.required("role", |at| at.text().map(str::to_owned))?;
-    let commands = members.required("commands", commands)?;
+    let commands = members.required("commands", |at| commands(at, archetype))?;
     let scope = scope(&members)?;
     let columns = members.optional("columns", |at| at.nonempty(name))?;
-    let columned = |command: &Command| matches!(command, Command::Select | Command::Update);
-    if columns.is_some() && !commands.iter().all(columned) {
+    if columns.is_some() && commands.get(&Command::Delete) == Some(&false) {
         return problem(members.path("columns"), Problem::ColumnsOfCommand);
     }
-    let each = commands.into_iter().map(|command| {
+    let each = commands.into_keys().map(|command| {
         let permission = Permission {
             role: role.clone(),
             command,
             scope: scope.clone(),
-            columns: columns.clone(),
+            columns: columns.clone().filter(|_| command != Command::Delete),
             place,
         };
         (command, permission)
@@ -161,19 +169,26 @@ fn permission(at: At<'_>, place: Place) -> Result<Vec<(Command, Permission)>> {
     Ok(each.collect())
 }
 
-fn commands(at: At<'_>) -> Result<BTreeSet<Command>> {
-    let mut commands = BTreeSet::new();
+/// Commands, each with whether `all` stands for it, and then for those alone that need a role.
+fn commands(at: At<'_>, archetype: Archetype) -> Result<BTreeMap<Command, bool>> {
+    let mut commands = BTreeMap::new();
     at.elements(|at| {
         let name = at.text()?;
         let named: Vec<_> = Command::ALL
             .into_iter()
-            .filter(|command| name == "all" || command.name() == name)
+            .filter(|command| match name {
+                "all" => command.is_of_roles(archetype),
+                name => command.name() == name,
+            })
             .collect();
         if named.is_empty() {
             return at.fail(Problem::Not("one of all, select, insert, update, delete"));
         }
         for command in named {
-            if !commands.insert(command) {
+            if !command.is_of_roles(archetype) {
+                return at.fail(Problem::NotOfArchetype(archetype.name()));
+            }
+            if commands.insert(command, name == "all").is_some() {
                 return at.fail(Problem::Repeated);
             }
         }

@@ -155,7 +155,8 @@ pub(super) fn require_role_assurance(name: &str, level: Option<&str>) -> String 
         .end()
 }
 
-pub(super) fn protect(name: &RelationName, relation: &Relation) -> String {
+/// The call that protects a relation in the declared way, the first time or again.
+pub fn protect(name: &RelationName, relation: &Relation) -> String {
     let ownership = &relation.ownership;
     let column = ownership.account_column();
     let archetype = ownership.archetype();

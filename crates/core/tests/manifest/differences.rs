@@ -159,6 +159,22 @@ fn former_parent_changes_after_its_children() {
         statements(&old, &new),
         ["protect('s.b')", "protect('s.a', archetype => 'reference')"]
     );
+    let without = with("{'s.a':{'archetype':'deny_all'}}");
+    assert_eq!(
+        statements(&old, &without),
+        [
+            "unprotect('s.b')",
+            "protect('s.a', archetype => 'deny_all')"
+        ]
+    );
+    let turned = with("{'s.a':{'via':'b_id','parent':'s.b'},'s.b':{}}");
+    assert_eq!(
+        statements(&old, &turned),
+        [
+            "protect('s.b')",
+            "protect('s.a', via => 'b_id', parent => 's.b')"
+        ]
+    );
     assert_eq!(
         statements(&old, &with("{'s.b':{}}")),
         ["protect('s.b')", "unprotect('s.a')"]

@@ -188,7 +188,10 @@ prop_compose! {
             }
             for ((by, command), (scope, columns)) in allowed {
                 let command = Command::ALL[command];
-                let columned = matches!(command, Command::Select | Command::Update);
+                if !command.is_of_roles(relation.ownership.archetype()) {
+                    continue;
+                }
+                let columned = command != Command::Delete;
                 relation.permissions.insert(Permission {
                     role: role(by),
                     command,

@@ -4,4 +4,5 @@
 
 mod differences;
 mod generated;
+mod online;
 mod vectors;

@@ -9,6 +9,7 @@ mod floor_hook;
 mod guards;
 mod loading;
 mod locking;
+mod manifest;
 mod plans;
 mod refusals;
 mod restoring;

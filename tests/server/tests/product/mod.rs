@@ -1,6 +1,7 @@
 //! The schema of a whole product, governed and given back: `tests/server/product`.
 
 mod governing;
+mod manifest;
 mod traffic;
 
 use postgres::{Client, Transaction};
