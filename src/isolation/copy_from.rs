@@ -191,6 +191,7 @@ struct Loading<'a> {
     copy: &'a pg_sys::CopyStmt,
     /// The columns that are read, by number.
     columns: Vec<i32>,
+    entry: *const pg_sys::RangeTblEntry,
     state: *mut pg_sys::ParseState,
     /// COPY's own WHERE, as an implicit AND.
     filter: *mut pg_sys::List,
@@ -249,6 +250,7 @@ impl<'a> Loading<'a> {
                 relation,
                 copy,
                 columns,
+                entry,
                 state,
                 filter,
                 checks: checks.iter_ptr().map(|check| &*check).collect(),
@@ -296,7 +298,8 @@ impl<'a> Loading<'a> {
         // SAFETY: all of it is made in memory that outlives the loading. The slot has room for a value of every column, the plan's arguments for one of every column
         // that it takes.
         unsafe {
-            let (statement, columns, mut types) = insertion(self.relation, &self.columns);
+            let (statement, columns, mut types) =
+                insertion(self.relation, self.entry, &self.columns);
             let executor = pg_sys::CreateExecutorState();
             let filter = if self.filter.is_null() {
                 std::ptr::null_mut()
@@ -467,6 +470,7 @@ unsafe fn copied<T: Copy>(elements: &[T]) -> *mut T {
 /// insert it, the INSERT finds one of its own.
 unsafe fn insertion(
     relation: pg_sys::Relation,
+    entry: *const pg_sys::RangeTblEntry,
     read: &[i32],
 ) -> (CString, Vec<usize>, Vec<pg_sys::Oid>) {
     // SAFETY: the relation is open and its descriptor holds natts attributes.
@@ -476,8 +480,7 @@ unsafe fn insertion(
         let taken = |column: &pg_sys::FormData_pg_attribute| {
             !column.attisdropped
                 && column.attgenerated == 0
-                && (read.contains(&column.attnum.into())
-                    || may_insert((*relation).rd_id, column.attnum))
+                && (read.contains(&column.attnum.into()) || may_insert(entry, column.attnum))
         };
         let positions: Vec<_> = (0..columns.len())
             .filter(|&at| taken(&columns[at]))
@@ -502,14 +505,18 @@ unsafe fn insertion(
     }
 }
 
-fn may_insert(relation: pg_sys::Oid, column: i16) -> bool {
-    let insert = pg_sys::ACL_INSERT as pg_sys::AclMode;
-    let granted = pg_sys::AclResult::ACLCHECK_OK;
-    // SAFETY: look-ups of the caller's privileges by oid and number.
+/// Whether the caller may insert this column of the relation that the entry is of, as an INSERT asks:
+/// lists of columns decide about it too.
+unsafe fn may_insert(entry: *const pg_sys::RangeTblEntry, column: i16) -> bool {
+    // SAFETY: a copy of an entry made by PostgreSQL, alone in a list; nothing keeps either.
     unsafe {
-        let user = pg_sys::GetUserId();
-        pg_sys::pg_class_aclcheck(relation, user, insert) == granted
-            || pg_sys::pg_attribute_aclcheck(relation, column, user, insert) == granted
+        let member = i32::from(column) - pg_sys::FirstLowInvalidHeapAttributeNumber;
+        let mut entry = *entry;
+        entry.requiredPerms = pg_sys::ACL_INSERT as pg_sys::AclMode;
+        entry.selectedCols = std::ptr::null_mut();
+        entry.insertedCols = pg_sys::bms_make_singleton(member);
+        let entries = pg_sys::lappend(std::ptr::null_mut(), (&raw mut entry).cast());
+        pg_sys::ExecCheckRTPerms(entries, false)
     }
 }
 

@@ -252,6 +252,38 @@ fn rows_become_inserts_with_the_right_to_the_columns_read_alone() {
 }
 
 #[test]
+fn rows_become_inserts_within_the_columns_a_role_of_the_product_may_have() {
+    let shop = Shop::with(&format!(
+        "CREATE TABLE shop.thread (id int PRIMARY KEY, account_id uuid);
+         CREATE TABLE shop.message (thread_id int REFERENCES shop.thread, note text DEFAULT 'new');
+         INSERT INTO shop.thread VALUES (1, '{ACCOUNT_A}');
+         SELECT tenant_guard.protect('shop.thread');
+         SELECT tenant_guard.protect('shop.message', via => 'thread_id');
+         SELECT tenant_guard.define_role('clerk');
+         SELECT tenant_guard.allow('clerk', 'shop.message', '{{insert}}', columns => '{{thread_id}}')"
+    ));
+    let act_as = "tenant_guard.act_as(text, text, text[], text)";
+    shop.db
+        .superuser()
+        .batch_execute(&format!(
+            "GRANT EXECUTE ON FUNCTION {act_as} TO {}",
+            shop.app
+        ))
+        .unwrap();
+    let mut session = shop.app();
+    let mut t = session.transaction().unwrap();
+    t.batch_execute(&format!(
+        "SELECT tenant_guard.act_as('{ACCOUNT_A}', 'clara', '{{clerk}}', 'loading')"
+    ))
+    .unwrap();
+    let statement = "COPY shop.message (thread_id) FROM STDIN";
+    assert_eq!(copy(&mut t, statement, "1\n").unwrap(), 1);
+    let statement = "COPY shop.message FROM STDIN";
+    let denied = copy(&mut t, statement, "1\told\n").unwrap_err();
+    assert_eq!(denied.code().unwrap().code(), "42501");
+}
+
+#[test]
 fn operator_of_an_ordinary_role_is_never_run_in_the_name_of_the_extension() {
     let shop = Shop::contacts();
     let (database, mallory) = (shop.db.name(), shop.db.role("mallory"));
