@@ -6,6 +6,41 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+/// Whom to tell that a relation changed.
+#[derive(Clone, Copy)]
+enum Listener {
+    Watch(&'static Watch),
+    Function(fn(pg_sys::Oid)),
+}
+
+thread_local! {
+    static LISTENERS: RefCell<Vec<Listener>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Has `listener` called with the oid of each relation that changes, or with the invalid one when
+/// everything may have. It must not raise, nor listen in its turn.
+pub(crate) fn listen(listener: fn(pg_sys::Oid)) {
+    add_listener(Listener::Function(listener));
+}
+
+/// All share one callback of PostgreSQL's: a backend has ten places for all extensions together, and
+/// ends when somebody wants one more.
+fn add_listener(listener: Listener) {
+    let first = LISTENERS.with_borrow_mut(|listeners| {
+        listeners.push(listener);
+        listeners.len() == 1
+    });
+    if first {
+        let none = pg_sys::Datum::from(0);
+        // SAFETY: the callbacks live as long as the process; they do not raise.
+        unsafe {
+            pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), none);
+            let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
+            pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changed), none);
+        }
+    }
+}
+
 /// Watches a table of ours: stale until it is read, and again after every change of it that this
 /// backend is told of. A statement trigger on the table tells (`tell_backends` in sql/identity.sql).
 pub(crate) struct Watch {
@@ -54,14 +89,7 @@ impl Watch {
 
     fn begin(&'static self) {
         if !self.registered.replace(true) {
-            let this = pg_sys::Datum::from(std::ptr::from_ref(self));
-            // SAFETY: the callbacks and what they are given live as long as the
-            // process; they do not raise.
-            unsafe {
-                pg_sys::CacheRegisterRelcacheCallback(Some(changed), this);
-                let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
-                pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changed), this);
-            }
+            add_listener(Listener::Watch(self));
         }
         // SAFETY: catalog look-ups by static names.
         let table = unsafe {
@@ -78,21 +106,37 @@ impl Watch {
     }
 }
 
+impl Watch {
+    fn changed(&self, relation: pg_sys::Oid) {
+        let watched = |relations: &Vec<_>| relations.contains(&relation);
+        let concerned = self.relations.try_borrow().is_ok_and(|r| watched(&r));
+        if relation == pg_sys::Oid::INVALID || concerned {
+            self.stale.set(true);
+        }
+    }
+}
+
 /// Relcache callback: a relation changed, or, without a name, everything may have.
 #[pg_guard]
-unsafe extern "C-unwind" fn changed(watch: pg_sys::Datum, relation: pg_sys::Oid) {
-    // SAFETY: what `begin` registered.
-    let watch = unsafe { &*watch.cast_mut_ptr::<Watch>().cast_const() };
-    let watched = |relations: &Vec<_>| relations.contains(&relation);
-    if relation == pg_sys::Oid::INVALID || watch.relations.try_borrow().is_ok_and(|r| watched(&r)) {
-        watch.stale.set(true);
-    }
+unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    LISTENERS.with_borrow(|listeners| {
+        for listener in listeners {
+            match listener {
+                Listener::Watch(watch) => watch.changed(relation),
+                Listener::Function(listener) => listener(relation),
+            }
+        }
+    });
 }
 
 /// Syscache callback: a schema changed, so relations may have come by other names.
 #[pg_guard]
-unsafe extern "C-unwind" fn schema_changed(watch: pg_sys::Datum, _cache: i32, _hash: u32) {
-    // SAFETY: what `begin` registered.
-    let watch = unsafe { &*watch.cast_mut_ptr::<Watch>().cast_const() };
-    watch.stale.set(true);
+unsafe extern "C-unwind" fn schema_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    LISTENERS.with_borrow(|listeners| {
+        for listener in listeners {
+            if let Listener::Watch(watch) = listener {
+                watch.stale.set(true);
+            }
+        }
+    });
 }

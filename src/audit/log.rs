@@ -7,10 +7,10 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::transaction;
 use crate::error::Error;
+use crate::watch;
 
 /// A table of the log as our code makes it.
 pub(super) struct Table {
@@ -467,12 +467,10 @@ fn register_callback() {
     if REGISTERED.replace(true) {
         return;
     }
-    // SAFETY: the callback lives as long as the library and never raises.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(changed), pg_sys::Datum::from(0)) }
+    watch::listen(changed);
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+fn changed(relation: pg_sys::Oid) {
     VERIFIED.with_borrow_mut(|all| {
         for known in all {
             *known = known

@@ -15,6 +15,7 @@ use super::values::{Form, follows_settings, with_varlena};
 use crate::error::Error;
 use crate::identity::binding;
 use crate::memory::Memory;
+use crate::watch;
 
 /// A relation as one capture trigger sees it.
 pub(super) struct Relation {
@@ -324,9 +325,9 @@ fn register_callbacks() {
     if REGISTERED.replace(true) {
         return;
     }
-    // SAFETY: the callbacks live as long as the library and never raise.
+    watch::listen(relation_changed);
+    // SAFETY: the callback lives as long as the library and never raises.
     unsafe {
-        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
         for cache in [
             pg_sys::SysCacheIdentifier::NAMESPACEOID,
             pg_sys::SysCacheIdentifier::TYPEOID,
@@ -341,8 +342,7 @@ fn register_callbacks() {
 }
 
 /// Forgets what depends on a relation, or everything when PostgreSQL names none.
-#[pg_guard]
-unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+fn relation_changed(relation: pg_sys::Oid) {
     forget(|cached| relation == pg_sys::Oid::INVALID || cached.depends.contains(&relation));
 }
 

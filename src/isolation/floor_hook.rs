@@ -20,6 +20,7 @@ use crate::catalog::as_relation_owner;
 use crate::clock::statement_start_us;
 use crate::error::{Error, OrRaise};
 use crate::memory::Memory;
+use crate::watch;
 
 /// The hook that was there before ours.
 static mut PREVIOUS: pg_sys::row_security_policy_hook_type = None;
@@ -215,18 +216,17 @@ fn register_callbacks() {
     if REGISTERED.replace(true) {
         return;
     }
-    // SAFETY: the callbacks live as long as the library and never raise.
+    watch::listen(relation_changed);
+    // SAFETY: the callback lives as long as the library and never raises.
     unsafe {
         let none = pg_sys::Datum::from(0);
-        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), none);
         let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
         pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changed), none);
     }
 }
 
 /// A relation changed, or, without a name, everything may have.
-#[pg_guard]
-unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+fn relation_changed(relation: pg_sys::Oid) {
     let everything = match KNOWN.get() {
         Known::Tables(registry) => registry.has(relation),
         // The tables of the extension may be coming.
