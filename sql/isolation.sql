@@ -307,16 +307,6 @@ CREATE FUNCTION tenant_guard.admit_copied_row(allowed boolean, relation text, po
 COMMENT ON FUNCTION tenant_guard.admit_copied_row(boolean, text, text) IS
     'true, or the error of a row that row security refuses';
 
-CREATE FUNCTION tenant_guard."check"(schemas name[] DEFAULT NULL)
-    RETURNS TABLE (severity text, code text, object text, detail text, fix text)
-    LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
-    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
-    AS 'MODULE_PATHNAME', 'check_wrapper';
-REVOKE ALL ON FUNCTION tenant_guard."check"(name[]) FROM PUBLIC;
--- It reads catalogs only, and says to both groups what they are there to know.
-GRANT EXECUTE ON FUNCTION tenant_guard."check"(name[]) TO tenant_guard_admin, tenant_guard_auditor;
-
 -- For the checks: every relation under protection that still exists.
 CREATE VIEW tenant_guard.protected_member AS
 SELECT m.relation, m.root, r.archetype, m.account_column, n.nspname AS schema, m.relation::text AS name,

@@ -43,6 +43,21 @@ pub(crate) enum Error {
     /// A command that no policy knows.
     #[error("command \"{0}\" is not all, select, insert, update or delete")]
     UnknownCommand(String),
+    /// A finding that no check reports: code, object.
+    #[error("there is no finding {0} of {1}")]
+    NoFinding(String, String),
+    /// Nothing to withdraw: code, object.
+    #[error("finding {0} of {1} is not accepted")]
+    NoAcceptance(String, String),
+    /// Not a format of reports.
+    #[error("format \"{0}\" is not json or sarif")]
+    UnknownFormat(String),
+    /// Not a severity.
+    #[error("severity \"{0}\" is not error, warning or info")]
+    UnknownSeverity(String),
+    /// The gate is closed: a line for each finding.
+    #[error("{} open findings", .0.len())]
+    Findings(Vec<String>),
     /// Not the name of an archetype.
     #[error("archetype \"{0}\" is not known")]
     UnknownArchetype(String),
@@ -483,6 +498,7 @@ impl Error {
             | Self::NothingSealed
             | Self::SourceGone(_)
             | Self::NothingToRevoke(_)
+            | Self::Findings(_)
             | Self::SessionIdentityOff
             | Self::SessionIdentityInBlock => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnfitIssuer(_)
@@ -493,6 +509,8 @@ impl Error {
             | Self::UnknownArchetype(_)
             | Self::UnfitArgument(..)
             | Self::UnknownCommand(_)
+            | Self::UnknownFormat(_)
+            | Self::UnknownSeverity(_)
             | Self::UnfitLevel
             | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::SealAfterWrite | Self::SealIsolation => ERRCODE_ACTIVE_SQL_TRANSACTION,
@@ -525,6 +543,8 @@ impl Error {
             Self::UnknownIssuer(_)
             | Self::UnknownRole(_)
             | Self::UnknownRun(_)
+            | Self::NoFinding(..)
+            | Self::NoAcceptance(..)
             | Self::UnknownAccount(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::MigrationInBlock => ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::UnfitChoice | Self::OtherStatements(_) => ERRCODE_INVALID_PARAMETER_VALUE,
@@ -569,6 +589,8 @@ impl Error {
             Self::NoIdentity => {
                 "Call tenant_guard.authenticate(token) at the start of the transaction."
             }
+            Self::Findings(_) => "SELECT * FROM tenant_guard.check() says what mends each of them.",
+            Self::NoFinding(..) => "What is accepted is what tenant_guard.check() reports now.",
             Self::Expired => "Obtain a fresh token and call tenant_guard.authenticate(token).",
             Self::BypassesRowSecurity(_) => {
                 "Connect as a role without BYPASSRLS: policies do not hold for this one."
@@ -632,6 +654,7 @@ impl Error {
             }
             Self::Migration(failure) => failure.detail.clone(),
             Self::Permission(error) => error.detail(),
+            Self::Findings(lines) => Some(lines.join("\n")),
             Self::LockNotHad { holders, .. } if !holders.is_empty() => {
                 Some(format!("Locked by process {holders}."))
             }

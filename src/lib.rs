@@ -41,6 +41,12 @@ extension_sql_file!(
 extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["isolation"]);
 
 extension_sql_file!(
+    "../sql/checks.sql",
+    name = "checks",
+    requires = ["isolation"]
+);
+
+extension_sql_file!(
     "../sql/migration.sql",
     name = "migration",
     requires = ["isolation"]

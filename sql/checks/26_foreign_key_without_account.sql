@@ -1,9 +1,13 @@
 -- Row 26: checks and cascades of foreign keys ignore FORCE, so a key without the account lets a
 -- row point at, and be deleted by, another account.
--- Finds foreign keys between protected relations that do not pair the two account columns (error).
+-- Finds foreign keys between protected relations that do not pair the two account columns (error; to
+-- shared defaults warning, because a row without an account cannot be paired), and those of a child
+-- beside its link (error). Finds links of children without a foreign key: a row whose parent is gone is
+-- adopted by whoever makes a parent with its key (warning; info where no foreign key can express it: to
+-- several relations, to one with inheritance children, to a key that is not unique).
 -- Fix: a key over (account, ...) on both sides, with the unique constraint it needs.
 WITH key AS (
-    SELECT f.oid, f.conname, f.conrelid, f.confrelid, f.conkey, f.confkey,
+    SELECT f.oid, f.conname, f.conrelid, f.confrelid, f.conkey, f.confkey, parent.archetype,
         child.name AS child, child.schema, parent.name AS parent,
         quote_ident(child.account_column) AS child_account,
         quote_ident(parent.account_column) AS parent_account, ca.attnum AS child_number, pa.attnum AS parent_number,
@@ -33,10 +37,12 @@ WITH key AS (
             WHERE pair.child = ca.attnum AND pair.parent = pa.attnum)
         AND ($1 IS NULL OR child.schema = ANY ($1))
 )
-SELECT 'error', k.child,
+SELECT CASE WHEN k.archetype = 'shared_defaults' THEN 'warning' ELSE 'error' END, k.child,
     format('foreign key %I (%s) to %s does not include the account', k.conname, k.child_columns,
-        k.parent),
-    format('%sSELECT tenant_guard.replace_foreign_key(%L, %L, %L);',
+            k.parent)
+        || CASE WHEN k.archetype = 'shared_defaults'
+            THEN ', and cannot while rows without an account are referred to' ELSE '' END,
+    CASE WHEN k.archetype = 'shared_defaults' THEN '' ELSE format('%sSELECT tenant_guard.replace_foreign_key(%L, %L, %L);',
         CASE WHEN has_unique THEN ''
             ELSE format('ALTER TABLE %s ADD UNIQUE (%s, %s); ', k.parent, k.parent_account,
                 k.parent_columns) END,
@@ -47,7 +53,7 @@ SELECT 'error', k.child,
             -- The account stays where it is when the reference goes.
             k.on_delete || CASE WHEN k.on_delete LIKE '% SET %'
                 THEN format(' (%s)', k.child_columns) ELSE '' END,
-            k.deferrable))
+            k.deferrable)) END
 FROM key AS k
 CROSS JOIN LATERAL (
     SELECT EXISTS (
@@ -58,3 +64,47 @@ CROSS JOIN LATERAL (
                 = ARRAY(SELECT a FROM unnest(k.parent_number || k.confkey) AS a ORDER BY 1)
     ) AS has_unique
 ) AS parent_index
+UNION ALL
+SELECT 'error', child.name,
+    format('foreign key %I to %s cannot include the account, which a child does not have: give it an '
+        'account column, or let it find its account by this key', f.conname, parent.name),
+    ''
+FROM pg_constraint AS f
+JOIN tenant_guard.protected_member AS child
+    ON child.relation = f.conrelid AND child.archetype = 'child'
+JOIN tenant_guard.protected_member AS parent ON parent.relation = f.confrelid
+    AND parent.archetype NOT IN ('reference', 'public_read', 'shared_defaults')
+WHERE f.contype = 'f' AND f.conparentid = 0
+    AND NOT EXISTS (
+        SELECT FROM tenant_guard.protection_link AS l
+        JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attname = l.via
+        WHERE l.relation = child.root AND a.attnum = ANY (f.conkey))
+    AND ($1 IS NULL OR child.schema = ANY ($1))
+UNION ALL
+SELECT CASE WHEN bool_and(possible.yes) THEN 'warning' ELSE 'info' END, m.name,
+    format('no foreign key holds column %I to %s: a row whose parent is gone is adopted by a new one with '
+        'its key, of any account', l.via, string_agg(l.parent::text, ', ' ORDER BY l.position)),
+    CASE WHEN bool_and(possible.yes) THEN format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%I) '
+        'REFERENCES %s (%I) NOT VALID; SELECT tenant_guard.validate_foreign_key(%L, %L);',
+        m.name, min(fresh.name), l.via, min(l.parent::text), min(l.parent_key), m.name,
+        min(fresh.name)) ELSE '' END
+FROM tenant_guard.protected_member AS m
+JOIN tenant_guard.protection_link AS l ON l.relation = m.root
+JOIN pg_attribute AS a ON a.attrelid = m.relation AND a.attname = l.via
+CROSS JOIN LATERAL (
+    SELECT l.type_value IS NULL
+        -- Rows of inheritance children are no rows of the parent to a foreign key.
+        AND NOT EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+            WHERE i.inhparent = l.parent AND NOT c.relispartition)
+        AND EXISTS (SELECT FROM pg_index AS u
+            JOIN pg_attribute AS k ON k.attrelid = u.indrelid AND k.attnum = u.indkey[0]
+            WHERE u.indrelid = l.parent AND u.indisunique AND u.indnkeyatts = 1 AND u.indpred IS NULL
+                AND k.attname = l.parent_key) AS yes) AS possible
+CROSS JOIN LATERAL (SELECT left(l.via, 55) || '_parent' AS name) AS fresh
+WHERE m.relation = m.root
+    AND NOT EXISTS (
+        SELECT FROM pg_constraint AS f
+        WHERE f.contype = 'f' AND f.conrelid = m.relation AND f.confrelid = l.parent
+            AND a.attnum = ANY (f.conkey))
+    AND ($1 IS NULL OR m.schema = ANY ($1))
+GROUP BY m.name, l.via

@@ -15,20 +15,8 @@ CROSS JOIN LATERAL (
 WHERE a.parname LIKE 'tenant\_guard.%' AND (r.oid IS NULL OR NOT r.rolsuper)
 GROUP BY a.parname, grantee.name
 UNION ALL
-SELECT CASE WHEN setting.name = 'tenant_guard.identity' THEN 'error' ELSE 'info' END,
-    setting.name,
-    CASE WHEN r.oid IS NULL THEN '' ELSE format('kept for role %I ', r.rolname) END
-        || CASE WHEN d.oid IS NULL THEN 'in every database'
-            ELSE format('%sin database %I', CASE WHEN r.oid IS NULL THEN 'kept ' ELSE '' END, d.datname) END,
-    CASE WHEN r.oid IS NULL AND d.oid IS NULL THEN format('ALTER ROLE ALL RESET %s;', setting.name)
-        WHEN r.oid IS NULL THEN format('ALTER DATABASE %I RESET %s;', d.datname, setting.name)
-        WHEN d.oid IS NULL THEN format('ALTER ROLE %I RESET %s;', r.rolname, setting.name)
-        ELSE format('ALTER ROLE %I IN DATABASE %I RESET %s;', r.rolname, d.datname, setting.name)
-    END
-FROM pg_db_role_setting AS s
-CROSS JOIN LATERAL unnest(s.setconfig) AS c (entry)
-CROSS JOIN LATERAL (SELECT lower(split_part(c.entry, '=', 1)) AS name) AS setting
-LEFT JOIN pg_roles AS r ON r.oid = s.setrole
-LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
-WHERE setting.name LIKE 'tenant\_guard.%'
-    AND (d.oid IS NULL OR d.datname = current_database())
+SELECT CASE WHEN k.name = 'tenant_guard.identity' THEN 'error' ELSE 'info' END, k.name, k.place, k.reset
+FROM tenant_guard.kept_setting AS k
+WHERE k.name LIKE 'tenant\_guard.%'
+    -- Switched on it is row 64.
+    AND NOT (k.name = 'tenant_guard.allow_session_identity' AND k.value::boolean)

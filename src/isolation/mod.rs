@@ -1,5 +1,6 @@
 //! Which tables belong to accounts: protection applied, printed, taken off, and checked.
 
+mod acceptance;
 mod allowing;
 mod arrival;
 mod assurance;

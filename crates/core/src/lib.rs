@@ -24,6 +24,7 @@ pub mod migration;
 pub mod permission;
 pub mod plan;
 pub mod policy;
+pub mod report;
 pub mod revocation;
 pub mod token;
 pub mod trigger;

@@ -263,8 +263,11 @@ fn what_a_child_does_is_in_the_log_of_its_account() {
 #[test]
 fn sound_archetypes_give_no_finding_and_need_nothing_again() {
     let shop = every_archetype();
-    let findings = shop.check("severity, code, object, detail");
-    assert!(findings.is_empty(), "{findings:#?}");
+    // No foreign key can hold a row to parents of several relations.
+    assert_eq!(
+        shop.check("severity, code, object"),
+        ["info|26-foreign-key-without-account|shop.note"]
+    );
     let before = dump(&shop.db, &[]);
     shop.owner().batch_execute(PROTECT).unwrap();
     let again = "SELECT count(tenant_guard.protect(relation, account_column, roles, redact, audit,
@@ -285,7 +288,8 @@ fn printed_repair_is_the_protection_that_stood() {
             .batch_execute(&format!("DROP POLICY tenant_guard_floor ON shop.{table}"))
             .unwrap();
     }
-    let fixes = shop.check("fix");
+    let mut fixes = shop.check("fix");
+    fixes.retain(|fix| !fix.is_empty());
     assert_eq!(fixes.len(), TABLES.len(), "{fixes:#?}");
     for fix in fixes {
         superuser.batch_execute(&fix).unwrap();

@@ -1,0 +1,4 @@
+-- finds: info|23-default-privileges|every schema
+-- finds: info|23-default-privileges|shop
+ALTER DEFAULT PRIVILEGES FOR ROLE ITSOWNER GRANT SELECT ON TABLES TO PUBLIC;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA shop GRANT UPDATE ON TABLES TO ITSOWNER;

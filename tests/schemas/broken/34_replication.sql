@@ -1,0 +1,15 @@
+-- cluster: its own
+-- finds: error|34-replication|APP
+-- finds: error|34-replication|DB_reader
+-- finds: info|34-replication|DB_standby
+-- finds: warning|34-replication|by_schema
+-- finds: warning|34-replication|by_table
+-- finds: warning|34-replication|everything
+ALTER ROLE APP REPLICATION; CREATE ROLE DB_standby LOGIN REPLICATION;
+CREATE ROLE DB_decoder NOLOGIN REPLICATION; CREATE ROLE DB_reader LOGIN; GRANT DB_decoder TO DB_reader;
+GRANT SELECT ON shop.contact TO DB_reader;
+CREATE PUBLICATION by_table FOR TABLE shop.contact, shop.message, shop.currency;
+CREATE PUBLICATION by_schema FOR TABLES IN SCHEMA shop;
+CREATE PUBLICATION everything FOR ALL TABLES;
+CREATE PUBLICATION filtered FOR TABLE shop.contact WHERE (account_id = '00000000-0000-4000-8000-00000000000a');
+CREATE PUBLICATION harmless FOR TABLE shop.currency;

@@ -1,0 +1,6 @@
+-- finds: info|35-subscription|inbound
+-- by hand: ALTER SUBSCRIPTION inbound SET (slot_name = NONE); DROP SUBSCRIPTION inbound;
+CREATE SUBSCRIPTION inbound CONNECTION 'dbname=elsewhere password=secret' PUBLICATION p
+    WITH (connect = false);
+ALTER SUBSCRIPTION inbound SET (slot_name = 'none_yet');
+ALTER SUBSCRIPTION inbound ENABLE;

@@ -1,0 +1,13 @@
+-- finds: warning|56-definer-search-path|public.open()
+-- finds: warning|56-definer-search-path|public.temporary()
+-- finds: warning|56-definer-search-path|public.trigger_of_somebody()
+CREATE FUNCTION public.open() RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS $$BEGIN RETURN 1; END$$;
+CREATE FUNCTION public.temporary() RETURNS int LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = "Odd, name", public AS $$BEGIN RETURN 1; END$$;
+CREATE FUNCTION public.trigger_of_somebody() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    AS $$BEGIN RETURN NEW; END$$;
+REVOKE ALL ON FUNCTION public.trigger_of_somebody() FROM PUBLIC;
+CREATE FUNCTION public.pinned() RETURNS int LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = '' AS $$BEGIN RETURN 1; END$$;
+ALTER FUNCTION public.open() OWNER TO ITSOWNER; ALTER FUNCTION public.temporary() OWNER TO ITSOWNER;
+ALTER FUNCTION public.pinned() OWNER TO ITSOWNER;

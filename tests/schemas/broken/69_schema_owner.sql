@@ -1,0 +1,2 @@
+-- finds: warning|69-schema-owner-can-log-in|shop
+ALTER SCHEMA shop OWNER TO APP;
