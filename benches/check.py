@@ -1,0 +1,117 @@
+#!/usr/bin/python3
+"""What check() costs, by the number of tables: must be linear, and under 2 s for 1,000 tables.
+
+    benches/check.py [--tables 250 500 1000 2000]
+
+One database for each number in a throwaway cluster of a release build. Each table has the account, a
+foreign key to the one before it, two indexes, a view and a sequence; every tenth a policy of its own, a
+trigger and two functions. Prints the median of three calls, and its ratio to the size before.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import psycopg2
+
+ROOT = Path(__file__).resolve().parent.parent
+CLUSTER = "bench_check"
+SETTINGS = ["shared_buffers=256MB", "max_locks_per_transaction=4096", "autovacuum=off", "fsync=off"]
+BUDGET_S = 2.0
+
+SETUP = """
+CREATE EXTENSION tenant_guard;
+CREATE SCHEMA s; GRANT USAGE ON SCHEMA s TO PUBLIC;
+DO $$ BEGIN IF to_regrole('app') IS NULL THEN CREATE ROLE app LOGIN; CREATE ROLE holder NOLOGIN; END IF; END $$;
+"""
+
+# In batches: one transaction for all would need a lock a table and index.
+TABLES = """
+DO $$ DECLARE n int; BEGIN
+FOR n IN {first} .. {last} LOOP
+    EXECUTE format('CREATE TABLE s.t%s (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        account_id uuid NOT NULL, name text, parent bigint, at timestamptz, amount numeric(12,2),
+        note text, data jsonb, UNIQUE (account_id, id))', n);
+    EXECUTE format('CREATE INDEX ON s.t%s (account_id, at)', n);
+    IF n > 1 THEN
+        EXECUTE format('ALTER TABLE s.t%s ADD FOREIGN KEY (account_id, parent)
+            REFERENCES s.t%s (account_id, id)', n, n - 1);
+    END IF;
+    EXECUTE format('CREATE VIEW s.v%s WITH (security_invoker) AS SELECT id, name FROM s.t%s', n, n);
+    EXECUTE format('ALTER TABLE s.t%s OWNER TO holder', n);
+    EXECUTE format('ALTER VIEW s.v%s OWNER TO holder', n);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON s.t%s, s.v%s TO app', n, n);
+    EXECUTE format('SELECT tenant_guard.protect(%L)', 's.t' || n);
+    IF n %% 10 = 0 THEN
+        EXECUTE format('CREATE POLICY own ON s.t%s AS RESTRICTIVE FOR UPDATE USING (name <> '''')', n);
+        EXECUTE format('CREATE FUNCTION s.count%s() RETURNS bigint LANGUAGE plpgsql AS
+            ''BEGIN RETURN (SELECT count(*) FROM s.t%s); END''', n, n);
+        EXECUTE format('CREATE FUNCTION s.f%s() RETURNS trigger LANGUAGE plpgsql AS
+            ''BEGIN RETURN NEW; END''', n);
+        EXECUTE format('CREATE TRIGGER f BEFORE UPDATE ON s.t%s FOR EACH ROW EXECUTE FUNCTION s.f%s()', n, n);
+    END IF;
+END LOOP; END $$
+"""
+
+
+def cluster(*arguments):
+    """The cluster's script, on the release build."""
+    environment = {**os.environ, "TENANT_GUARD_BUILD": os.environ.get("TENANT_GUARD_BUILD", "release")}
+    done = subprocess.run([ROOT / "tools/cluster.sh", *arguments], env=environment, check=True,
+                          stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip()
+
+
+def connect(directory, database):
+    connection = psycopg2.connect(host=directory, dbname=database, user="postgres")
+    connection.autocommit = True
+    return connection
+
+
+def build(directory, tables):
+    name = f"tables_{tables}"
+    with connect(directory, "postgres").cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    connection = connect(directory, name)
+    cursor = connection.cursor()
+    cursor.execute(SETUP)
+    for first in range(1, tables + 1, 50):
+        cursor.execute(TABLES.replace("%%", "%").format(first=first, last=min(first + 49, tables)))
+    cursor.execute("ANALYZE")
+    return cursor
+
+
+def seconds(cursor):
+    taken = []
+    for _ in range(3):
+        begun = time.monotonic()
+        cursor.execute("SELECT severity, count(*) FROM tenant_guard.check() GROUP BY 1")
+        taken.append(time.monotonic() - begun)
+    worse = {severity: count for severity, count in cursor.fetchall() if severity != "info"}
+    return statistics.median(taken), worse
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", type=int, nargs="+", default=[250, 500, 1000, 2000])
+    arguments = parser.parse_args()
+    directory = cluster("start", CLUSTER, *SETTINGS)
+    try:
+        before = None
+        for tables in arguments.tables:
+            median, worse = seconds(build(directory, tables))
+            ratio = "" if before is None else f", {median / before:.2f}x the one before"
+            verdict = ""
+            if tables == 1000:
+                verdict = f", budget {BUDGET_S} s: {'reached' if median < BUDGET_S else 'NOT reached'}"
+            print(f"{tables} tables: {median:.2f} s{ratio}{verdict}; worse than info: {worse}", flush=True)
+            before = median
+    finally:
+        cluster("drop", CLUSTER)
+
+
+if __name__ == "__main__":
+    main()
