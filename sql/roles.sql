@@ -121,7 +121,9 @@ SELECT p.relation, p.role, p.command, p.scope, p.columns,
     pg_catalog.quote_ident(p.via) AS via,
     f.confrelid AS parent,
     CASE WHEN f.confrelid IS NOT NULL
-        THEN pg_catalog.format('%I.%I', pn.nspname, pc.relname) END AS parent_name,
+        -- A key is unique in its own table; what inherits from it may hold it again.
+        THEN pg_catalog.format(CASE pc.relkind WHEN 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END,
+            pn.nspname, pc.relname) END AS parent_name,
     pg_catalog.quote_ident(f.key) AS parent_key,
     -- A permission whose columns or tables are gone lets nobody in.
     CASE p.scope WHEN 'account' THEN true WHEN 'via' THEN f.key IS NOT NULL

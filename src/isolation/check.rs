@@ -36,6 +36,7 @@ const CHECKS: &[(&str, &str)] = checks![
     "24_truncate_granted",
     "25_foreign_key_oracle",
     "26_foreign_key_without_account",
+    "26_parent_key_not_unique",
     "27_unique_across_accounts",
     "31_sequence_granted",
     "32_large_object",

@@ -424,6 +424,32 @@ fn not_null_of_ours_goes_where_defaults_are_shared() {
 }
 
 #[test]
+fn parents_key_that_may_double_is_found_and_mended() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.thread (id int PRIMARY KEY, account_id uuid);
+         CREATE TABLE shop.message (thread_id int);
+         SELECT tenant_guard.protect('shop.thread');
+         SELECT tenant_guard.protect('shop.message', via => 'thread_id', parent => 'shop.thread');",
+    );
+    let found = || {
+        shop.check("severity, code, object, fix")
+            .into_iter()
+            .filter(|f| f.contains("26-parent"))
+    };
+    assert_eq!(found().count(), 0);
+    shop.owner()
+        .batch_execute("ALTER TABLE shop.thread DROP CONSTRAINT thread_pkey")
+        .unwrap();
+    let fix = "ALTER TABLE shop.thread ADD UNIQUE (id);";
+    assert_eq!(
+        found().collect::<Vec<_>>(),
+        [format!("error|26-parent-key-not-unique|shop.thread|{fix}")]
+    );
+    shop.owner().batch_execute(fix).unwrap();
+    assert_eq!(found().count(), 0);
+}
+
+#[test]
 fn partitions_of_a_child_are_children_too() {
     let shop = Shop::with(&format!(
         "CREATE TABLE shop.thread (id int PRIMARY KEY, account_id uuid NOT NULL);

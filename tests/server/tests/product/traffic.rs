@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 use postgres::error::SqlState;
+use serde_json::Value;
 use tenant_guard_tests::lines;
 
 use super::governing::protect;
-use super::{ACCOUNTS, Product};
+use super::{ACCOUNTS, MANIFEST, Product};
 
 /// A table the application uses: its name, the filter that it needs while nobody governs the table, and the
 /// column that it writes. `{a}` stands for the account.
@@ -207,6 +208,39 @@ fn one_by_one(product: &Product, owner: &mut Client, governs: bool) {
             );
         }
     }
+}
+
+/// Governs these tables by one manifest, or applies the one of before; repeats what was not had.
+fn by_manifest(product: &Product, owner: &mut Client, governs: bool) {
+    let exported = "SELECT tenant_guard.export_manifest()";
+    let mut manifest: Value = owner.query_one(exported, &[]).unwrap().get(0);
+    let mut relations = serde_json::Map::new();
+    if governs {
+        let whole: Value = serde_json::from_str(&product.named(MANIFEST)).unwrap();
+        for used in USED {
+            let mut declared = whole["relations"][used.table].clone();
+            // The roles of the product are another test's; here every client is let in.
+            declared.as_object_mut().unwrap().remove("permissions");
+            relations.insert(used.table.to_owned(), declared);
+        }
+    }
+    manifest["relations"] = relations.into();
+    let apply = "SELECT count(*) FROM tenant_guard.apply_manifest($1)";
+    while let Err(error) = owner.query_one(apply, &[&manifest]) {
+        let code = error.code();
+        assert_eq!(code, Some(&SqlState::LOCK_NOT_AVAILABLE), "{error:?}");
+    }
+}
+
+#[test]
+fn no_account_reads_another_while_a_manifest_is_applied_and_reversed() {
+    beside_traffic(Duration::from_secs(5), by_manifest);
+}
+
+#[test]
+#[ignore = "runs for two minutes"]
+fn no_account_reads_another_in_minutes_of_manifests_applied_and_reversed() {
+    beside_traffic(Duration::from_secs(120), by_manifest);
 }
 
 #[test]
