@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::archetype::Archetype;
 use tenant_guard_core::permission::{Command, PermissionError, SubjectType};
 
+use super::lookup;
 use super::members::Tree;
 use super::registry::{self, read};
 use crate::catalog::write;
@@ -171,7 +172,7 @@ impl Allowed {
         ) else {
             return Ok(());
         };
-        let name = registry::name_of(by).ok_or(Obstacle::Gone(by.to_u32()))?;
+        let name = lookup::name_of(by).ok_or(Obstacle::Gone(by.to_u32()))?;
         let archetype = registry::registered(by).map(|request| request.archetype);
         let mine = [
             Archetype::Account,
@@ -195,7 +196,7 @@ impl Allowed {
         let Some(row_type) = row_key.into_iter().flatten().next() else {
             return Err(PermissionError::NoRowKey(tree.name().to_owned()).into());
         };
-        if registry::comparable(&key_type, &row_type) {
+        if lookup::comparable(&key_type, &row_type) {
             return Ok(());
         }
         let parent = tree.name().to_owned();
@@ -263,7 +264,7 @@ impl Allowed {
             "scope": self.scope,
             "owner_column": self.owner_column,
             "assigned_column": self.assigned_column,
-            "assignment": self.assignment.and_then(registry::name_of),
+            "assignment": self.assignment.and_then(lookup::name_of),
             "assignment_key": self.assignment_key,
             "assignment_subject": self.assignment_subject,
             "via": self.via,
@@ -280,7 +281,7 @@ fn column_type(relation: pg_sys::Oid, column: &str) -> Result<String, Obstacle> 
 /// Judges a column that is compared with the subject.
 fn subject_column(relation: pg_sys::Oid, column: &str, array: bool) -> Result<(), Error> {
     let (kind, deterministic) = facts(relation, column)?;
-    let name = || registry::name_of(relation).unwrap_or_default();
+    let name = || lookup::name_of(relation).unwrap_or_default();
     let fits = SubjectType::from_sql(&kind).is_some_and(|(_, is_array)| array || !is_array);
     if !fits {
         return Err(Error::UnfitColumn(column.to_owned(), name(), SUBJECT_TYPES));
@@ -300,7 +301,7 @@ fn facts(relation: pg_sys::Oid, column: &str) -> Result<(String, bool), Obstacle
         |row| Ok(row.get::<String>(1)?.zip(row.get::<bool>(2)?)),
     );
     found.into_iter().flatten().next().ok_or_else(|| {
-        let name = registry::name_of(relation).unwrap_or_default();
+        let name = lookup::name_of(relation).unwrap_or_default();
         Obstacle::NoColumn(column.to_owned(), name)
     })
 }

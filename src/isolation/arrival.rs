@@ -7,6 +7,7 @@
 use pgrx::prelude::*;
 use tenant_guard_core::trigger::CAPTURE;
 
+use super::lookup;
 use super::members::{MemberState, Tree};
 use super::request::Request;
 use super::{assurance, difference, execute, obstacles, registry, roles};
@@ -19,7 +20,7 @@ use crate::error::{Error, Obstacle};
 /// everybody who reads the others.
 pub(super) fn join(root: pg_sys::Oid, relation: pg_sys::Oid) -> Result<(), Error> {
     let request = registry::request(root)?;
-    let coming: Vec<_> = registry::tree_of(relation);
+    let coming: Vec<_> = lookup::tree_of(relation);
     enroll(&request, &coming)?;
     record(relation, serde_json::json!({ "root": name(root) }));
     Ok(())
@@ -28,7 +29,7 @@ pub(super) fn join(root: pg_sys::Oid, relation: pg_sys::Oid) -> Result<(), Error
 /// Gives a partition that was detached the triggers that went with its parent.
 pub(super) fn stay(root: pg_sys::Oid, relation: pg_sys::Oid) -> Result<(), Error> {
     let request = registry::request(root)?;
-    let left = Tree::of(&registry::tree_of(relation), &request);
+    let left = Tree::of(&lookup::tree_of(relation), &request);
     let (_, plan) = difference(&request, &left)?;
     execute(&plan);
     Ok(())
@@ -46,7 +47,7 @@ pub(super) fn protect_like(source: pg_sys::Oid, relation: pg_sys::Oid) -> Result
         relation,
         ..registry::request(source)?
     };
-    request.redact = registry::present_columns(relation, &request.redact);
+    request.redact = lookup::present_columns(relation, &request.redact);
     assurance::copy(source, relation);
     roles::copy(source, relation);
     protect(request, serde_json::json!({ "like": name(source) }))?;
@@ -68,7 +69,7 @@ fn record(relation: pg_sys::Oid, data: serde_json::Value) {
 }
 
 fn protect(request: Request, data: serde_json::Value) -> Result<(), Error> {
-    lock(&registry::tree_of(request.relation));
+    lock(&lookup::tree_of(request.relation));
     let tree = Tree::read(&request)?;
     obstacles::refuse(&request, &tree)?;
     if let Some(obstacle) = obstacles::null_accounts(&request, &tree) {
@@ -95,7 +96,7 @@ fn enroll(request: &Request, coming: &[pg_sys::Oid]) -> Result<(), Error> {
     if let Some(obstacle) = obstacles::null_accounts(request, &new) {
         return Err(obstacle.into());
     }
-    let above = registry::path_to(request.relation, coming[0]);
+    let above = lookup::path_to(request.relation, coming[0]);
     let all: Vec<_> = above.iter().chain(coming).copied().collect();
     registry::register(request, &Tree::of(&all, request));
     // What else is to be done above is not this command's to do, nor its author's.

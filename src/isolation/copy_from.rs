@@ -9,7 +9,8 @@ use std::ffi::{CStr, CString};
 use pgrx::PgList;
 use pgrx::prelude::*;
 
-use super::registry::{self, read};
+use super::lookup;
+use super::registry::read;
 use crate::error::Error;
 use crate::raw::raw_function;
 
@@ -582,7 +583,7 @@ unsafe fn changes_rows(relation: pg_sys::Relation) -> bool {
     // SAFETY: the relation is open; its partitions are locked as COPY locks them, opened, looked at
     // and closed.
     unsafe {
-        let members = registry::tree_of((*relation).rd_id);
+        let members = lookup::tree_of((*relation).rd_id);
         members.into_iter().any(|oid| {
             let member = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
             let found = has_trigger_before(member);

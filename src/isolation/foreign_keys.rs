@@ -7,8 +7,9 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
+use super::lookup;
 use super::request::text;
-use super::{execute, registry, require_admin};
+use super::{execute, require_admin};
 use crate::catalog::past_forced_row_security;
 use crate::error::{Error, Obstacle, OrRaise};
 
@@ -36,8 +37,8 @@ fn validate_foreign_key(relation: pg_sys::Oid, constraint_name: &CStr) {
 }
 
 fn quoted(relation: pg_sys::Oid, constraint: &CStr) -> Result<(String, String), Error> {
-    let name = registry::name_of(relation).ok_or(Obstacle::Gone(relation.to_u32()))?;
-    Ok((name, registry::quoted(&[text(constraint)]).concat()))
+    let name = lookup::name_of(relation).ok_or(Obstacle::Gone(relation.to_u32()))?;
+    Ok((name, lookup::quoted(&[text(constraint)]).concat()))
 }
 
 /// Whether a definition stayed what it is to be in the statement it was put into.

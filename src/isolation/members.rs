@@ -6,6 +6,7 @@ use tenant_guard_core::plan::{ColumnState, FlagsBefore, Member, RememberedColumn
 use tenant_guard_core::policy::{AccountColumn, AccountType, Policy};
 use tenant_guard_core::trigger::Trigger;
 
+use super::lookup;
 use super::request::Request;
 use super::{locking, policies, registry};
 use crate::catalog::as_owner;
@@ -45,7 +46,7 @@ pub(super) struct Tree {
 impl Tree {
     /// Reads the relation of `request` and all below it.
     pub(super) fn read(request: &Request) -> Result<Self, Obstacle> {
-        let relations = registry::tree_of(request.relation);
+        let relations = lookup::tree_of(request.relation);
         let members = read_members(&relations, request.column.as_deref());
         let root = members
             .first()

@@ -13,6 +13,7 @@ mod foreign_keys;
 mod grants;
 mod guards;
 mod locking;
+mod lookup;
 mod manifest;
 mod matrix;
 mod members;
@@ -189,7 +190,7 @@ fn protect_schema<'a>(
     })
     .or_raise();
     registry::lock();
-    let tables = registry::tables_of(&schema, &common).or_raise();
+    let tables = lookup::tables_of(&schema, &common).or_raise();
     let roots: Vec<_> = tables.iter().map(|table| table.relation).collect();
     locking::lock_trees(&roots);
 
@@ -308,7 +309,7 @@ fn difference(request: &Request, tree: &Tree) -> Result<(Ownership, Vec<String>)
         redact: request.redact.clone(),
         audit: request.audit,
     };
-    let roles = registry::quoted(request.roles.as_deref().unwrap_or_default());
+    let roles = lookup::quoted(request.roles.as_deref().unwrap_or_default());
     let permissions = Permissions::of(request.relation)?;
     permissions.refuse_broken(request.relation)?;
     permissions.refuse_archetype(request.relation, request.archetype)?;
@@ -338,7 +339,7 @@ fn owner(request: &Request, tree: &Tree) -> Result<Ownership, Error> {
 
 fn parents(request: &Request) -> Vec<Link> {
     let owners = Ownerships::of(request.links.iter().map(|link| link.parent).collect());
-    let quoted = |name: &String| registry::quoted(std::slice::from_ref(name)).concat();
+    let quoted = |name: &String| lookup::quoted(std::slice::from_ref(name)).concat();
     let link = |link: &request::Link| {
         Some(Link {
             via: quoted(&link.via),

@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 use tenant_guard_core::policy::AccountType;
 
+use super::lookup;
 use super::members::{MemberState, Tree};
 use super::ownership::Ownerships;
 use super::registry;
@@ -54,17 +55,17 @@ pub(super) fn all(request: &Request, tree: &Tree) -> Vec<Obstacle> {
         return found;
     }
     let name = tree.name().to_owned();
-    if let Some(parent) = registry::parent_of(request.relation) {
+    if let Some(parent) = lookup::parent_of(request.relation) {
         found.push(Obstacle::PartOf(name.clone(), parent));
     }
     found.extend(account_column(request, tree));
     for (redacted, standing) in
-        registry::standings(request.relation, &request.redact, request.column_name())
+        lookup::standings(request.relation, &request.redact, request.column_name())
     {
         found.extend(match standing {
-            registry::Standing::Missing => Some(Obstacle::NoColumn(redacted, name.clone())),
-            registry::Standing::Key => Some(Obstacle::RedactsKey(redacted, name.clone())),
-            registry::Standing::Plain => None,
+            lookup::Standing::Missing => Some(Obstacle::NoColumn(redacted, name.clone())),
+            lookup::Standing::Key => Some(Obstacle::RedactsKey(redacted, name.clone())),
+            lookup::Standing::Plain => None,
         });
     }
     found.extend(parents(request, tree));
@@ -93,7 +94,7 @@ fn parents(request: &Request, tree: &Tree) -> Vec<Obstacle> {
     let owners = Ownerships::of(request.links.iter().map(|link| link.parent).collect());
     let mut found = Vec::new();
     for link in &request.links {
-        let parent = registry::name_of(link.parent).unwrap_or_default();
+        let parent = lookup::name_of(link.parent).unwrap_or_default();
         found.extend(match owners.get(link.parent) {
             _ if owners.leads_to(link.parent, request.relation) => {
                 Some(Obstacle::OwnParent(name(), parent))
@@ -106,7 +107,7 @@ fn parents(request: &Request, tree: &Tree) -> Vec<Obstacle> {
             Some(_) => None,
         });
         if let Some((column, _)) = &link.when
-            && !registry::has_column(request.relation, column)
+            && !lookup::has_column(request.relation, column)
         {
             found.push(Obstacle::NoColumn(column.clone(), name()));
         }

@@ -11,7 +11,8 @@ use tenant_guard_core::permission::{
 };
 use tenant_guard_core::policy::Policy;
 
-use super::registry::{self, read};
+use super::lookup;
+use super::registry::read;
 
 /// One role, one command, one relation.
 pub(super) struct Permission {
@@ -120,7 +121,7 @@ impl Permissions {
             Some(broken) => Err(PermissionError::Broken(
                 broken.role.clone(),
                 broken.command.name(),
-                registry::name_of(relation).unwrap_or_default(),
+                lookup::name_of(relation).unwrap_or_default(),
             )),
         }
     }
@@ -135,7 +136,7 @@ impl Permissions {
         match declared.find(|permission| !permission.command.is_of_roles(archetype)) {
             None => Ok(()),
             Some(permission) => Err(PermissionError::Archetype(
-                registry::name_of(relation).unwrap_or_default(),
+                lookup::name_of(relation).unwrap_or_default(),
                 archetype.name(),
                 permission.command.name(),
             )),

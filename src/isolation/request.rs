@@ -7,7 +7,7 @@ use tenant_guard_core::archetype::Archetype;
 use tenant_guard_core::manifest::Ownership;
 use tenant_guard_core::policy::{array, literal};
 
-use super::registry;
+use super::lookup;
 use crate::error::{Error, Obstacle};
 
 /// The arguments of `protect` as PostgreSQL passes them.
@@ -98,7 +98,7 @@ impl Request {
             literal(relation),
             self.column.as_deref().map_or("NULL".into(), literal),
             match &self.roles {
-                Some(roles) => literal(&array(&registry::quoted(roles))),
+                Some(roles) => literal(&array(&lookup::quoted(roles))),
                 None => "NULL".into(),
             },
             literal(&array(&self.redact)),
@@ -189,7 +189,7 @@ fn role_list(roles: Option<Vec<Option<pg_sys::Oid>>>) -> Result<Option<Vec<Strin
         _ => Err(Error::NullArgument("an element of roles")),
     });
     let named: Vec<_> = named.collect::<Result<_, _>>()?;
-    registry::role_names(&named).map(Some)
+    lookup::role_names(&named).map(Some)
 }
 
 fn redact_list(redact: Option<&pgrx::Array<'_, &CStr>>) -> Result<Vec<String>, Error> {
@@ -206,7 +206,7 @@ fn links(relation: pg_sys::Oid, arguments: &Arguments<'_>) -> Result<Vec<Link>, 
         return Ok(Vec::new());
     };
     let link = |parent, when| -> Result<Link, Error> {
-        let (parent, parent_key) = registry::parent_key(relation, &via, parent)?;
+        let (parent, parent_key) = lookup::parent_key(relation, &via, parent)?;
         Ok(Link {
             via: via.clone(),
             parent,
@@ -225,7 +225,7 @@ fn links(relation: pg_sys::Oid, arguments: &Arguments<'_>) -> Result<Vec<Link>, 
                 return Err(Error::EmptyArgument("parents"));
             }
             let typed = parents.into_iter().map(|(value, name)| {
-                let parent = registry::relation_named(&name)?;
+                let parent = lookup::relation_named(&name)?;
                 link(Some(parent), Some((column.clone(), value)))
             });
             typed.collect()
@@ -243,5 +243,5 @@ fn typed_parent(link: &Link) -> Option<(String, serde_json::Value)> {
 }
 
 fn name_of(relation: pg_sys::Oid) -> String {
-    registry::name_of(relation).unwrap_or_else(|| Obstacle::Gone(relation.to_u32()).to_string())
+    lookup::name_of(relation).unwrap_or_else(|| Obstacle::Gone(relation.to_u32()).to_string())
 }

@@ -7,6 +7,7 @@ use tenant_guard_core::permission::{PermissionError, Role, Roles};
 use tenant_guard_core::policy::Policy;
 
 use super::allowing::Allowed;
+use super::lookup;
 use super::members::Tree;
 use super::ownership::Ownerships;
 use super::permissions::{self, Permissions};
@@ -259,7 +260,7 @@ fn settle(trees: &[Tree]) -> Result<(), Error> {
         let Some(owner) = owners.get(relation) else {
             continue;
         };
-        let database_roles = registry::quoted(request.roles.as_deref().unwrap_or_default());
+        let database_roles = lookup::quoted(request.roles.as_deref().unwrap_or_default());
         let members = tree.plan_members(|member| {
             let (of, name) = (member.relation, &member.plan.name);
             policies::wanted(&owner, &database_roles, &permissions, relation, of, name)

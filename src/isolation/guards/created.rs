@@ -9,6 +9,7 @@ use super::{dropped, noted, schemas};
 use crate::audit::pinned::Settings;
 use crate::audit::text::qualified_name;
 use crate::error::{Error, Guarded, Obstacle};
+use crate::isolation::lookup;
 use crate::isolation::{arrival, registry};
 
 /// What a relation is that a command made.
@@ -98,7 +99,7 @@ pub(super) fn make_way(command: &Command) {
         )
     };
     let _settings = Settings::for_catalog();
-    if let Some(trigger) = registry::capture_in_the_way(parent, comes) {
+    if let Some(trigger) = lookup::capture_in_the_way(parent, comes) {
         dropped::let_go(trigger, || arrival::drop_capture(comes));
     }
 }

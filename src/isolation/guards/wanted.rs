@@ -9,6 +9,7 @@ use tenant_guard_core::policy::{Command as PolicyCommand, Expression, Policy};
 use tenant_guard_core::trigger::{CAPTURE, CAPTURE_TRUNCATE, Trigger};
 
 use crate::error::OrRaise;
+use crate::isolation::lookup;
 use crate::isolation::ownership::Ownerships;
 use crate::isolation::permissions::Permissions;
 use crate::isolation::{assurance, policies, registry};
@@ -91,7 +92,7 @@ impl Member {
     fn registered(&self) -> Option<(Ownership, Vec<String>, Permissions)> {
         let request = registry::registered(self.root)?;
         let owner = Ownerships::of(vec![self.root]).get(self.root)?;
-        let roles = registry::quoted(request.roles.as_deref().unwrap_or_default());
+        let roles = lookup::quoted(request.roles.as_deref().unwrap_or_default());
         let permissions = Permissions::of(self.root).or_raise();
         Some((owner, roles, permissions))
     }

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use crate::audit::record::record_system;
 use crate::catalog::write;
 use crate::error::{Error, Obstacle, OrRaise};
+use crate::isolation::lookup;
 use crate::isolation::request::text;
 use crate::isolation::{registry, require_admin};
 
@@ -32,16 +33,16 @@ fn annotate(
     require_admin().or_raise();
     registry::lock();
     let request = registry::request(relation).or_raise();
-    let name = || registry::name_of(relation).unwrap_or_default();
+    let name = || lookup::name_of(relation).unwrap_or_default();
     // SAFETY: a catalog look-up for the current role.
     if !unsafe { pg_sys::pg_class_ownercheck(relation, pg_sys::GetUserId()) } {
         Error::from(Obstacle::NotOwner(name())).raise();
     }
-    for (column, standing) in registry::standings(relation, &personal, request.column_name()) {
+    for (column, standing) in lookup::standings(relation, &personal, request.column_name()) {
         match standing {
-            registry::Standing::Plain => {}
-            registry::Standing::Missing => Error::from(Obstacle::NoColumn(column, name())).raise(),
-            registry::Standing::Key => Error::from(Obstacle::PersonalKey(column, name())).raise(),
+            lookup::Standing::Plain => {}
+            lookup::Standing::Missing => Error::from(Obstacle::NoColumn(column, name())).raise(),
+            lookup::Standing::Key => Error::from(Obstacle::PersonalKey(column, name())).raise(),
         }
     }
     forget(relation);
