@@ -1,0 +1,188 @@
+//! Copied rows as INSERTs, one for each.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::prelude::*;
+
+use super::server;
+
+/// An INSERT for each row, made ready. Nothing in it has a destructor.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) relation: pg_sys::Relation,
+    pub(super) reading: pg_sys::CopyFromState,
+    pub(super) context: *mut pg_sys::ExprContext,
+    /// COPY's own WHERE, null without one.
+    pub(super) filter: *mut pg_sys::ExprState,
+    pub(super) slot: *mut pg_sys::TupleTableSlot,
+    pub(super) plan: pg_sys::SPIPlanPtr,
+    /// Positions of the columns that the plan takes, and room for its arguments.
+    pub(super) positions: *mut usize,
+    pub(super) count: usize,
+    pub(super) values: *mut pg_sys::Datum,
+    pub(super) nulls: *mut std::ffi::c_char,
+}
+
+impl Rows {
+    /// Reads and inserts all rows; how many were stored. An error jumps over this frame, in which
+    /// nothing has a destructor.
+    pub(super) unsafe fn run(self) -> u64 {
+        // SAFETY: `Loading::rows` made everything ready. The stack of callbacks is put back when all
+        // is done, and by PostgreSQL after an ERROR.
+        unsafe {
+            let mut lines = pg_sys::ErrorContextCallback {
+                previous: pg_sys::error_context_stack,
+                callback: Some(server::CopyFromErrorCallback),
+                arg: self.reading.cast(),
+            };
+            pg_sys::error_context_stack = &raw mut lines;
+            let memory = (*self.context).ecxt_per_tuple_memory;
+            let outer = pg_sys::CurrentMemoryContext;
+            let mut rows = 0;
+            loop {
+                if pg_sys::InterruptPending != 0 {
+                    server::ProcessInterrupts();
+                }
+                server::MemoryContextReset(memory);
+                pg_sys::CurrentMemoryContext = memory;
+                let read = self.read();
+                if read && self.is_wanted() {
+                    rows += self.insert();
+                }
+                pg_sys::CurrentMemoryContext = outer;
+                if !read {
+                    break;
+                }
+            }
+            pg_sys::error_context_stack = lines.previous;
+            server::EndCopyFrom(self.reading);
+            server::ExecDropSingleTupleTableSlot(self.slot);
+            server::SPI_finish();
+            rows
+        }
+    }
+
+    /// Reads the next row into the slot; false at the end.
+    unsafe fn read(self) -> bool {
+        // SAFETY: the slot is a virtual one of the relation's descriptor.
+        unsafe {
+            let slot = &mut *self.slot;
+            if let Some(clear) = (*slot.tts_ops).clear {
+                clear(slot);
+            }
+            let values = (slot.tts_values, slot.tts_isnull);
+            let read = server::NextCopyFrom(self.reading, self.context, values.0, values.1);
+            if read {
+                server::ExecStoreVirtualTuple(slot);
+                (*self.context).ecxt_scantuple = slot;
+            }
+            read
+        }
+    }
+
+    /// Whether COPY's own WHERE takes the row in the slot.
+    unsafe fn is_wanted(self) -> bool {
+        if self.filter.is_null() {
+            return true;
+        }
+        // SAFETY: a prepared condition, which is never null, over the row in the slot.
+        unsafe {
+            let mut is_null = false;
+            let evaluate = (*self.filter).evalfunc;
+            evaluate.is_some_and(|evaluate| {
+                evaluate(self.filter, self.context, &mut is_null).value() as u8 != 0
+            })
+        }
+    }
+
+    /// Inserts the row in the slot; how many rows that stored.
+    unsafe fn insert(self) -> u64 {
+        // SAFETY: the slot holds a value or null for each column, and there is room for those that
+        // the plan takes.
+        unsafe {
+            for n in 0..self.count {
+                let position = *self.positions.add(n);
+                *self.values.add(n) = *(*self.slot).tts_values.add(position);
+                let is_null = *(*self.slot).tts_isnull.add(position);
+                *self.nulls.add(n) = (if is_null { b'n' } else { b' ' }) as std::ffi::c_char;
+            }
+            server::SPI_execute_plan(self.plan, self.values, self.nulls, false, 0);
+            pg_sys::SPI_processed
+        }
+    }
+}
+
+/// The elements in memory of PostgreSQL's, which needs no destructor.
+pub(super) unsafe fn copied<T: Copy>(elements: &[T]) -> *mut T {
+    // SAFETY: room for all elements, at least one byte, is allocated before they are copied.
+    unsafe {
+        let room = pg_sys::palloc(size_of_val(elements).max(1)).cast::<T>();
+        std::ptr::copy_nonoverlapping(elements.as_ptr(), room, elements.len());
+        room
+    }
+}
+
+/// The INSERT that each row becomes, the positions of the columns that it takes, and their types.
+///
+/// A column that was not read takes the default that COPY has found for it. Where the caller may not
+/// insert it, the INSERT finds one of its own.
+pub(super) unsafe fn insertion(
+    relation: pg_sys::Relation,
+    entry: *const pg_sys::RangeTblEntry,
+    read: &[i32],
+) -> (CString, Vec<usize>, Vec<pg_sys::Oid>) {
+    // SAFETY: the relation is open and its descriptor holds natts attributes.
+    unsafe {
+        let descriptor = (*relation).rd_att;
+        let columns = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
+        let taken = |column: &pg_sys::FormData_pg_attribute| {
+            !column.attisdropped
+                && column.attgenerated == 0
+                && (read.contains(&column.attnum.into()) || may_insert(entry, column.attnum))
+        };
+        let positions: Vec<_> = (0..columns.len())
+            .filter(|&at| taken(&columns[at]))
+            .collect();
+        let types = positions.iter().map(|&at| columns[at].atttypid).collect();
+        let name = |&at: &usize| quoted(columns[at].attname.data.as_ptr());
+        let names: Vec<_> = positions.iter().map(name).collect();
+        let values: Vec<_> = (1..=names.len())
+            .map(|number| format!("${number}"))
+            .collect();
+        let statement = format!(
+            "INSERT INTO {}.{} ({}) OVERRIDING SYSTEM VALUE VALUES ({})",
+            quoted(pg_sys::get_namespace_name(
+                (*(*relation).rd_rel).relnamespace
+            )),
+            quoted((*(*relation).rd_rel).relname.data.as_ptr()),
+            names.join(", "),
+            values.join(", "),
+        );
+        let statement = CString::new(statement).expect("names hold no NUL");
+        (statement, positions, types)
+    }
+}
+
+/// Whether the caller may insert this column of the relation that the entry is of, as an INSERT asks:
+/// lists of columns decide about it too.
+unsafe fn may_insert(entry: *const pg_sys::RangeTblEntry, column: i16) -> bool {
+    // SAFETY: a copy of an entry made by PostgreSQL, alone in a list; nothing keeps either.
+    unsafe {
+        let member = i32::from(column) - pg_sys::FirstLowInvalidHeapAttributeNumber;
+        let mut entry = *entry;
+        entry.requiredPerms = pg_sys::ACL_INSERT as pg_sys::AclMode;
+        entry.selectedCols = std::ptr::null_mut();
+        entry.insertedCols = pg_sys::bms_make_singleton(member);
+        let entries = pg_sys::lappend(std::ptr::null_mut(), (&raw mut entry).cast());
+        pg_sys::ExecCheckRTPerms(entries, false)
+    }
+}
+
+unsafe fn quoted(name: *const std::ffi::c_char) -> String {
+    // SAFETY: a terminated name of the catalog.
+    unsafe {
+        CStr::from_ptr(pg_sys::quote_identifier(name))
+            .to_string_lossy()
+            .into_owned()
+    }
+}
