@@ -89,7 +89,7 @@ fn judge_policy(command: &Command, oid: pg_sys::Oid) {
         return;
     };
     // A plan replaces a policy that says something else under the name.
-    if alone && policy(oid, At::Before, true).is_some_and(|p| !member.is_as_wanted(&p)) {
+    if alone && policy(oid, At::Before, true).is_some_and(|p| member.would_replace(&p)) {
         return;
     }
     let what = format!("drop policy \"{}\"", dropped.name);

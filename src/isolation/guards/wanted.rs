@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::archetype::Ownership;
-use tenant_guard_core::policy::{Command as PolicyCommand, Expression, Policy};
+use tenant_guard_core::policy::{Command as PolicyCommand, Expression, FLOOR, Policy};
 use tenant_guard_core::trigger::{CAPTURE, CAPTURE_TRUNCATE, Trigger};
 
 use crate::error::OrRaise;
@@ -64,7 +64,8 @@ impl Member {
     /// Whether a policy of this name is to stand on it.
     pub(super) fn wants_policy(&self, name: &str) -> bool {
         let Some((owner, roles, permissions)) = self.registered() else {
-            return false;
+            // What it was protected with is gone; the floor stays until the relation goes too.
+            return name.starts_with(FLOOR);
         };
         let mut wanted = Policy::floor(&owner, &self.name);
         match permissions.policies(self.root, &owner, &roles, &self.name) {
@@ -86,6 +87,11 @@ impl Member {
             return assurance::is_as_wanted(self.root, policy);
         }
         Policy::alterations(&wanted, &[policy.policy()], &self.name).is_empty()
+    }
+
+    /// Whether a plan would drop the policy for one that says what the registry wants.
+    pub(super) fn would_replace(&self, policy: &PolicyRow) -> bool {
+        self.registered().is_some() && !self.is_as_wanted(policy)
     }
 
     /// How rows find their account, the quoted names of who is let in, and what roles may do.

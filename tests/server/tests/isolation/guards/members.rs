@@ -146,6 +146,30 @@ fn giving_a_protected_relation_to_somebody_who_logs_in_is_refused() {
 }
 
 #[test]
+fn a_detached_partition_keeps_its_floor_when_its_root_goes() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (account_id uuid NOT NULL, n int) PARTITION BY LIST (n);
+         CREATE TABLE shop.t1 PARTITION OF shop.t FOR VALUES IN (1);
+         SELECT tenant_guard.protect('shop.t');
+         ALTER TABLE shop.t DETACH PARTITION shop.t1;
+         DROP TABLE shop.t",
+    );
+    let mut owner = shop.owner();
+    for (command, what) in [
+        ("DROP POLICY tenant_guard_floor ON shop.t1", "drop"),
+        (
+            "ALTER POLICY tenant_guard_floor ON shop.t1 USING (true)",
+            "alter",
+        ),
+    ] {
+        let message =
+            format!("cannot {what} policy \"tenant_guard_floor\" of protected relation shop.t1");
+        refused(&mut owner, command, "42501", &message);
+    }
+    done(&mut owner, "DROP TABLE shop.t1");
+}
+
+#[test]
 fn a_trigger_in_the_place_of_capture_is_refused() {
     let shop = Shop::contacts();
     let mut owner = shop.owner();
