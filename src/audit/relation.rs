@@ -14,6 +14,7 @@ use super::text::{checked, name, qualified_name, relation_name};
 use super::values::{Form, follows_settings, with_varlena};
 use crate::error::Error;
 use crate::identity::binding;
+use crate::isolation::registered::Registry;
 use crate::memory::Memory;
 use crate::watch;
 
@@ -195,6 +196,13 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
             position(name);
         });
         let account = (!account_name.is_empty()).then(|| position(&account_name));
+        // Under the name may stand another column by now, and events would go to its account.
+        let registered = Registry::find().and_then(|registry| registry.account_number(oid));
+        if let (Some(position), Some(number)) = (account, registered)
+            && position + 1 != number as usize
+        {
+            stale(&account_name);
+        }
         let key = primary_key(relation);
         for &i in key.iter().chain(&account) {
             if columns[i].as_ref().is_some_and(|column| column.redacted) {

@@ -21,7 +21,7 @@ mod obstacles;
 mod ownership;
 mod permissions;
 mod policies;
-mod registered;
+pub(crate) mod registered;
 mod registry;
 mod request;
 mod roles;

@@ -13,7 +13,7 @@ use crate::identity::membership;
 
 /// The registry's tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     protection: pg_sys::Oid,
     link: pg_sys::Oid,
     member: pg_sys::Oid,
@@ -31,7 +31,7 @@ pub(super) struct Conditions {
 
 impl Registry {
     /// The tables that belong to the extension; `None` where it is not created, or not yet.
-    pub(super) fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         // SAFETY: catalog look-ups by static names, with 0 for what is missing.
         unsafe {
             let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
@@ -57,6 +57,13 @@ impl Registry {
 
     pub(super) fn has(&self, relation: pg_sys::Oid) -> bool {
         [self.protection, self.link, self.member, self.column].contains(&relation)
+    }
+
+    /// The number of the account column of a member; `None` where it has none or was restored.
+    pub(crate) fn account_number(&self, member: pg_sys::Oid) -> Option<i16> {
+        let numbered = rows(self.column, member, [c"account_number"]).into_iter();
+        let number = numbered.map(|[number]| number.number()).next()?;
+        i16::try_from(number).ok().filter(|number| *number > 0)
     }
 
     /// What holds for a relation; `None` where it is not registered.

@@ -138,6 +138,23 @@ fn other_account_column_gives_the_former_one_back() {
 }
 
 #[test]
+fn another_column_under_the_account_columns_name_gives_no_event_to_its_account() {
+    let shop = Shop::contacts();
+    shop.run(&format!(
+        "ALTER TABLE shop.contact RENAME account_id TO org;
+         ALTER TABLE shop.contact ADD account_id uuid DEFAULT '{ACCOUNT_B}'"
+    ));
+    let mut session = shop.app();
+    let mut transaction = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
+    expect_error(
+        transaction.batch_execute("UPDATE shop.contact SET name = 'amy' WHERE id = 1"),
+        "55000",
+        "does not fit column \"account_id\"",
+    );
+}
+
+#[test]
 fn renamed_account_column_is_followed_by_protecting_again() {
     let shop = Shop::with("CREATE TABLE shop.t (account_id uuid DEFAULT gen_random_uuid(), n int)");
     let mut owner = shop.owner();
