@@ -13,6 +13,9 @@ pub(crate) enum Guarded {
     /// Its new owner could switch everything off: relation, role.
     #[error("protected relation {0} cannot belong to role \"{1}\", which can log in")]
     OwnerCanLogIn(String, String),
+    /// Whoever reads what is above would read its rows: relation, what it would be a part of.
+    #[error("protected relation {0} cannot be part of {1}, which is not protected as it is")]
+    LessProtected(String, String),
     /// A trigger that writes events in the extension's name: function.
     #[error("permission denied for function {0}")]
     CaptureTrigger(String),
@@ -51,9 +54,10 @@ impl Guarded {
     pub(super) fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Self::Weakens(..) | Self::OwnerCanLogIn(..) | Self::CaptureTrigger(_) => {
-                ERRCODE_INSUFFICIENT_PRIVILEGE
-            }
+            Self::Weakens(..)
+            | Self::OwnerCanLogIn(..)
+            | Self::LessProtected(..)
+            | Self::CaptureTrigger(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::Ledger(..)
             | Self::HoldsEvents(_)
             | Self::Extension(_)
@@ -74,6 +78,11 @@ impl Guarded {
             Self::OwnerCanLogIn(..) => {
                 "An owner can take protection off. Give the table to a role that nobody logs in \
                  as, and grant the other one what it needs."
+            }
+            Self::LessProtected(..) => {
+                "A statement on a parent asks the policies of the parent alone. Protect that first, \
+                 or tenant_guard.unprotect() what is to be its part: below a protected relation it \
+                 is protected in the same command."
             }
             Self::CaptureTrigger(_) => "tenant_guard.protect() creates it.",
             Self::Copies(..) => {

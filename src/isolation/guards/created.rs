@@ -5,7 +5,7 @@ use pgrx::pg_sys::{self, AlterTableType, NodeTag, ObjectType};
 
 use super::command::{Collected, Command, collected, objects, pointers, relation_named, text};
 use super::refusal::{on, refuse};
-use super::{dropped, noted, schemas};
+use super::{above, dropped, noted, schemas};
 use crate::audit::pinned::Settings;
 use crate::audit::text::qualified_name;
 use crate::error::{Error, Guarded, Obstacle};
@@ -133,11 +133,19 @@ pub(super) fn attached(command: &Command) {
                 // PostgreSQL does not say which one came, and its name may have changed its
                 // meaning. Whatever else is there without being registered has to be.
                 AlterTableType::AT_AttachPartition => {
+                    // Before it joins, which would make its protection that of what is above.
+                    if registry::root_of(altered).is_none() {
+                        above::judge(command, altered);
+                    }
                     for child in registry::children_outside(altered) {
+                        above::judge(command, child);
                         judge(command, child, &[]);
                     }
                 }
-                AlterTableType::AT_AddInherit => judge(command, altered, &[]),
+                AlterTableType::AT_AddInherit => {
+                    above::judge(command, altered);
+                    judge(command, altered, &[]);
+                }
                 AlterTableType::AT_DetachPartition | AlterTableType::AT_DetachPartitionFinalize => {
                     detached(command, altered)
                 }
@@ -176,6 +184,9 @@ fn judge(command: &Command, relation: pg_sys::Oid, sources: &[pg_sys::Oid]) {
             qualified_name(root)
         );
         admit(command, relation, because, || arrival::join(root, relation));
+        if !made.protected {
+            above::judge(command, relation);
+        }
     } else if made.protected {
         // Protected by itself already, and only moved.
     } else if let Some(source) = sources.iter().find_map(|source| registry::root_of(*source)) {

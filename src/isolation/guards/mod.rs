@@ -6,6 +6,7 @@
 //! objects are taken by their oid from what PostgreSQL collected, because names can come to mean
 //! something else while a command runs.
 
+mod above;
 mod command;
 mod copies;
 mod created;

@@ -271,3 +271,55 @@ fn partition_goes_with_unprotect_to_what_it_would_have_been() {
     let named = |shop: &Shop| shop.dump().replace(shop.db.name(), "db");
     assert_eq!(named(&made_under), named(&made_before));
 }
+
+#[test]
+fn parent_that_is_open_or_protected_less_is_no_way_around() {
+    let shop = Shop::contacts();
+    done(
+        &mut shop.owner(),
+        "CREATE TABLE shop.plain (id int);
+         CREATE TABLE shop.whole (id int NOT NULL, account_id uuid NOT NULL, name text)
+             PARTITION BY LIST (id);
+         CREATE TABLE shop.word (id int, name text);
+         SELECT tenant_guard.protect('shop.word', archetype => 'reference');
+         CREATE TABLE shop.unlogged (id int, account_id uuid NOT NULL, name text);
+         SELECT tenant_guard.protect('shop.unlogged', audit => false);
+         CREATE TABLE shop.same (id int, account_id uuid NOT NULL, name text);
+         SELECT tenant_guard.protect('shop.same');
+         CREATE TABLE shop.wide (id int, account_id uuid NOT NULL, name text);
+         SELECT tenant_guard.protect('shop.wide');
+         SELECT tenant_guard.define_role('clerk');
+         SELECT tenant_guard.allow('clerk', 'shop.same', '{select}')",
+    );
+    let refused_below = |command: &str, member: &str, above: &str| {
+        let message = format!(
+            "protected relation {member} cannot be part of {above}, which is not protected as it is"
+        );
+        for mut session in [shop.owner(), shop.db.superuser()] {
+            refused(&mut session, command, "42501", &message);
+        }
+    };
+    for above in ["shop.plain", "shop.word", "shop.unlogged"] {
+        let inherit = format!("ALTER TABLE shop.contact INHERIT {above}");
+        refused_below(&inherit, "shop.contact", above);
+    }
+    let inherit = "ALTER TABLE shop.same INHERIT shop.wide";
+    refused_below(inherit, "shop.same", "shop.wide");
+    let attach = "ALTER TABLE shop.whole ATTACH PARTITION shop.contact DEFAULT";
+    refused_below(attach, "shop.contact", "shop.whole");
+    let both = "CREATE TABLE shop.child () INHERITS (shop.contact, shop.plain)";
+    refused_below(both, "shop.child", "shop.plain");
+
+    // One that is the same, or comes to be protected by what is above it, is.
+    done(
+        &mut shop.owner(),
+        "DROP TABLE shop.whole;
+         ALTER TABLE shop.contact INHERIT shop.wide",
+    );
+    assert_eq!(findings(&shop), [""; 0]);
+    done(
+        &mut shop.unguarded_owner(),
+        "ALTER TABLE shop.contact INHERIT shop.plain",
+    );
+    assert_eq!(findings(&shop), ["13-child-not-protected|shop.plain"]);
+}
