@@ -123,7 +123,12 @@ def names(accounts, ids):
 
 def show_checks(server, narrator):
     narrator.act("The linter: what in this schema would let isolation fail")
-    findings = server.superuser().rows(
+    superuser = server.superuser()
+    # The demo's server trusts whoever reaches its socket, in a directory that only its user enters.
+    superuser.script(
+        "SELECT tenant_guard.accept_finding('72-hba-lets-in', 'pg_hba.conf', 'a private socket')"
+    )
+    findings = superuser.rows(
         "SELECT severity, code, object, detail FROM tenant_guard.check('{chat}')"
         " WHERE severity <> 'info'"
     )

@@ -321,10 +321,7 @@ fn pointing_at_another_accounts_parent_fails_on_the_composite_key_only() {
         "23503",
         "violates foreign key constraint",
     );
-    let findings = lines(
-        &mut shop.db.superuser(),
-        "SELECT code, object, detail FROM tenant_guard.check() WHERE severity = 'error'",
-    );
+    let findings = shop.check_where("code, object, detail", "severity = 'error'");
     assert_eq!(
         findings,
         [

@@ -124,13 +124,7 @@ fn other_account_column_gives_the_former_one_back() {
             "account_id|t|tenant_guard.account_id()"
         ]
     );
-    assert!(
-        lines(
-            &mut shop.db.superuser(),
-            "SELECT code FROM tenant_guard.check() WHERE severity = 'error'"
-        )
-        .is_empty()
-    );
+    assert!(shop.check_where("code", "severity = 'error'").is_empty());
     owner
         .batch_execute("SELECT tenant_guard.unprotect('shop.t')")
         .unwrap();
@@ -211,13 +205,7 @@ fn partition_made_later_comes_in_by_protecting_again() {
         ["shop.message_2"]
     );
     owner.batch_execute(protect).unwrap();
-    assert!(
-        lines(
-            &mut shop.db.superuser(),
-            "SELECT code FROM tenant_guard.check() WHERE severity = 'error'"
-        )
-        .is_empty()
-    );
+    assert!(shop.check_where("code", "severity = 'error'").is_empty());
     shop.within(ACCOUNT_A, |t| {
         assert_eq!(lines(t, "SELECT at FROM shop.message_2"), ["2024-02-02"]);
     });
@@ -330,13 +318,7 @@ fn two_sessions_protecting_one_table_end_as_one() {
         lines(&mut shop.db.superuser(), policies),
         ["shop.message|2", "shop.message_1|2"]
     );
-    assert!(
-        lines(
-            &mut shop.db.superuser(),
-            "SELECT code FROM tenant_guard.check() WHERE severity = 'error'"
-        )
-        .is_empty()
-    );
+    assert!(shop.check_where("code", "severity = 'error'").is_empty());
 }
 
 /// Waits until a session of the database waits for a lock.

@@ -163,7 +163,11 @@ fn copy_by_like_is_protected_like_its_source() {
             "shop.parent_2|account_id|{secret}|account",
         ]
     );
-    assert_eq!(findings(&shop), [""; 0]);
+    // LIKE copies no foreign key.
+    assert_eq!(
+        findings(&shop),
+        ["26-foreign-key-without-account|shop.child_2"]
+    );
     // Taking protection off leaves what LIKE would have copied of the bare table.
     done(&mut owner, "SELECT tenant_guard.unprotect('shop.pair')");
     let column = "SELECT attnotnull, atthasdef FROM pg_attribute
