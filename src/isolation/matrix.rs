@@ -1,10 +1,11 @@
 //! Who may do what, as the policies really are.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use pgrx::prelude::*;
 use tenant_guard_core::permission::{
-    ColumnLists, Columns, Command, Condition, StandingPolicy, cells,
+    Cell, ColumnLists, Columns, Command, Condition, StandingPolicy, cells,
 };
 
 use super::expression;
@@ -14,17 +15,35 @@ use super::registry::read;
 use crate::catalog::as_owner;
 use crate::error::OrRaise;
 
-/// A policy with whom it is for; no names for everybody.
+/// The roles of the database a policy is for; none for everybody.
+type Audience = Option<Vec<String>>;
+
+/// A relation by its place, a role of the product, and whom policies are for.
+type Selector = (usize, String, Audience);
+
+/// A policy with whom it is for.
 struct Standing {
     policy: StandingPolicy,
-    database_roles: Option<Vec<String>>,
+    database_roles: Audience,
 }
 
 /// A protected relation.
 struct Relation {
     oid: pg_sys::Oid,
+    /// As policies of others name it.
+    name: String,
     row_security: bool,
     column_names: HashMap<String, i16>,
+    policies: Vec<Standing>,
+    /// Conditions that mean a row is the account's.
+    own: Vec<Condition>,
+}
+
+/// All that is protected, and how far each role was found to select of it.
+struct Relations {
+    all: Vec<Relation>,
+    places: HashMap<String, usize>,
+    selected: RefCell<HashMap<Selector, Option<Vec<Cell>>>>,
 }
 
 /// One line: role, relation, command, scope, detail, columns, assurance, database roles.
@@ -60,86 +79,134 @@ fn permission_matrix() -> TableIterator<
     ),
 > {
     let permissions = Permissions::all().or_raise();
-    let owners = Ownerships::all();
-    let mut standing = standing();
+    let relations = Relations::read();
     let mut lines = Vec::new();
-    for relation in relations() {
-        let policies = standing.remove(&relation.oid).unwrap_or_default();
-        let mut own = Vec::new();
-        let owner = owners.get(relation.oid);
-        if let Some(owner) = owner.filter(|owner| owner.archetype().has_accounts()) {
-            let name = owners.name(relation.oid);
-            let printed = |text: &str| Condition::parse(&expression::printed(relation.oid, text));
-            // Names of other schemas are looked up, which may be closed to the caller.
-            own = as_owner(|| vec![printed(&owner.write(name)), printed(&owner.read(name))]);
-            own.retain(|condition| *condition != Condition::parse("tenant_guard.anyone()"));
-        }
+    for relation in &relations.all {
         let lists = permissions.column_lists(relation.oid, &relation.column_names);
-        lines.extend(of_relation(
-            &relation,
-            &policies,
-            &own,
-            &permissions,
-            &lists,
-        ));
+        lines.extend(relations.lines(relation, &permissions, &lists));
     }
     lines.sort_by(|a, b| (&a.0, a.1.to_u32()).cmp(&(&b.0, b.1.to_u32())));
     TableIterator::new(lines)
 }
 
-fn of_relation(
-    relation: &Relation,
-    policies: &[Standing],
-    own: &[Condition],
-    permissions: &Permissions,
-    lists: &ColumnLists,
-) -> Vec<Line> {
-    let mut audiences: Vec<_> = { policies.iter() }
-        .filter(|standing| !standing.policy.restrictive)
-        .map(|standing| &standing.database_roles)
-        .collect();
-    audiences.sort();
-    audiences.dedup();
-    if audiences.is_empty() {
-        audiences.push(&None);
+impl Relations {
+    fn read() -> Self {
+        let owners = Ownerships::all();
+        let mut standing = standing();
+        let mut all = relations();
+        for relation in &mut all {
+            relation.policies = standing.remove(&relation.oid).unwrap_or_default();
+            let owner = owners.get(relation.oid);
+            let Some(owner) = owner.filter(|owner| owner.archetype().has_accounts()) else {
+                continue;
+            };
+            let name = owners.name(relation.oid);
+            let printed = |text: &str| Condition::parse(&expression::printed(relation.oid, text));
+            // Names of other schemas are looked up, which may be closed to the caller.
+            relation.own = as_owner(|| {
+                let mut own = vec![printed(&owner.write(name))];
+                if !owner.is_read_by_anyone() {
+                    own.push(printed(&owner.read(name)));
+                }
+                own
+            });
+        }
+        let names = all.iter().map(|relation| relation.name.clone());
+        Self {
+            places: names.zip(0..).collect(),
+            all,
+            selected: RefCell::default(),
+        }
     }
-    let mut lines = Vec::new();
-    for audience in audiences {
-        let for_them = |standing: &&Standing| {
-            standing.database_roles.is_none() || standing.database_roles == *audience
-        };
-        let mut applying: Vec<_> = { policies.iter().filter(for_them) }
-            .map(|standing| standing.policy.clone())
+
+    fn lines(
+        &self,
+        relation: &Relation,
+        permissions: &Permissions,
+        lists: &ColumnLists,
+    ) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for audience in relation.audiences() {
+            let applying = relation.applying(audience);
+            for role in permissions.roles.names() {
+                let selects = |name: &str| self.selects(name, role, audience);
+                for command in Command::ALL {
+                    for cell in cells(&applying, command, role, &relation.own, &selects) {
+                        let columns = lists.of_role(command, role, &cell.levels);
+                        lines.push((
+                            role.to_owned(),
+                            relation.oid,
+                            command.name().to_owned(),
+                            cell.reach.name().to_owned(),
+                            Some(cell.detail).filter(|detail| !detail.is_empty()),
+                            relation.names(&columns),
+                            Some(cell.levels.join(" ")).filter(|levels| !levels.is_empty()),
+                            audience.clone(),
+                        ));
+                    }
+                }
+            }
+        }
+        lines
+    }
+
+    /// What policies of other relations read of one; none where it is not protected.
+    fn selects(&self, name: &str, role: &str, audience: &Audience) -> Option<Vec<Cell>> {
+        let place = *self.places.get(name)?;
+        let key = (place, role.to_owned(), audience.clone());
+        if let Some(known) = self.selected.borrow().get(&key) {
+            return known.clone();
+        }
+        // A way back to here says nothing new, and ends.
+        self.selected.borrow_mut().insert(key.clone(), None);
+        let relation = &self.all[place];
+        let selects = |name: &str| self.selects(name, role, audience);
+        let found = cells(
+            &relation.applying(audience),
+            Command::Select,
+            role,
+            &relation.own,
+            &selects,
+        );
+        let found = Some(found);
+        self.selected.borrow_mut().insert(key, found.clone());
+        found
+    }
+}
+
+impl Relation {
+    fn audiences(&self) -> Vec<&Audience> {
+        let mut audiences: Vec<_> = { self.policies.iter() }
+            .filter(|standing| !standing.policy.restrictive)
+            .map(|standing| &standing.database_roles)
             .collect();
-        if !relation.row_security {
+        audiences.sort();
+        audiences.dedup();
+        if audiences.is_empty() {
+            audiences.push(&None);
+        }
+        audiences
+    }
+
+    /// The policies that apply to an audience, of this relation or of another one that it reads.
+    fn applying(&self, audience: &Audience) -> Vec<StandingPolicy> {
+        if !self.row_security {
             // No policy is asked.
-            applying = vec![StandingPolicy {
+            return vec![StandingPolicy {
                 using: Some("true".into()),
                 ..StandingPolicy::default()
             }];
         }
-        for role in permissions.roles.names() {
-            for command in Command::ALL {
-                for cell in cells(&applying, command, role, own) {
-                    let columns = lists.of_role(command, role, &cell.levels);
-                    lines.push((
-                        role.to_owned(),
-                        relation.oid,
-                        command.name().to_owned(),
-                        cell.reach.name().to_owned(),
-                        Some(cell.detail).filter(|detail| !detail.is_empty()),
-                        relation.names(&columns),
-                        Some(cell.levels.join(" ")).filter(|levels| !levels.is_empty()),
-                        audience.clone(),
-                    ));
-                }
-            }
-        }
+        let for_them = |standing: &&Standing| {
+            standing.database_roles.is_none() || standing.database_roles == *audience
+        };
+        let lets_in = |standing: &Standing| !standing.policy.restrictive && for_them(&standing);
+        // Who is let in here under other names is not known, and then nothing is left out.
+        let all = !self.policies.iter().any(lets_in);
+        let applying = { self.policies.iter() }.filter(|standing| all || for_them(standing));
+        applying.map(|standing| standing.policy.clone()).collect()
     }
-    lines
-}
 
-impl Relation {
     /// Names of columns in the order of the table; none for all.
     fn names(&self, columns: &Columns) -> Option<Vec<String>> {
         let Columns::Only(numbers) = columns else {
@@ -161,7 +228,8 @@ fn relations() -> Vec<Relation> {
              ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = c.oid \
                  AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
              ARRAY(SELECT a.attnum FROM pg_attribute AS a WHERE a.attrelid = c.oid \
-                 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) \
+                 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
+             c.oid::regclass::text \
          FROM tenant_guard.protection AS p JOIN pg_class AS c ON c.oid = p.relation \
          ORDER BY c.oid::regclass::text",
         &[],
@@ -170,8 +238,11 @@ fn relations() -> Vec<Relation> {
             let numbers = row.get::<Vec<i16>>(4)?.unwrap_or_default();
             Ok(Relation {
                 oid: row.get(1)?.unwrap_or(pg_sys::Oid::INVALID),
+                name: row.get(5)?.unwrap_or_default(),
                 row_security: row.get(2)?.unwrap_or(false),
                 column_names: names.into_iter().zip(numbers).collect(),
+                policies: Vec::new(),
+                own: Vec::new(),
             })
         },
     )

@@ -125,6 +125,16 @@ impl Ownership {
         }
     }
 
+    /// Whether rows of other accounts may be read, as far as this goes.
+    pub fn is_read_by_anyone(&self) -> bool {
+        match self {
+            Self::Column(archetype, _) => *archetype == Archetype::PublicRead,
+            Self::Parents(links) => links.iter().any(|link| link.owner.is_read_by_anyone()),
+            Self::Everybody => true,
+            Self::Nobody => false,
+        }
+    }
+
     /// The condition under which a row of `relation`, schema-qualified and quoted, may be read.
     pub fn read(&self, relation: &str) -> String {
         self.condition(Access::Read, relation, 0)

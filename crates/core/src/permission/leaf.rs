@@ -23,6 +23,8 @@ pub(super) enum Test {
     Assigned(String),
     /// A row of this relation that the row leads to can be read.
     Via(String),
+    /// The same, of a relation whose rows belong to accounts and are read by everybody.
+    Public(String),
     /// Anything else.
     Other,
 }
@@ -83,8 +85,8 @@ fn comparison(leaf: &str) -> Option<Test> {
     SUBJECT.contains(&left).then_some(Test::Assigned(column))
 }
 
-/// `EXISTS (SELECT FROM relation alias WHERE ...)`.
-fn exists(leaf: &str) -> Option<Test> {
+/// The relation that is read and the filter of `EXISTS (SELECT FROM relation alias WHERE ...)`.
+fn subquery(leaf: &str) -> Option<(&str, &str)> {
     let query = leaf.strip_prefix("EXISTS (SELECT ")?.strip_suffix(')')?;
     let query = query.strip_prefix("1 ").unwrap_or(query);
     let (from, filter) = query.strip_prefix("FROM ")?.split_once(" WHERE ")?;
@@ -95,17 +97,49 @@ fn exists(leaf: &str) -> Option<Test> {
             .and(Some(relation))?,
         None => from,
     };
-    column_name(relation)?;
+    column_name(relation).map(|_| (relation, filter))
+}
+
+/// The relation that a test reads beside the row's own.
+pub(super) fn relation(leaf: &str) -> Option<&str> {
+    subquery(leaf).map(|(relation, _)| relation)
+}
+
+/// The relations, one for each way of a condition that leads over parents; empty where a way leads
+/// over none.
+pub(super) fn parents(condition: &Condition) -> Vec<&str> {
+    let ways = match condition {
+        Condition::Or(ways) => ways.as_slice(),
+        only => std::slice::from_ref(only),
+    };
+    let found = ways.iter().map(|way| match way {
+        Condition::And(parts) => parts.iter().find_map(parent),
+        only => parent(only),
+    });
+    found.collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
+fn parent(condition: &Condition) -> Option<&str> {
+    match condition {
+        Condition::Leaf(leaf) => relation(leaf),
+        _ => None,
+    }
+}
+
+/// `EXISTS (...)` that leads from the row to others.
+fn exists(leaf: &str) -> Option<Test> {
+    let (relation, filter) = subquery(leaf)?;
     let conjuncts = match Condition::parse(filter) {
         Condition::And(parts) => parts,
         single => vec![single],
     };
-    let (mut joined, mut account, mut subject) = (false, false, false);
+    let (mut joined, mut account, mut subject, mut public) = (false, false, false, false);
     for conjunct in &conjuncts {
         match test_of_row(conjunct)? {
             Test::Account => account = true,
             Test::Own(_) | Test::Assigned(_) => subject = true,
             Test::Via(_) => joined = true,
+            Test::Anyone | Test::Public(_) => public = true,
             _ => return None,
         }
     }
@@ -113,6 +147,7 @@ fn exists(leaf: &str) -> Option<Test> {
     match (joined, account, subject) {
         (true, true, false) => Some(Test::Account),
         (true, _, true) => Some(Test::Assigned(relation)),
+        (true, false, false) if public => Some(Test::Public(relation)),
         (true, false, false) => Some(Test::Via(relation)),
         _ => None,
     }
@@ -311,6 +346,11 @@ mod tests {
                  ((b.id = a.b_id) AND ((b.account_id = tenant_guard.account_id()) \
                  OR (b.account_id IS NULL)))))))",
                 Test::Account,
+            ),
+            (
+                "EXISTS (SELECT FROM a WHERE ((a.id = t.a_id) AND (EXISTS (SELECT FROM b WHERE \
+                 ((b.id = a.b_id) AND tenant_guard.anyone())))))",
+                Test::Public("a".into()),
             ),
         ] {
             assert_eq!(Test::of(leaf), test, "{leaf}");

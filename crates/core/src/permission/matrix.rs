@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::compile::Command;
 use super::condition::Condition;
-use super::leaf::{Test, without_account};
+use super::leaf::{self, Test, without_account};
 use super::roles::{implies, strictest};
 
 /// A policy that applies to a database role, with its expressions as `pg_get_expr` prints them.
@@ -68,14 +68,17 @@ pub struct Cell {
 /// What a token with exactly the role `role` reaches by `command` under `policies`, which are those
 /// that apply to the database role; one [`Cell`] for each way.
 ///
-/// `own` are conditions that mean the row is the account's, beside those recognised anyway.
+/// `own` are conditions that mean the row is the account's, beside those recognised anyway. `selects`
+/// says what the same token reaches by SELECT of another relation, named as printed, none where that is
+/// not known: policies read other relations under the policies of those.
 pub fn cells(
     policies: &[StandingPolicy],
     command: Command,
     role: &str,
     own: &[Condition],
+    selects: &dyn Fn(&str) -> Option<Vec<Cell>>,
 ) -> Vec<Cell> {
-    let reading = Reading { role, own };
+    let reading = Reading { role, own, selects };
     let of = |checked: bool| reading.cells(policies, command, checked);
     match command {
         Command::Insert => of(true),
@@ -118,6 +121,8 @@ enum Atom {
     Account,
     /// The account's or nobody's.
     AccountOrNone(String),
+    /// It leads to a row of this relation that the role reaches.
+    Through(String),
     Test(Test, String),
 }
 
@@ -129,6 +134,7 @@ struct TooMany;
 struct Reading<'a> {
     role: &'a str,
     own: &'a [Condition],
+    selects: &'a dyn Fn(&str) -> Option<Vec<Cell>>,
 }
 
 impl Reading<'_> {
@@ -200,11 +206,7 @@ impl Reading<'_> {
     fn all_of(&self, parts: &[Condition], opposite: bool) -> Result<Vec<Alternative>, TooMany> {
         let mut found = vec![Alternative::default()];
         for part in parts {
-            let more = self.alternatives(part, opposite)?;
-            let pairs = found
-                .iter()
-                .flat_map(|left| more.iter().map(move |right| (left, right)));
-            found = reduced(pairs.map(|(left, right)| left.and(right)).collect())?;
+            found = reduced(both(&found, &self.alternatives(part, opposite)?))?;
         }
         Ok(found)
     }
@@ -215,7 +217,7 @@ impl Reading<'_> {
             return Ok(Some(vec![Alternative::of(Atom::AccountOrNone(column))]));
         }
         if self.own.contains(condition) {
-            return Ok(Some(vec![Alternative::of(Atom::Account)]));
+            return Ok(Some(self.through_parents(condition)));
         }
         let Condition::And(parts) = condition else {
             return Ok(None);
@@ -227,11 +229,63 @@ impl Reading<'_> {
             if wanted.iter().all(|part| parts.contains(part)) {
                 let rest = parts.iter().filter(|part| !wanted.contains(part));
                 let rest = self.all_of(&rest.cloned().collect::<Vec<_>>(), false)?;
-                let account = Alternative::of(Atom::Account);
-                return Ok(Some(rest.iter().map(|other| account.and(other)).collect()));
+                return Ok(Some(both(&self.through_parents(own), &rest)));
             }
         }
         Ok(None)
+    }
+
+    /// What is left of the account's rows where a condition leads to them over parents.
+    fn through_parents(&self, own: &Condition) -> Vec<Alternative> {
+        let account = [Alternative::of(Atom::Account)];
+        let parents = leaf::parents(own);
+        let mut ways: Vec<_> = parents.iter().map(|parent| self.reached(parent)).collect();
+        let all = [Alternative::default()];
+        if ways.iter().all(|way| way == &all) {
+            return account.into();
+        }
+        if let [_, _, ..] = ways.as_slice() {
+            // Each way is of other rows, so none of them reaches all.
+            for (way, parent) in ways.iter_mut().zip(&parents) {
+                let through = Alternative::of(Atom::Through((*parent).to_owned()));
+                *way = both(way, &[through]);
+            }
+        }
+        both(&account, &ways.concat())
+    }
+
+    /// How far the rows of a relation are reached by a policy that reads it.
+    fn reached(&self, relation: &str) -> Vec<Alternative> {
+        let Some(cells) = (self.selects)(relation) else {
+            return vec![Alternative::default()];
+        };
+        let reached = cells.iter().filter(|cell| cell.reach != Reach::Nothing);
+        let reached = reached.map(|cell| Alternative {
+            rows: match cell.reach {
+                Reach::Everything | Reach::Account => BTreeSet::new(),
+                _ => [Atom::Through(relation.to_owned())].into(),
+            },
+            levels: cell.levels.iter().cloned().collect(),
+        });
+        reached.collect()
+    }
+
+    /// What is reached of the rows that lead to rows of a relation, whosever these are.
+    fn public(&self, relation: &str, text: &str) -> Vec<Alternative> {
+        let test = Atom::Test(Test::Public(relation.to_owned()), text.to_owned());
+        let Some(cells) = (self.selects)(relation) else {
+            return vec![Alternative::of(test)];
+        };
+        let reached = cells.iter().filter(|cell| cell.reach != Reach::Nothing);
+        let reached = reached.map(|cell| Alternative {
+            rows: match cell.reach {
+                Reach::Everything => BTreeSet::new(),
+                Reach::Account if cell.detail.is_empty() => [Atom::Account].into(),
+                _ => [test.clone()].into(),
+            },
+            levels: cell.levels.iter().cloned().collect(),
+        });
+        reached.collect()
     }
 
     fn leaf(&self, text: &str, opposite: bool) -> Vec<Alternative> {
@@ -256,8 +310,20 @@ impl Reading<'_> {
                 levels: [level].into(),
                 ..Alternative::default()
             }],
-            Test::Account => vec![Alternative::of(Atom::Account)],
-            test => vec![Alternative::of(Atom::Test(test, text.to_owned()))],
+            Test::Account => self.through_parents(&Condition::Leaf(text.to_owned())),
+            Test::Public(relation) => self.public(&relation, text),
+            test => {
+                let found = [Alternative::of(Atom::Test(test, text.to_owned()))];
+                let Some(relation) = leaf::relation(text) else {
+                    return found.into();
+                };
+                // The test says itself which rows; here is only whether there are any.
+                let mut reached = self.reached(relation);
+                for way in &mut reached {
+                    way.rows.clear();
+                }
+                both(&found, &reached)
+            }
         }
     }
 }
@@ -293,14 +359,24 @@ impl Alternative {
     fn into_cell(self) -> Cell {
         let (mut bound, mut free) = (false, false);
         let mut others = Vec::new();
+        let mut through = Vec::new();
         for atom in &self.rows {
             match atom {
+                Atom::Through(relation) => through.push(relation.as_str()),
                 Atom::Account => bound = true,
                 Atom::AccountOrNone(_) => (bound, free) = (true, true),
                 Atom::Test(test, text) => others.push((test, text)),
             }
         }
-        let (reach, detail) = match others.as_slice() {
+        // The scope names this relation already.
+        through.retain(|relation| {
+            let mut named = others.iter();
+            !named.any(|(test, _)| matches!(test, Test::Via(by) if by == relation))
+        });
+        let (reach, mut detail) = match others.as_slice() {
+            [] if !through.is_empty() => {
+                (Reach::Via, std::mem::take(&mut through).join(" and via "))
+            }
             [] if free => (Reach::Account, "and rows without account".to_owned()),
             [] if bound => (Reach::Account, String::new()),
             [] => (Reach::Everything, String::new()),
@@ -315,12 +391,23 @@ impl Alternative {
                 (Reach::Other, format!("{account} {}", texts.join(" AND ")))
             }
         };
+        for relation in through {
+            detail += " and via ";
+            detail += relation;
+        }
         Cell {
             reach,
             detail,
             levels: self.levels.into_iter().collect(),
         }
     }
+}
+
+fn both(one: &[Alternative], other: &[Alternative]) -> Vec<Alternative> {
+    let pairs = one
+        .iter()
+        .flat_map(|left| other.iter().map(move |right| (left, right)));
+    pairs.map(|(left, right)| left.and(right)).collect()
 }
 
 /// Leaves out what is part of something else.
@@ -339,254 +426,4 @@ fn reduced(found: Vec<Alternative>) -> Result<Vec<Alternative>, TooMany> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::compile::{Grant, Scope, SubjectColumn, SubjectType, condition};
-    use super::super::roles::Roles;
-    use super::super::roles::tests::role;
-    use super::*;
-
-    const FLOOR: &str = "(account_id = tenant_guard.account_id())";
-
-    fn floor() -> StandingPolicy {
-        StandingPolicy {
-            restrictive: true,
-            using: Some(FLOOR.into()),
-            check: Some(FLOOR.into()),
-            ..StandingPolicy::default()
-        }
-    }
-
-    fn permissive(using: &str) -> StandingPolicy {
-        StandingPolicy {
-            using: Some(using.into()),
-            ..StandingPolicy::default()
-        }
-    }
-
-    fn shown(policies: &[StandingPolicy], command: Command, role: &str) -> Vec<String> {
-        let cells = cells(policies, command, role, &[]);
-        let cells = cells
-            .iter()
-            .map(|cell| format!("{} | {}", cell.describe(), cell.levels.join(",")));
-        cells.collect()
-    }
-
-    #[test]
-    fn no_permissive_policy_reaches_nothing() {
-        assert_eq!(shown(&[floor()], Command::Select, "user"), ["nothing | "]);
-    }
-
-    #[test]
-    fn a_policy_dropped_from_the_floor_shows_everything() {
-        let anyone = permissive("tenant_guard.anyone()");
-        assert_eq!(
-            shown(std::slice::from_ref(&anyone), Command::Select, "x"),
-            ["everything | "]
-        );
-        assert_eq!(
-            shown(&[anyone, floor()], Command::Select, "x"),
-            ["account | "]
-        );
-    }
-
-    #[test]
-    fn roles_decide_and_levels_are_listed() {
-        let select = permissive(
-            "((account_id = tenant_guard.account_id()) AND \
-             ((tenant_guard.has_any_role('{admin}'::text[]) AND \
-               tenant_guard.has_assurance('aal2'::text)) OR \
-              (tenant_guard.has_any_role('{admin,user}'::text[]) AND \
-               (owner = tenant_guard.subject()))))",
-        );
-        let policies = [floor(), select];
-        assert_eq!(
-            shown(&policies, Command::Select, "admin"),
-            ["account | aal2", "own (owner) | "]
-        );
-        assert_eq!(
-            shown(&policies, Command::Select, "user"),
-            ["own (owner) | "]
-        );
-        assert_eq!(shown(&policies, Command::Select, "guest"), ["nothing | "]);
-    }
-
-    #[test]
-    fn somebody_elses_policy_is_shown_as_it_is() {
-        let policies = [floor(), permissive("(NOT (status = 'secret'::text))")];
-        assert_eq!(
-            shown(&policies, Command::Delete, "user"),
-            ["other (the account's rows where NOT (status = 'secret'::text)) | "]
-        );
-        let unbound = [permissive("(owner = tenant_guard.subject())")];
-        assert_eq!(
-            shown(&unbound, Command::Select, "user"),
-            ["other (rows of any account where owner = tenant_guard.subject()) | "]
-        );
-    }
-
-    #[test]
-    fn commands_are_told_apart_and_new_rows_are_named() {
-        let update = StandingPolicy {
-            command: Some(Command::Update),
-            using: Some(
-                "((account_id = tenant_guard.account_id()) AND (owner = tenant_guard.subject()))"
-                    .into(),
-            ),
-            check: Some(FLOOR.into()),
-            ..StandingPolicy::default()
-        };
-        let policies = [floor(), update];
-        assert_eq!(
-            shown(&policies, Command::Update, "u"),
-            ["own (owner new rows: account) | "]
-        );
-        assert_eq!(shown(&policies, Command::Insert, "u"), ["nothing | "]);
-    }
-
-    #[test]
-    fn shared_defaults_are_named_once() {
-        let both = "((account_id = tenant_guard.account_id()) OR \
-            ((account_id IS NULL) AND tenant_guard.is_authenticated()))";
-        let policies = [
-            StandingPolicy {
-                restrictive: true,
-                ..permissive(both)
-            },
-            permissive(&format!(
-                "({both} AND tenant_guard.has_any_role('{{a}}'::text[]))"
-            )),
-        ];
-        assert_eq!(
-            shown(&policies, Command::Select, "a"),
-            ["account (and rows without account) | "]
-        );
-        let write = StandingPolicy {
-            command: Some(Command::Delete),
-            restrictive: true,
-            ..permissive(FLOOR)
-        };
-        let policies = [policies.as_slice(), &[write]].concat();
-        assert_eq!(shown(&policies, Command::Delete, "a"), ["account | "]);
-    }
-
-    #[test]
-    fn a_condition_given_as_the_accounts_is_taken_for_it() {
-        let own = Condition::parse("((kind = 'a'::text) AND f(x))");
-        let policies = [permissive(
-            "((kind = 'a'::text) AND f(x) AND tenant_guard.has_any_role('{a}'::text[]))",
-        )];
-        let found = cells(&policies, Command::Select, "a", &[own]);
-        assert_eq!(found[0].reach, Reach::Account);
-    }
-
-    #[test]
-    fn too_many_alternatives_are_no_answer() {
-        let either = |n| format!("((a{n} > 1) OR (b{n} > 1))");
-        let all: Vec<_> = (0..12).map(either).collect();
-        let policies = [permissive(&format!("({})", all.join(" AND ")))];
-        let found = cells(&policies, Command::Select, "a", &[]);
-        assert_eq!((found.len(), found[0].reach), (1, Reach::Other));
-    }
-
-    /// As the catalog prints a condition of `compile`.
-    fn printed(compiled: &str) -> String {
-        // Both spellings parse: AND binds its parts without the parentheses of the catalog, which
-        // the reader of the catalog's text needs only around the OR.
-        compiled
-            .replace("OPERATOR(pg_catalog.=)", "=")
-            .replace("')", "'::text[])")
-            .replace(
-                "has_assurance('aal1'::text[])",
-                "has_assurance('aal1'::text)",
-            )
-            .replace(
-                "has_assurance('aal2'::text[])",
-                "has_assurance('aal2'::text)",
-            )
-    }
-
-    fn scopes() -> impl Strategy<Value = Scope> {
-        let own = |name: &str| {
-            Scope::Own(SubjectColumn {
-                quoted: name.into(),
-                kind: SubjectType::Text,
-                array: false,
-            })
-        };
-        prop_oneof![Just(Scope::Account), Just(own("x")), Just(own("y"))]
-    }
-
-    fn graphs() -> impl Strategy<Value = Roles> {
-        // Each role inherits only roles before it, so there is no cycle.
-        let level = prop_oneof![Just(""), Just("aal1"), Just("aal2")];
-        prop::collection::vec((any::<u8>(), level), 4).prop_map(|drawn| {
-            let names = ["a", "b", "c", "d"];
-            let roles = drawn.iter().enumerate().map(|(n, (mask, level))| {
-                let inherits = (0..n).filter(|before| mask & (1 << before) != 0);
-                let inherits: Vec<_> = inherits.map(|before| names[before]).collect();
-                role(names[n], &inherits, level)
-            });
-            Roles::new(roles).unwrap()
-        })
-    }
-
-    /// Which rows (all, x, y) a holder reaches at a level, straight from the definition.
-    fn defined(roles: &Roles, grants: &[Grant], holder: &str, has: &str) -> BTreeSet<Scope> {
-        let has = BTreeSet::from([has.to_owned()]);
-        let mut reached = BTreeSet::new();
-        for grant in grants {
-            for (role, levels) in roles.holders(&grant.role) {
-                if role == holder && implies(&has, &levels) {
-                    reached.insert(grant.scope.clone());
-                }
-            }
-        }
-        if reached.contains(&Scope::Account) {
-            reached.retain(|scope| *scope == Scope::Account);
-        }
-        reached
-    }
-
-    proptest! {
-        /// What is compiled and read back is what was declared, for each role and level.
-        #[test]
-        fn compiled_conditions_mean_the_declaration(
-            roles in graphs(),
-            drawn in prop::collection::vec((0..4_usize, scopes()), 0..6),
-        ) {
-            let names = ["a", "b", "c", "d"];
-            let grants: Vec<_> = drawn.into_iter()
-                .map(|(n, scope)| Grant { role: names[n].into(), scope })
-                .collect();
-            let account = "account_id OPERATOR(pg_catalog.=) tenant_guard.account_id()";
-            let text = condition(&roles, &grants, "s.t", account);
-            let policies: Vec<_> = text.iter().map(|text| permissive(&printed(text))).collect();
-            for holder in names {
-                let found = cells(&policies, Command::Select, holder, &[]);
-                for has in ["none", "aal1", "aal2"] {
-                    let has_set = BTreeSet::from([has.to_owned()]);
-                    let mut reached: BTreeSet<_> = found.iter()
-                        .filter(|cell| implies(&has_set, &cell.levels.iter().cloned().collect()))
-                        .filter(|cell| cell.reach != Reach::Nothing)
-                        .map(|cell| match cell.reach {
-                            Reach::Account => Scope::Account,
-                            Reach::Own => Scope::Own(SubjectColumn {
-                                quoted: cell.detail.clone(), kind: SubjectType::Text, array: false,
-                            }),
-                            other => panic!("{other:?} {}", cell.detail),
-                        })
-                        .collect();
-                    if reached.contains(&Scope::Account) {
-                        reached.retain(|scope| *scope == Scope::Account);
-                    }
-                    prop_assert_eq!(
-                        &reached, &defined(&roles, &grants, holder, has),
-                        "{} at {} of {:?}", holder, has, &text
-                    );
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tenant_guard_tests::{expect_error, lines};
 
-use super::{ACCOUNTS, Product};
+use super::{ACCOUNTS, MANIFEST, Product};
 
 fn literal(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
@@ -36,12 +36,67 @@ pub(super) fn protect(name: &str, declaration: &Value) -> String {
     call + ");"
 }
 
-fn govern(product: &Product) {
-    let calls = product
-        .relations()
+/// The calls that declare roles and permissions.
+fn allow(product: &Product) -> String {
+    let manifest: Value = serde_json::from_str(MANIFEST).unwrap();
+    let list = |value: &Value| {
+        let names: Vec<_> = value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        format!("'{{{}}}'", names.join(","))
+    };
+    let mut calls = String::new();
+    for (role, declaration) in manifest["roles"].as_object().unwrap() {
+        calls += &format!("SELECT tenant_guard.define_role('{role}');");
+        if let Some(level) = declaration["assurance"].as_str() {
+            calls += &format!("SELECT tenant_guard.require_role_assurance('{role}', '{level}');");
+        }
+    }
+    for (role, declaration) in manifest["roles"].as_object().unwrap() {
+        calls += &format!(
+            "SELECT tenant_guard.define_role('{role}', {});",
+            list(&declaration["inherits"])
+        );
+    }
+    for (name, declaration) in product.relations() {
+        for permission in declaration["permissions"].as_array().into_iter().flatten() {
+            calls += &format!(
+                "SELECT tenant_guard.allow({}, '{name}', {}",
+                literal(permission["role"].as_str().unwrap()),
+                list(&permission["commands"])
+            );
+            for argument in [
+                "scope",
+                "owner_column",
+                "assigned_column",
+                "assignment",
+                "assignment_key",
+                "assignment_subject",
+                "via",
+            ] {
+                if let Some(value) = permission[argument].as_str() {
+                    calls += &format!(", {argument} => {}", literal(value));
+                }
+            }
+            if permission["columns"].is_array() {
+                calls += &format!(", columns => {}", list(&permission["columns"]));
+            }
+            calls += ");";
+        }
+    }
+    calls
+}
+
+pub(super) fn govern(product: &Product) {
+    let relations = product.relations();
+    let mut calls: String = relations
         .iter()
         .map(|(name, declaration)| protect(name, declaration))
-        .collect::<String>();
+        .collect();
+    calls += &allow(product);
     product.owner().batch_execute(&calls).unwrap();
 }
 

@@ -2,6 +2,7 @@
 
 mod governing;
 mod manifest;
+mod matrix;
 mod traffic;
 
 use postgres::{Client, Transaction};

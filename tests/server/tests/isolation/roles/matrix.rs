@@ -6,7 +6,7 @@ use postgres::Transaction;
 use tenant_guard_tests::{ACCOUNT_A, lines};
 
 use super::super::Shop;
-use super::{at_level, prospects};
+use super::{at_level, ids, prospects};
 
 /// For `relation scope detail`, the condition on a row that the scope means for the subject; for `via`
 /// the column that leads to the parent.
@@ -280,7 +280,7 @@ fn auditor_sees_the_matrix_and_the_checks_of_schemas_that_are_closed_to_them() {
         [
             "shop.assigned|account",
             "shop.call_log|via",
-            "shop.note|account"
+            "shop.note|via"
         ]
     );
     let altered = "SELECT code FROM tenant_guard.check('{shop}') WHERE code = '37-floor-altered'";
@@ -328,4 +328,81 @@ fn matrix_knows_every_archetype() {
             "shop.note|select|account|<null>",
         ]
     );
+}
+
+/// What the parent hides from a role is hidden of its children, and what everybody reads of it is read
+/// of them by everybody.
+#[test]
+fn matrix_shows_children_as_far_as_their_parents_are_reached() {
+    let shop = prospects();
+    shop.run(
+        "CREATE TABLE shop.article (id int PRIMARY KEY, account_id uuid);
+         SELECT tenant_guard.protect('shop.article', archetype => 'public_read');
+         CREATE TABLE shop.vote (id int PRIMARY KEY, article_id int REFERENCES shop.article);
+         SELECT tenant_guard.protect('shop.vote', via => 'article_id');
+         CREATE TABLE shop.vote_reason (id int PRIMARY KEY, vote_id int REFERENCES shop.vote);
+         SELECT tenant_guard.protect('shop.vote_reason', via => 'vote_id');
+         CREATE TABLE shop.note (id int PRIMARY KEY, prospect_id int REFERENCES shop.prospect);
+         CREATE TABLE shop.note_line (id int PRIMARY KEY, note_id int REFERENCES shop.note);
+         INSERT INTO shop.note VALUES (1, 1), (2, 2), (3, 3), (4, 4), (9, 9);
+         INSERT INTO shop.note_line TABLE shop.note;
+         SELECT tenant_guard.protect('shop.note', via => 'prospect_id');
+         SELECT tenant_guard.protect('shop.note_line', via => 'note_id');
+         SELECT tenant_guard.define_role('manager');
+         SELECT tenant_guard.define_role('guest');
+         SELECT tenant_guard.allow('agent', 'shop.prospect', '{select}', 'own', owner_column => 'owner');
+         SELECT tenant_guard.allow('manager', 'shop.prospect', '{select}')",
+    );
+    let cells = |filter: &str| {
+        let query = format!(
+            "SELECT DISTINCT relation, command, scope, detail FROM tenant_guard.permission_matrix()
+             WHERE {filter} ORDER BY 1, 2"
+        );
+        lines(&mut shop.owner(), &query)
+    };
+    let votes = "relation IN ('shop.vote'::regclass, 'shop.vote_reason') AND command IN ('select', 'delete')";
+    assert_eq!(
+        cells(votes),
+        [
+            "shop.vote|delete|account|<null>",
+            "shop.vote|select|everything|<null>",
+            "shop.vote_reason|delete|account|<null>",
+            "shop.vote_reason|select|everything|<null>",
+        ]
+    );
+    let notes = |role: &str| {
+        cells(&format!(
+            "role = '{role}' AND relation IN ('shop.note'::regclass, 'shop.note_line')
+             AND command = 'select'"
+        ))
+    };
+    assert_eq!(
+        notes("agent"),
+        [
+            "shop.note|select|via|shop.prospect",
+            "shop.note_line|select|via|shop.note",
+        ]
+    );
+    assert_eq!(
+        notes("manager"),
+        [
+            "shop.note|select|account|<null>",
+            "shop.note_line|select|account|<null>",
+        ]
+    );
+    assert_eq!(
+        notes("guest"),
+        [
+            "shop.note|select|nothing|<null>",
+            "shop.note_line|select|nothing|<null>",
+        ]
+    );
+    let read = |role: &str| {
+        at_level(&shop, "ann", &[role], "aal1", |session| {
+            ["prospect", "note", "note_line"].map(|name| ids(session, &format!("shop.{name}")))
+        })
+    };
+    assert_eq!(read("agent"), [["1", "3"]; 3]);
+    assert_eq!(read("manager"), [["1", "2", "3", "4"]; 3]);
+    assert_eq!(read("guest"), [[""; 0]; 3]);
 }
