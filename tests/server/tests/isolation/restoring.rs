@@ -213,8 +213,8 @@ fn table_protected_alone_joins_the_parent_it_is_attached_to() {
         "CREATE TABLE shop.t (account_id uuid, n int) PARTITION BY LIST (n);
          CREATE TABLE shop.t1 (account_id uuid DEFAULT gen_random_uuid(), n int);
          SELECT tenant_guard.protect('shop.t1');
-         ALTER TABLE shop.t ATTACH PARTITION shop.t1 FOR VALUES IN (1);
-         SELECT tenant_guard.protect('shop.t')",
+         SELECT tenant_guard.protect('shop.t');
+         ALTER TABLE shop.t ATTACH PARTITION shop.t1 FOR VALUES IN (1)",
     );
     let mut owner = shop.owner();
     let protected = "SELECT relation FROM tenant_guard.protected_relation";

@@ -90,14 +90,19 @@ fn allow(product: &Product) -> String {
     calls
 }
 
-pub(super) fn govern(product: &Product) {
+fn govern(product: &Product) {
     let relations = product.relations();
-    let mut calls: String = relations
+    let calls: String = relations
         .iter()
         .map(|(name, declaration)| protect(name, declaration))
         .collect();
-    calls += &allow(product);
     product.owner().batch_execute(&calls).unwrap();
+}
+
+/// The same with the roles of the product.
+pub(super) fn govern_with_roles(product: &Product) {
+    govern(product);
+    product.owner().batch_execute(&allow(product)).unwrap();
 }
 
 fn release(product: &Product) {

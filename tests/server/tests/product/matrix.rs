@@ -7,7 +7,7 @@ use postgres::{Client, SimpleQueryMessage, Transaction};
 use serde_json::Value;
 use tenant_guard_tests::lines;
 
-use super::governing::govern;
+use super::governing::govern_with_roles;
 use super::{Product, person};
 
 const ACCOUNT: i32 = 1;
@@ -284,7 +284,7 @@ fn prove_matrix() -> usize {
                 END LOOP; END $$",
         )
         .unwrap();
-    govern(&product);
+    govern_with_roles(&product);
     let matrix = matrix(&mut product.owner());
     let relations = relations(&product);
     let reach = Reach {
@@ -465,7 +465,7 @@ fn is_account(column: &str) -> bool {
 #[test]
 fn role_without_its_level_reaches_what_no_role_reaches() {
     let product = Product::new();
-    govern(&product);
+    govern_with_roles(&product);
     let mut session = product.app();
     let mut transaction = session.transaction().unwrap();
     let mut claims = product.issuer.claims("1");
