@@ -176,19 +176,7 @@ fn protect_schema<'a>(
 ) {
     let schema = text(schema.ok_or(Error::NullArgument("schema")).or_raise());
     require_admin().or_raise();
-    let common = Request::new(Arguments {
-        relation: Some(pg_sys::Oid::INVALID),
-        account_column,
-        roles,
-        redact,
-        audit,
-        archetype: None,
-        via: None,
-        parent: None,
-        type_column: None,
-        parents: None,
-    })
-    .or_raise();
+    let common = Request::of_schema(account_column, roles, redact, audit).or_raise();
     registry::lock();
     let tables = lookup::tables_of(&schema, &common).or_raise();
     let roots: Vec<_> = tables.iter().map(|table| table.relation).collect();

@@ -85,6 +85,27 @@ impl Request {
         }
     }
 
+    /// What is asked for the tables of a schema, before any of them is named.
+    pub(super) fn of_schema<'a>(
+        account_column: Option<&'a CStr>,
+        roles: Option<Vec<Option<pg_sys::Oid>>>,
+        redact: Option<pgrx::Array<'a, &'a CStr>>,
+        audit: Option<bool>,
+    ) -> Result<Self, Error> {
+        Self::new(Arguments {
+            relation: Some(pg_sys::Oid::INVALID),
+            account_column,
+            roles,
+            redact,
+            audit,
+            archetype: None,
+            via: None,
+            parent: None,
+            type_column: None,
+            parents: None,
+        })
+    }
+
     /// The account column, empty without one. For messages.
     pub(super) fn column_name(&self) -> &str {
         self.column.as_deref().unwrap_or_default()

@@ -8,7 +8,7 @@ use tenant_guard_core::archetype::Archetype;
 use crate::audit::record::record_system;
 use crate::catalog::write;
 use crate::error::{Error, OrRaise};
-use crate::isolation::request::{Arguments, Request, text};
+use crate::isolation::request::{Request, text};
 use crate::isolation::{registry, require_admin};
 
 /// What is registered for a schema.
@@ -79,19 +79,7 @@ fn govern_schema<'a>(
 ) {
     let schema = schema.ok_or(Error::NullArgument("schema")).or_raise();
     require_admin().or_raise();
-    let common = Request::new(Arguments {
-        relation: Some(pg_sys::Oid::INVALID),
-        account_column,
-        roles,
-        redact,
-        audit,
-        archetype: None,
-        via: None,
-        parent: None,
-        type_column: None,
-        parents: None,
-    })
-    .or_raise();
+    let common = Request::of_schema(account_column, roles, redact, audit).or_raise();
     let oid = owned_schema(schema).or_raise();
     govern(oid, schema, &common).or_raise();
 }
