@@ -85,7 +85,7 @@ CREATE TABLE tenant_guard.ledger_leaf (
     account_size bigint,
     account_id text,
     blinded_id bytea,
-    events_hash bytea,
+    events_root bytea,
     account_root bytea,
     leaf_hash bytea NOT NULL,
     PRIMARY KEY (block, position)

@@ -329,7 +329,7 @@ fn write_leaves(plan: &BlockPlan<'_>, sealed: &Sealed<'_>) {
     for rows in sealed.leaves.chunks(WRITE_BATCH) {
         write(
             "INSERT INTO tenant_guard.ledger_leaf (epoch, block, position, leaf_hash, \
-                account_id, blinded_id, events, events_hash, account_size, account_root) \
+                account_id, blinded_id, events, events_root, account_size, account_root) \
              SELECT $1, $2, * FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), \
                 pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), \
                 pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10))",
@@ -345,7 +345,7 @@ fn write_leaves(plan: &BlockPlan<'_>, sealed: &Sealed<'_>) {
                 .into(),
                 column(rows, |leaf| leaf.account.map(|(_, a)| a.events)).into(),
                 column(rows, |leaf| {
-                    leaf.account.map(|(_, a)| a.events_hash.to_vec())
+                    leaf.account.map(|(_, a)| a.events_root.to_vec())
                 })
                 .into(),
                 column(rows, |leaf| leaf.account.map(|(_, a)| a.size)).into(),

@@ -99,7 +99,7 @@ const BLOCKS: &CStr = c"SELECT version, block, epoch, incarnation, timeline, \
     FROM tenant_guard.ledger_block ORDER BY block";
 
 const LEAVES: &CStr = c"SELECT epoch, position, block, account_id, blinded_id, events, \
-    events_hash, account_size, account_root, leaf_hash FROM tenant_guard.ledger_leaf ORDER BY block, position";
+    events_root, account_size, account_root, leaf_hash FROM tenant_guard.ledger_leaf ORDER BY block, position";
 
 fn read_blocks(verifier: &mut Verifier) {
     with_cursors(
@@ -266,7 +266,7 @@ fn leaf_of<'a>(row: &Row<'a>) -> StoredLeaf<'a> {
         account: row.optional_text(3),
         blinded_id: row.optional_bytes(4),
         events: row.optional_bigint(5),
-        events_hash: row.optional_bytes(6),
+        events_root: row.optional_bytes(6),
         size: row.optional_bigint(7),
         root: row.optional_bytes(8),
         leaf_hash: row.bytes(9),

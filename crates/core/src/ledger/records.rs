@@ -7,7 +7,6 @@ use crate::event::FORMAT_VERSION;
 use crate::merkle::{Hash, leaf_hash};
 
 const BLIND: u8 = 0x02;
-const EVENTS: u8 = 0x04;
 
 /// `previous_hash` of the first block ever.
 pub const NO_BLOCK: Hash = [0; 32];
@@ -17,29 +16,6 @@ pub const NO_BLOCK: Hash = [0; 32];
 pub fn blinded_account(blinding: &[u8; 32], account: &str) -> Hash {
     let hash = Sha256::new().chain_update([BLIND]).chain_update(blinding);
     hash.chain_update(account).finalize().into()
-}
-
-/// Hash over the leaf hashes of one account's events in one block: `SHA-256(0x04 || leaf_1 ||
-/// leaf_2 ...)`. It lets the events of a block be checked when an earlier one is damaged.
-#[derive(Clone, Debug)]
-pub struct EventsHash(Sha256);
-
-impl Default for EventsHash {
-    fn default() -> Self {
-        Self(Sha256::new().chain_update([EVENTS]))
-    }
-}
-
-impl EventsHash {
-    /// Adds the next leaf hash.
-    pub fn append(&mut self, leaf: &Hash) {
-        self.0.update(leaf);
-    }
-
-    /// The hash over all leaf hashes added.
-    pub fn finish(self) -> Hash {
-        self.0.finalize().into()
-    }
 }
 
 /// First leaf of the global tree of each epoch.
@@ -84,8 +60,8 @@ pub struct AccountLeaf {
     pub blinded_id: Hash,
     /// Events of the account in this block.
     pub events: i64,
-    /// See [`EventsHash`].
-    pub events_hash: Hash,
+    /// Root of a tree of these events alone, see [`Frontier::root`](crate::merkle::Frontier::root).
+    pub events_root: Hash,
     /// Leaves of the account's tree after this block.
     pub size: i64,
     /// Root of the account's tree after this block.
@@ -103,7 +79,7 @@ impl AccountLeaf {
             .int(self.block)
             .bytes(&self.blinded_id)
             .int(self.events)
-            .bytes(&self.events_hash)
+            .bytes(&self.events_root)
             .int(self.size)
             .bytes(&self.root);
     }

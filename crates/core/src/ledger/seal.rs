@@ -1,6 +1,6 @@
 //! Making a block.
 
-use super::records::{AccountLeaf, BlockRecord, EpochRecord, EventsHash};
+use super::records::{AccountLeaf, BlockRecord, EpochRecord};
 use crate::event::FORMAT_VERSION;
 use crate::merkle::{Frontier, Hash};
 
@@ -8,8 +8,8 @@ use crate::merkle::{Frontier, Hash};
 #[derive(Clone, Debug, Default)]
 pub struct AccountRound {
     tree: Frontier,
-    events: i64,
-    events_hash: EventsHash,
+    /// The events of the block alone.
+    added: Frontier,
 }
 
 impl AccountRound {
@@ -24,13 +24,12 @@ impl AccountRound {
     /// Adds the account's next event of the block.
     pub fn append(&mut self, leaf: Hash) {
         self.tree.append(leaf);
-        self.events_hash.append(&leaf);
-        self.events += 1;
+        self.added.append(leaf);
     }
 
     /// Events added in this block.
     pub fn events(&self) -> i64 {
-        self.events
+        self.added.size() as i64
     }
 
     /// The account's tree by now.
@@ -40,8 +39,7 @@ impl AccountRound {
 
     /// Begins the next block.
     pub fn restart(&mut self) {
-        self.events = 0;
-        self.events_hash = EventsHash::default();
+        self.added = Frontier::new();
     }
 
     /// What the block says about the account.
@@ -49,8 +47,8 @@ impl AccountRound {
         AccountLeaf {
             block,
             blinded_id,
-            events: self.events,
-            events_hash: self.events_hash.clone().finish(),
+            events: self.events(),
+            events_root: self.added.root(),
             size: self.tree.size() as i64,
             root: self.tree.root(),
         }

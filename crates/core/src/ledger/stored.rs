@@ -113,8 +113,8 @@ pub struct StoredLeaf<'a> {
     pub blinded_id: Option<&'a [u8]>,
     /// Events of the account in the block.
     pub events: Option<i64>,
-    /// Hash over their leaf hashes.
-    pub events_hash: Option<&'a [u8]>,
+    /// Root of a tree of these events alone.
+    pub events_root: Option<&'a [u8]>,
     /// Leaves of the account's tree after the block.
     pub size: Option<i64>,
     /// Root of the account's tree after the block.

@@ -53,7 +53,7 @@ fn edited(value: &Value, table: &str, column: &str) -> Value {
             ("audit_log", "context") => json!(0),
             ("audit_log", "role") => json!([]),
             (_, "personal_salt" | "personal_commitment" | "blinded_id") => json!("00".repeat(32)),
-            (_, "events_hash" | "account_root") => json!("00".repeat(32)),
+            (_, "events_root" | "account_root") => json!("00".repeat(32)),
             (_, "events" | "account_size") => json!(1),
             _ => json!("was null"),
         },
@@ -189,7 +189,7 @@ fn an_edited_value_gives_one_finding_with_its_code() {
         (
             "ledger_leaf",
             Code::LeafAltered,
-            "epoch account_id blinded_id events events_hash \
+            "epoch account_id blinded_id events events_root \
           account_size account_root leaf_hash",
         ),
     ];

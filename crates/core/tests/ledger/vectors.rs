@@ -9,7 +9,7 @@ use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::event::{Entry, EventKey};
 use tenant_guard_core::event::{encode_entry, incarnation, personal_commitment};
 use tenant_guard_core::ledger::{
-    AccountLeaf, Adopted, BlockRecord, Claims, EpochRecord, EventsHash, NO_BLOCK, Scope, Snapshot,
+    AccountLeaf, Adopted, BlockRecord, Claims, EpochRecord, NO_BLOCK, Scope, Snapshot,
     blinded_account,
 };
 use tenant_guard_core::merkle::{Frontier, Hash, leaf_hash};
@@ -245,13 +245,6 @@ fn hashes() {
             "blinded_id": hex::encode(blinded_account(&[0xb1; 32], account)),
         })
     });
-    let events = (0..=3u8).map(|count| {
-        let leaves: Vec<Hash> = (0..count).map(|n| leaf_hash(&[n])).collect();
-        let mut hash = EventsHash::default();
-        leaves.iter().for_each(|leaf| hash.append(leaf));
-        let leaves: Vec<String> = leaves.iter().map(hex::encode).collect();
-        json!({ "leaf_hashes": leaves, "events_hash": hex::encode(hash.finish()) })
-    });
     let commitments = ["", "{\"email\":\"a@example.org\"}"].map(|personal| {
         json!({
             "salt": "5a".repeat(32),
@@ -264,7 +257,6 @@ fn hashes() {
         &json!({
             "incarnations": incarnations,
             "blinded_accounts": accounts,
-            "events_hashes": events.collect::<Vec<_>>(),
             "personal_commitments": commitments,
         }),
     );
@@ -295,13 +287,13 @@ fn records() {
         block: 9,
         blinded_id: [1; 32],
         events: 1_000,
-        events_hash: [2; 32],
+        events_root: [2; 32],
         size: 70_000,
         root: [3; 32],
     };
     let account_fields = json!({
         "block": 9, "blinded_id": "01".repeat(32), "events": 1_000,
-        "events_hash": "02".repeat(32), "account_size": 70_000, "account_root": "03".repeat(32),
+        "events_root": "02".repeat(32), "account_size": 70_000, "account_root": "03".repeat(32),
     });
     let block = BlockRecord {
         version: 1,

@@ -31,7 +31,7 @@ impl From<&StoredLeaf<'_>> for LeafRow {
             row.account.is_some(),
             row.blinded_id.is_some(),
             row.events.is_some(),
-            row.events_hash.is_some(),
+            row.events_root.is_some(),
             row.size.is_some(),
             row.root.is_some(),
         ];
@@ -40,7 +40,7 @@ impl From<&StoredLeaf<'_>> for LeafRow {
                 block: row.block,
                 blinded_id: hash_or_none_such(row.blinded_id?),
                 events: row.events?,
-                events_hash: hash_or_none_such(row.events_hash?),
+                events_root: hash_or_none_such(row.events_root?),
                 size: row.size?,
                 root: hash_or_none_such(row.root?),
             })
@@ -409,7 +409,7 @@ impl Account {
         findings: &mut Vec<Finding>,
     ) {
         let same_events = |leaf: &AccountLeaf| {
-            (leaf.events, leaf.events_hash) == (record.events, record.events_hash)
+            (leaf.events, leaf.events_root) == (record.events, record.events_root)
         };
         let found = self.round.leaf(current.block, record.blinded_id);
         if !same_events(&found) {
