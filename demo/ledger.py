@@ -58,7 +58,7 @@ def show_secret_is_kept(server, narrator, issuer, account, secret):
 def show_audit_trail(server, narrator, lead):
     narrator.act("The audit trail of that lead, read by the auditor")
     events = server.connect("chat_auditor").rows(
-        "SELECT action, subject, session_role, data FROM tenant_guard.audit_log"
+        "SELECT action, subject, session_role, data FROM tenant_guard.audit_event"
         " WHERE relation = 'chat.leads' AND row_key::jsonb ->> 'id' = %s"
         " ORDER BY xid, command_id, ordinal",
         lead,

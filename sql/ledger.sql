@@ -33,9 +33,18 @@ CREATE FUNCTION tenant_guard.verify_ledger(
 COMMENT ON FUNCTION tenant_guard.verify_ledger(text, text) IS
     'recomputes the whole ledger; a row for each thing that is not as it was sealed';
 
-REVOKE ALL ON FUNCTION tenant_guard.seal(), tenant_guard.ledger_status(),
+CREATE FUNCTION tenant_guard.capture_history(
+    OUT block bigint, OUT sealed_at timestamptz, OUT part text, OUT change text, OUT entry jsonb)
+    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'capture_history_wrapper';
+COMMENT ON FUNCTION tenant_guard.capture_history() IS
+    'what changed from block to block in what is captured, and in who could change that';
+
+REVOKE ALL ON FUNCTION tenant_guard.seal(), tenant_guard.capture_history(), tenant_guard.ledger_status(),
     tenant_guard.checkpoint(), tenant_guard.verify_ledger(text, text) FROM PUBLIC;
 -- Sealing writes; auditors only read.
 GRANT EXECUTE ON FUNCTION tenant_guard.seal() TO tenant_guard_admin;
 GRANT EXECUTE ON FUNCTION tenant_guard.ledger_status(), tenant_guard.checkpoint(),
-    tenant_guard.verify_ledger(text, text) TO tenant_guard_admin, tenant_guard_auditor;
+    tenant_guard.verify_ledger(text, text), tenant_guard.capture_history()
+    TO tenant_guard_admin, tenant_guard_auditor;

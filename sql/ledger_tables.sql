@@ -18,11 +18,8 @@ CREATE TABLE tenant_guard.audit_log (
     leaf_relation text,
     row_key text,
     target text,
-    subject text,
-    role text[],
-    session_role text NOT NULL,
-    "current_role" text NOT NULL,
     redacted text[] CHECK (cardinality(redacted) > 0),
+    hashed text[] CHECK (cardinality(hashed) > 0),
     data text,
     personal text,
     personal_salt bytea,
@@ -40,12 +37,17 @@ CREATE TABLE tenant_guard.audit_context (
     issuer text,
     token_id text,
     session text,
+    subject text,
+    role text[],
+    session_role text NOT NULL,
+    "current_role" text NOT NULL,
     client_address text,
     application_name text,
     hash bytea NOT NULL,
     PRIMARY KEY (incarnation, xid, number)
 ) USING heap;
-COMMENT ON TABLE tenant_guard.audit_context IS 'what was known of the client of a transaction';
+COMMENT ON TABLE tenant_guard.audit_context IS
+    'who acted in a transaction and from where, one row for each identity and role';
 
 CREATE TABLE tenant_guard.ledger_account (
     size bigint NOT NULL,
@@ -73,7 +75,9 @@ CREATE TABLE tenant_guard.ledger_block (
     root bytea NOT NULL,
     previous_root bytea NOT NULL,
     state bytea NOT NULL,
-    previous_checkpoint text
+    configuration_hash bytea NOT NULL,
+    previous_checkpoint text,
+    configuration text
 ) USING heap;
 COMMENT ON TABLE tenant_guard.ledger_block IS 'sealing rounds';
 

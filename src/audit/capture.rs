@@ -169,6 +169,7 @@ fn write(table: &Relation, action: &str, image: &Image, command_id: Option<pg_sy
         target: None,
         data: present(&image.data),
         redacted: &redacted,
+        hashed: &[],
         command_id,
     }
     .write();

@@ -20,6 +20,7 @@ pub(super) struct Event<'a> {
     pub(super) target: Option<&'a str>,
     pub(super) data: Option<&'a str>,
     pub(super) redacted: &'a [&'a str],
+    pub(super) hashed: &'a [&'a str],
     /// Command that made the change, where that is not the running one: a trigger runs later, and
     /// other triggers may have run commands before it.
     pub(super) command_id: Option<pg_sys::CommandId>,
@@ -33,13 +34,7 @@ impl Event<'_> {
     /// Appends the event, with its leaf hash, to the log.
     pub(super) fn write(&self) -> EventKey {
         let key = transaction::next_key();
-        let actor = transaction::actor();
-        let (context, context_hash) = transaction::context(key, &actor);
-        let (session_role, current_role) = transaction::role_names();
-        let roles: Option<Vec<&str>> = actor
-            .roles
-            .as_ref()
-            .map(|roles| roles.iter().map(String::as_str).collect());
+        let (context, context_hash) = transaction::context(key);
         // SAFETY: read the clock and the state of the running transaction; the command id is
         // marked as used by the insert below.
         let (now, running) = unsafe {
@@ -58,15 +53,12 @@ impl Event<'_> {
             leaf_relation: self.leaf_relation,
             row_key: self.row_key,
             target: self.target,
-            subject: actor.subject.as_deref(),
-            roles: roles.as_deref(),
-            session_role: &session_role,
-            current_role: &current_role,
             occurred_at: crate::clock::to_unix(now),
             context: Some(context_hash),
             data: self.data,
             personal: None,
             redacted: self.redacted,
+            hashed: self.hashed,
         };
         let leaf_hash = SCRATCH.with_borrow_mut(|scratch| entry.leaf_hash(scratch));
 
@@ -84,11 +76,9 @@ impl Event<'_> {
         row.text(entry.leaf_relation);
         row.text(entry.row_key);
         row.text(entry.target);
-        row.text(entry.subject);
-        row.texts(entry.roles);
-        row.text(Some(entry.session_role));
-        row.text(Some(entry.current_role));
-        row.texts((!entry.redacted.is_empty()).then_some(entry.redacted));
+        for names in [entry.redacted, entry.hashed] {
+            row.texts((!names.is_empty()).then_some(names));
+        }
         row.text(entry.data);
         // Values of personal columns, their salt and their commitment.
         row.null();

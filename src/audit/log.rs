@@ -39,11 +39,8 @@ pub(super) static AUDIT_LOG: Table = Table {
         (c"leaf_relation", pg_sys::TEXTOID),
         (c"row_key", pg_sys::TEXTOID),
         (c"target", pg_sys::TEXTOID),
-        (c"subject", pg_sys::TEXTOID),
-        (c"role", pg_sys::TEXTARRAYOID),
-        (c"session_role", pg_sys::TEXTOID),
-        (c"current_role", pg_sys::TEXTOID),
         (c"redacted", pg_sys::TEXTARRAYOID),
+        (c"hashed", pg_sys::TEXTARRAYOID),
         (c"data", pg_sys::TEXTOID),
         (c"personal", pg_sys::TEXTOID),
         (c"personal_salt", pg_sys::BYTEAOID),
@@ -65,6 +62,10 @@ pub(super) static AUDIT_CONTEXT: Table = Table {
         (c"issuer", pg_sys::TEXTOID),
         (c"token_id", pg_sys::TEXTOID),
         (c"session", pg_sys::TEXTOID),
+        (c"subject", pg_sys::TEXTOID),
+        (c"role", pg_sys::TEXTARRAYOID),
+        (c"session_role", pg_sys::TEXTOID),
+        (c"current_role", pg_sys::TEXTOID),
         (c"client_address", pg_sys::TEXTOID),
         (c"application_name", pg_sys::TEXTOID),
         (c"hash", pg_sys::BYTEAOID),
@@ -93,10 +94,13 @@ const KEPT_WORDS: usize = 128 * 1024;
 /// Largest value in bytes. A tuple, before it is compressed, cannot be larger than 1 GB.
 pub(super) const MAX_VALUE: usize = 768 << 20;
 
+/// Columns of the widest table.
+const WIDTH: usize = 20;
+
 /// A row in the making: one call for each column, in the table's order.
 pub(super) struct Row {
     table: &'static Table,
-    values: [Value; 23],
+    values: [Value; WIDTH],
     filled: usize,
     /// Variable-length values one behind the other. Words, because values must be aligned.
     buffer: Vec<u64>,
@@ -116,7 +120,7 @@ impl Row {
         buffer.clear();
         Self {
             table,
-            values: [Value::Null; 23],
+            values: [Value::Null; WIDTH],
             filled: 0,
             buffer,
         }
@@ -190,8 +194,8 @@ impl Row {
     /// Inserts the row. Raises 55000 where the table is missing or not as our code made it.
     pub(super) fn insert(self) {
         debug_assert_eq!(self.filled, self.table.columns.len());
-        let mut values = [pg_sys::Datum::from(0); 23];
-        let mut nulls = [false; 23];
+        let mut values = [pg_sys::Datum::from(0); WIDTH];
+        let mut nulls = [false; WIDTH];
         for (i, value) in self.values.iter().enumerate() {
             match value {
                 Value::Null => nulls[i] = true,
@@ -402,7 +406,7 @@ unsafe fn insert_key(
     index: pg_sys::Oid,
     mut info: pg_sys::IndexInfo,
     tuple: pg_sys::HeapTuple,
-    values: &[pg_sys::Datum; 23],
+    values: &[pg_sys::Datum; WIDTH],
 ) {
     let mut nulls = [false; 3];
     let mut key = [pg_sys::Datum::from(0); 3];

@@ -2,6 +2,7 @@
 //! extension itself, and the append-only tables they go to.
 
 mod capture;
+pub(crate) mod configuration;
 mod events;
 mod log;
 pub(crate) mod pinned;

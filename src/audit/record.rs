@@ -67,6 +67,7 @@ fn record_event(action: Option<String>, target: Option<&str>, data: Option<&str>
         target,
         data,
         redacted: &[],
+        hashed: &[],
         command_id: None,
     }
     .write()
@@ -96,6 +97,7 @@ pub(crate) fn record_system(
         target: None,
         data,
         redacted: &[],
+        hashed: &[],
         command_id: None,
     }
     .write()

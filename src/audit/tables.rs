@@ -85,6 +85,9 @@ pub(crate) fn ensure_ledger() {
             run(include_str!("../../sql/ledger_tables.sql"));
         }
         TABLES.iter().for_each(|table| adopt(table));
+        if !exists("audit_event") {
+            run(include_str!("../../sql/ledger_views.sql"));
+        }
     });
 }
 

@@ -17,9 +17,9 @@ use crate::identity::binding;
 
 /// Who acts according to the bound identity; all empty where none is bound.
 #[derive(Default, PartialEq, Eq)]
-pub(super) struct Actor {
-    pub(super) subject: Option<String>,
-    pub(super) roles: Option<Vec<String>>,
+struct Actor {
+    subject: Option<String>,
+    roles: Option<Vec<String>>,
     issuer: Option<String>,
     token_id: Option<String>,
     session: Option<String>,
@@ -30,6 +30,8 @@ struct Written {
     number: i16,
     hash: Hash,
     actor: Rc<Actor>,
+    session_role: pg_sys::Oid,
+    current_role: pg_sys::Oid,
     application_name: Vec<u8>,
     /// The record is gone when this subtransaction or one around it is rolled back.
     subtransaction: pg_sys::SubTransactionId,
@@ -109,7 +111,7 @@ pub(super) fn note_locks(slot: usize) {
 }
 
 /// Who acts now.
-pub(super) fn actor() -> Rc<Actor> {
+fn actor() -> Rc<Actor> {
     let generation = binding::generation();
     if let Some(actor) = STATE
         .with_borrow(|state| (state.identity_generation == generation).then(|| state.actor.clone()))
@@ -133,14 +135,24 @@ pub(super) fn actor() -> Rc<Actor> {
     actor
 }
 
-/// Number and hash of the context record that fits `actor` now, written if the transaction has
+/// Number and hash of the context record that fits who acts now, written if the transaction has
 /// none yet. `key` is one of this transaction's.
-pub(super) fn context(key: EventKey, actor: &Rc<Actor>) -> (i16, Hash) {
-    // SAFETY: a backend-local C string, never null after start-up, replaced only between commands.
-    let application_name = unsafe { CStr::from_ptr(pg_sys::application_name) }.to_bytes();
+pub(super) fn context(key: EventKey) -> (i16, Hash) {
+    let actor = actor();
+    // SAFETY: backend-local state, the name a C string that is never null after start-up and
+    // replaced only between commands.
+    let (session_role, current_role, application_name) = unsafe {
+        (
+            pg_sys::GetSessionUserId(),
+            pg_sys::GetUserId(),
+            CStr::from_ptr(pg_sys::application_name).to_bytes(),
+        )
+    };
     let found = STATE.with_borrow(|state| {
         let fits = |written: &&Written| {
-            written.actor == *actor && written.application_name == application_name
+            (written.session_role, written.current_role) == (session_role, current_role)
+                && (Rc::ptr_eq(&written.actor, &actor) || written.actor == actor)
+                && written.application_name == application_name
         };
         state
             .contexts
@@ -156,12 +168,15 @@ pub(super) fn context(key: EventKey, actor: &Rc<Actor>) -> (i16, Hash) {
         .map_or(Some(0), |last| last.checked_add(1))
         .ok_or(Error::TooManyEvents)
         .or_raise();
-    let hash = write_context(key, number, actor, application_name);
+    let roles = (role_name(session_role), role_name(current_role));
+    let hash = write_context(key, number, &actor, &roles, application_name);
     STATE.with_borrow_mut(|state| {
         state.contexts.push(Written {
             number,
             hash,
-            actor: actor.clone(),
+            actor,
+            session_role,
+            current_role,
             application_name: application_name.to_vec(),
             // SAFETY: reads the state of the running transaction.
             subtransaction: unsafe { pg_sys::GetCurrentSubTransactionId() },
@@ -170,9 +185,19 @@ pub(super) fn context(key: EventKey, actor: &Rc<Actor>) -> (i16, Hash) {
     (number, hash)
 }
 
-fn write_context(key: EventKey, number: i16, actor: &Actor, application_name: &[u8]) -> Hash {
+fn write_context(
+    key: EventKey,
+    number: i16,
+    actor: &Actor,
+    (session_role, current_role): &(Rc<str>, Rc<str>),
+    application_name: &[u8],
+) -> Hash {
     let application_name = checked(application_name);
     let client_address = client_address();
+    let roles: Option<Vec<&str>> = actor
+        .roles
+        .as_ref()
+        .map(|roles| roles.iter().map(String::as_str).collect());
     // SAFETY: reads the state of the running transaction.
     let start = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
     let context = Context {
@@ -182,6 +207,10 @@ fn write_context(key: EventKey, number: i16, actor: &Actor, application_name: &[
         issuer: actor.issuer.as_deref(),
         token_id: actor.token_id.as_deref(),
         session: actor.session.as_deref(),
+        subject: actor.subject.as_deref(),
+        roles: roles.as_deref(),
+        session_role,
+        current_role,
         client_address: client_address.as_deref(),
         application_name: (!application_name.is_empty()).then_some(application_name),
         transaction_start: crate::clock::to_unix(start),
@@ -194,6 +223,10 @@ fn write_context(key: EventKey, number: i16, actor: &Actor, application_name: &[
     row.text(context.issuer);
     row.text(context.token_id);
     row.text(context.session);
+    row.text(context.subject);
+    row.texts(context.roles);
+    row.text(Some(context.session_role));
+    row.text(Some(context.current_role));
     row.text(context.client_address);
     row.text(context.application_name);
     let hash = context.hash();
@@ -217,19 +250,6 @@ fn client_address() -> Option<String> {
             })
             .clone()
     })
-}
-
-/// The names of the session's and the current role.
-pub(super) fn role_names() -> (Rc<str>, Rc<str>) {
-    // SAFETY: reads backend-local variables.
-    let (session, current) = unsafe { (pg_sys::GetSessionUserId(), pg_sys::GetUserId()) };
-    let session_name = role_name(session);
-    let current_name = if current == session {
-        session_name.clone()
-    } else {
-        role_name(current)
-    };
-    (session_name, current_name)
 }
 
 fn role_name(role: pg_sys::Oid) -> Rc<str> {

@@ -1,5 +1,6 @@
 //! The tamper-evident structure over events: sealing, checkpoints, verification.
 
+mod history;
 pub(crate) mod rows;
 mod seal;
 mod status;

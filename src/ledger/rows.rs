@@ -116,7 +116,7 @@ impl<'a> Row<'a> {
     }
 
     /// A bytea or NULL.
-    pub(super) fn optional_bytes(&self, column: usize) -> Option<&'a [u8]> {
+    pub(crate) fn optional_bytes(&self, column: usize) -> Option<&'a [u8]> {
         // SAFETY: the type was checked, and nobody can keep what is borrowed beyond its row.
         self.datum(column, &[pg_sys::BYTEAOID])
             .map(|datum| unsafe { bytes_of(self.inline_or_detoasted(datum)) })

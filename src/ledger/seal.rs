@@ -7,12 +7,13 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::ledger::{
     AccountRound, Adopted, BlockPlan, Claim, Claims, NO_BLOCK, Participant, Sealed, Snapshot,
-    blinded_account, seal as make_block,
+    blinded_account, configuration_hash, seal as make_block,
 };
 use tenant_guard_core::merkle::{Frontier, Hash};
 
 use super::rows::{for_each_row, with_latest_snapshot};
 use super::store::{self, LastBlock};
+use crate::audit::configuration;
 use crate::audit::tables::LedgerWriting;
 use crate::audit::transaction::incarnation;
 use crate::catalog::as_owner;
@@ -94,6 +95,8 @@ struct Round {
     snapshot: String,
     adopted: Adopted,
     claims: Vec<Claim>,
+    /// What is captured, as the snapshot sees it.
+    configuration: String,
 }
 
 impl Round {
@@ -139,6 +142,7 @@ impl Round {
             snapshot: text,
             adopted,
             claims,
+            configuration: configuration::current(),
         })
     }
 
@@ -166,6 +170,7 @@ impl Round {
             sealed_at: crate::clock::now_us(),
             previous_hash: last.map_or(NO_BLOCK, |last| last.hash),
             previous_checkpoint: previous_checkpoint.as_deref(),
+            configuration: configuration_hash(&self.configuration),
         };
         let mut tree = match last {
             Some(last) if !opens_epoch => last.tree.clone(),
@@ -175,7 +180,9 @@ impl Round {
         let _writing = LedgerWriting::begin();
         write_accounts(accounts);
         write_leaves(&plan, &sealed);
-        write_block(&plan, &sealed, &tree);
+        let changed = last.is_none_or(|last| last.configuration != plan.configuration);
+        let configuration = changed.then_some(self.configuration.as_str());
+        write_block(&plan, &sealed, &tree, configuration);
         Some((plan.block, sealed.record.events, sealed.record.accounts))
     }
 }
@@ -355,13 +362,20 @@ fn write_leaves(plan: &BlockPlan<'_>, sealed: &Sealed<'_>) {
     }
 }
 
-fn write_block(plan: &BlockPlan<'_>, sealed: &Sealed<'_>, tree: &Frontier) {
+fn write_block(
+    plan: &BlockPlan<'_>,
+    sealed: &Sealed<'_>,
+    tree: &Frontier,
+    configuration: Option<&str>,
+) {
     let record = &sealed.record;
     write(
         "INSERT INTO tenant_guard.ledger_block (block, version, epoch, incarnation, timeline, \
             snapshot, adopted, events, accounts, sealed_at, previous_hash, previous_size, \
-            previous_root, previous_checkpoint, hash, tree_size, root, state) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+            previous_root, previous_checkpoint, hash, tree_size, root, state, \
+            configuration_hash, configuration) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+            $19, $20)",
         &[
             record.block.into(),
             (record.version as i16).into(),
@@ -381,6 +395,8 @@ fn write_block(plan: &BlockPlan<'_>, sealed: &Sealed<'_>, tree: &Frontier) {
             (tree.size() as i64).into(),
             tree.root().to_vec().into(),
             tree.state().to_vec().into(),
+            record.configuration.to_vec().into(),
+            configuration.into(),
         ],
     );
 }

@@ -33,6 +33,8 @@ pub(super) struct LastBlock {
     pub(super) hash: Hash,
     pub(super) root: Hash,
     pub(super) tree: Frontier,
+    /// Hash of what was captured.
+    pub(super) configuration: Hash,
 }
 
 impl LastBlock {
@@ -53,7 +55,8 @@ impl LastBlock {
 pub(super) fn last_block() -> Option<LastBlock> {
     let mut last = None;
     for_each_row(
-        c"SELECT block, epoch, incarnation, timeline::bigint, snapshot, hash, root, tree_size, state \
+        c"SELECT block, epoch, incarnation, timeline::bigint, snapshot, hash, root, tree_size, state, \
+            configuration_hash \
           FROM tenant_guard.ledger_block ORDER BY block DESC LIMIT 1",
         &[],
         |row| last = Some(last_block_of(row)),
@@ -71,6 +74,7 @@ fn last_block_of(row: &Row<'_>) -> Option<LastBlock> {
         hash: row.bytes(5).try_into().ok()?,
         root: row.bytes(6).try_into().ok()?,
         tree: Frontier::from_state(row.bigint(7).try_into().ok()?, row.bytes(8))?,
+        configuration: row.bytes(9).try_into().ok()?,
     })
 }
 

@@ -95,7 +95,7 @@ fn read_accounts(verifier: &mut Verifier) {
 
 const BLOCKS: &CStr = c"SELECT version, block, epoch, incarnation, timeline, \
     snapshot, adopted, events, accounts, sealed_at, previous_hash, previous_size, previous_root, \
-    previous_checkpoint, hash, tree_size, root, state \
+    previous_checkpoint, hash, tree_size, root, state, configuration_hash, configuration \
     FROM tenant_guard.ledger_block ORDER BY block";
 
 const LEAVES: &CStr = c"SELECT epoch, position, block, account_id, blinded_id, events, \
@@ -145,11 +145,11 @@ fn read_unsealed(verifier: &mut Verifier) {
 /// All columns in the order of the table, so that PostgreSQL hands over its rows as they are:
 /// putting together others cost as much as hashing them.
 const EVENT_COLUMNS: &str = "incarnation, xid, command_id, occurred_at, ordinal, context, kind, \
-    action, account_id, relation, leaf_relation, row_key, target, subject, role, session_role, \
-    \"current_role\", redacted, data, personal, personal_salt, personal_commitment, leaf_hash";
+    action, account_id, relation, leaf_relation, row_key, target, redacted, hashed, data, personal, \
+    personal_salt, personal_commitment, leaf_hash";
 
 const CONTEXT_COLUMNS: &str = "incarnation, xid, transaction_start, number, issuer, token_id, \
-    session, client_address, application_name, hash";
+    session, subject, role, session_role, \"current_role\", client_address, application_name, hash";
 
 /// Hands over the events of a claim, each transaction's contexts before its events.
 fn read_events(verifier: &mut Verifier, claim: &Claim) {
@@ -180,6 +180,7 @@ fn merge(verifier: &mut Verifier, events: &mut Cursor, contexts: &mut Cursor) {
 }
 
 fn give_context(verifier: &mut Verifier, row: &Row<'_>) {
+    let roles = row.texts(8);
     let context = Context {
         incarnation: row.bigint(0),
         xid: row.bigint(1),
@@ -187,21 +188,19 @@ fn give_context(verifier: &mut Verifier, row: &Row<'_>) {
         issuer: row.optional_text(4),
         token_id: row.optional_text(5),
         session: row.optional_text(6),
-        client_address: row.optional_text(7),
-        application_name: row.optional_text(8),
+        subject: row.optional_text(7),
+        roles: roles.as_deref(),
+        session_role: row.text(9),
+        current_role: row.text(10),
+        client_address: row.optional_text(11),
+        application_name: row.optional_text(12),
         transaction_start: to_unix(row.bigint(2)),
     };
-    verifier.context(&context, row.bytes(9));
+    verifier.context(&context, row.bytes(13));
 }
 
 fn give_event(verifier: &mut Verifier, row: &Row<'_>) {
-    let roles = row.texts(14);
-    // Where nothing is redacted the column is NULL: an empty list in it is damage.
-    let redacted = match row.texts(17) {
-        None => Vec::new(),
-        Some(names) if names.is_empty() => vec![NO_TEXT],
-        Some(names) => names,
-    };
+    let (redacted, hashed) = (names(row.texts(13)), names(row.texts(14)));
     let entry = Entry {
         key: EventKey {
             incarnation: row.bigint(0),
@@ -216,23 +215,29 @@ fn give_event(verifier: &mut Verifier, row: &Row<'_>) {
         leaf_relation: row.optional_text(10),
         row_key: row.optional_text(11),
         target: row.optional_text(12),
-        subject: row.optional_text(13),
-        roles: roles.as_deref(),
-        session_role: row.text(15),
-        current_role: row.text(16),
         occurred_at: to_unix(row.bigint(3)),
         context: None,
-        data: row.optional_text(18),
-        personal: row.optional_bytes(21),
+        data: row.optional_text(15),
+        personal: row.optional_bytes(18),
         redacted: &redacted,
+        hashed: &hashed,
     };
     verifier.event(&StoredEvent {
         entry,
         context: row.optional_smallint(5),
-        leaf_hash: row.bytes(22),
-        personal: row.optional_text(19),
-        personal_salt: row.optional_bytes(20),
+        leaf_hash: row.bytes(19),
+        personal: row.optional_text(16),
+        personal_salt: row.optional_bytes(17),
     });
+}
+
+/// Names of columns. Where there are none the list is NULL: an empty one is damage.
+fn names(list: Option<Vec<&str>>) -> Vec<&str> {
+    match list {
+        None => Vec::new(),
+        Some(names) if names.is_empty() => vec![NO_TEXT],
+        Some(names) => names,
+    }
 }
 
 fn block_of<'a>(row: &Row<'a>) -> StoredBlock<'a> {
@@ -255,6 +260,8 @@ fn block_of<'a>(row: &Row<'a>) -> StoredBlock<'a> {
         tree_size: row.bigint(15),
         root: row.bytes(16),
         state: row.bytes(17),
+        configuration_hash: row.bytes(18),
+        configuration: row.optional_text(19),
     }
 }
 

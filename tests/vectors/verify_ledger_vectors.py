@@ -95,15 +95,14 @@ def event_id(event):
 
 
 def context_record(row):
-    columns = ("incarnation", "xid", "number", "issuer", "token_id", "session",
-               "client_address", "application_name", "transaction_start")
+    columns = ("incarnation", "xid", "number", "issuer", "token_id", "session", "subject", "role",
+               "session_role", "current_role", "client_address", "application_name", "transaction_start")
     return cbor(["context", 1, *(row[column] for column in columns)])
 
 
 def entry(event, context_hash):
     columns = ("incarnation", "xid", "ordinal", "command_id", "kind", "action", "account_id",
-               "relation", "leaf_relation", "row_key", "target", "subject", "role",
-               "session_role", "current_role", "occurred_at")
+               "relation", "leaf_relation", "row_key", "target", "occurred_at")
     data = event["data"]
     return cbor([
         "entry", 1, *(event[column] for column in columns),
@@ -111,6 +110,7 @@ def entry(event, context_hash):
         None if data is None else sha256(data.encode()),
         unhex(event["personal_commitment"]),
         event["redacted"],
+        event["hashed"],
     ])
 
 
@@ -157,7 +157,8 @@ def block_record(block):
     columns = ("version", "block", "epoch", "incarnation", "timeline", "snapshot", "adopted",
                "events", "accounts", "sealed_at")
     return cbor(["block", *(block[column] for column in columns), unhex(block["previous_hash"]),
-                 block["previous_size"], unhex(block["previous_root"])])
+                 block["previous_size"], unhex(block["previous_root"]),
+                 unhex(block["configuration_hash"])])
 
 
 def blinded_id(blinding, account):
@@ -233,6 +234,7 @@ def check_blocks(ledger, placed):
                 "previous hash")
         require(block["previous_size"] == len(global_tree), "previous size")
         require(unhex(block["previous_root"]) == root(global_tree), "previous root")
+        check_configuration(block, last)
         nothing = dict.fromkeys(("account_id", "blinded_id", "events", "events_root",
                                  "account_size", "account_root"))
         leaves = [(nothing, leaf_hash(epoch_record(block)))] if opens else []
@@ -253,6 +255,15 @@ def check_blocks(ledger, placed):
         last = block
     require(not rows, "a leaf of no block")
     return trees
+
+
+def check_configuration(block, last):
+    digest, text = block["configuration_hash"], block["configuration"]
+    if last and last["configuration_hash"] == digest:
+        require(text is None, "a configuration where nothing has changed")
+    else:
+        require(text is not None, "a configuration is missing")
+        require(sha256(text.encode()).hex() == digest, "configuration")
 
 
 def account_leaves(number, events, trees, blinding):

@@ -74,6 +74,13 @@ impl<'b> Writer<'b> {
         self
     }
 
+    pub(crate) fn texts_or_null(&mut self, values: Option<&[&str]>) -> &mut Self {
+        match values {
+            Some(values) => self.texts(values),
+            None => self.null(),
+        }
+    }
+
     /// Major type and argument, the argument in the fewest bytes that hold it.
     fn head(&mut self, major: u8, argument: u64) -> &mut Self {
         let major = major << 5;

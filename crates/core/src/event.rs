@@ -93,7 +93,8 @@ impl Kind {
     }
 }
 
-/// What is known about the client of a transaction; events name it by its hash.
+/// Who acted in a transaction and from where; events name it by its hash. A transaction has one
+/// for each identity and role that wrote events in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context<'a> {
     /// Database of the transaction, see [`incarnation`].
@@ -108,6 +109,14 @@ pub struct Context<'a> {
     pub token_id: Option<&'a str>,
     /// Session the token names.
     pub session: Option<&'a str>,
+    /// Subject of the token.
+    pub subject: Option<&'a str>,
+    /// Roles of the token.
+    pub roles: Option<&'a [&'a str]>,
+    /// `session_user` of the database.
+    pub session_role: &'a str,
+    /// `current_user` of the database.
+    pub current_role: &'a str,
     /// Address of the client, null on a local socket.
     pub client_address: Option<&'a str>,
     /// `application_name` of the connection.
@@ -121,7 +130,7 @@ impl Context<'_> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.clear();
         Writer::new(out)
-            .array(11)
+            .array(15)
             .text("context")
             .int(FORMAT_VERSION)
             .int(self.incarnation)
@@ -130,6 +139,10 @@ impl Context<'_> {
             .text_or_null(self.issuer)
             .text_or_null(self.token_id)
             .text_or_null(self.session)
+            .text_or_null(self.subject)
+            .texts_or_null(self.roles)
+            .text(self.session_role)
+            .text(self.current_role)
             .text_or_null(self.client_address)
             .text_or_null(self.application_name)
             .int(self.transaction_start);
@@ -167,14 +180,6 @@ pub struct Entry<'a> {
     pub row_key: Option<&'a str>,
     /// What an application event is about.
     pub target: Option<&'a str>,
-    /// Subject of the token.
-    pub subject: Option<&'a str>,
-    /// Roles of the token.
-    pub roles: Option<&'a [&'a str]>,
-    /// `session_user` of the database.
-    pub session_role: &'a str,
-    /// `current_user` of the database.
-    pub current_role: &'a str,
     /// Clock at capture, in microseconds since 1970-01-01 UTC.
     pub occurred_at: i64,
     /// Hash of the transaction's [`Context`].
@@ -185,6 +190,8 @@ pub struct Entry<'a> {
     pub personal: Option<&'a [u8]>,
     /// Names of columns left out of `data`.
     pub redacted: &'a [&'a str],
+    /// Names of columns whose value stands in `data` as a keyed hash.
+    pub hashed: &'a [&'a str],
 }
 
 impl Entry<'_> {
@@ -199,7 +206,7 @@ impl Entry<'_> {
     fn append_to(&self, out: &mut Vec<u8>) {
         let data: Option<Hash> = self.data.map(|data| Sha256::digest(data).into());
         let mut w = Writer::new(out);
-        w.array(22)
+        w.array(19)
             .text("entry")
             .int(FORMAT_VERSION)
             .int(self.key.incarnation)
@@ -213,18 +220,12 @@ impl Entry<'_> {
             .text_or_null(self.leaf_relation)
             .text_or_null(self.row_key)
             .text_or_null(self.target)
-            .text_or_null(self.subject);
-        match self.roles {
-            Some(roles) => w.texts(roles),
-            None => w.null(),
-        };
-        w.text(self.session_role)
-            .text(self.current_role)
             .int(self.occurred_at)
             .bytes_or_null(self.context.as_ref().map(Hash::as_slice))
             .bytes_or_null(data.as_ref().map(Hash::as_slice))
             .bytes_or_null(self.personal)
-            .texts(self.redacted);
+            .texts(self.redacted)
+            .texts(self.hashed);
     }
 }
 

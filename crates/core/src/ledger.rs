@@ -10,7 +10,9 @@ mod verify;
 
 pub use claims::{Claim, Claims};
 pub use finding::{Code, Finding};
-pub use records::{AccountLeaf, BlockRecord, EpochRecord, NO_BLOCK, blinded_account};
+pub use records::{
+    AccountLeaf, BlockRecord, EpochRecord, NO_BLOCK, blinded_account, configuration_hash,
+};
 pub use seal::{AccountRound, BlockPlan, Leaf, Participant, Sealed, seal};
 pub use snapshot::{Adopted, InvalidAdopted, InvalidSnapshot, Snapshot, XidRanges};
 pub use stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};

@@ -10,6 +10,7 @@ mod base64url;
 mod cbor;
 pub mod checkpoint;
 pub mod claims;
+pub mod configuration;
 pub mod event;
 pub mod identity;
 pub mod issuer;

@@ -36,6 +36,8 @@ pub enum Code {
     BlockAltered,
     /// A block is gone.
     BlockMissing,
+    /// What a block says was captured is not what it was sealed with.
+    ConfigurationAltered,
     /// A block does not follow from the one before it.
     ChainBroken,
     /// The ledger is not the one the given checkpoint is of.
@@ -46,7 +48,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::EventAltered,
         Self::EventSetChanged,
         Self::EventUnclaimed,
@@ -62,6 +64,7 @@ impl Code {
         Self::LeafInserted,
         Self::BlockAltered,
         Self::BlockMissing,
+        Self::ConfigurationAltered,
         Self::ChainBroken,
         Self::CheckpointMismatch,
         Self::CheckpointTruncated,
@@ -85,6 +88,7 @@ impl Code {
             Self::LeafInserted => "leaf_inserted",
             Self::BlockAltered => "block_altered",
             Self::BlockMissing => "block_missing",
+            Self::ConfigurationAltered => "configuration_altered",
             Self::ChainBroken => "chain_broken",
             Self::CheckpointMismatch => "checkpoint_mismatch",
             Self::CheckpointTruncated => "checkpoint_truncated",

@@ -18,6 +18,11 @@ pub fn blinded_account(blinding: &[u8; 32], account: &str) -> Hash {
     hash.chain_update(account).finalize().into()
 }
 
+/// SHA-256 of the text that says what was captured when a block was sealed.
+pub fn configuration_hash(configuration: &str) -> Hash {
+    Sha256::digest(configuration).into()
+}
+
 /// First leaf of the global tree of each epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochRecord<'a> {
@@ -119,6 +124,8 @@ pub struct BlockRecord<'a> {
     pub previous_size: i64,
     /// Root of the epoch's global tree before the block's own leaves.
     pub previous_root: Hash,
+    /// See [`configuration_hash`].
+    pub configuration: Hash,
 }
 
 impl BlockRecord<'_> {
@@ -126,7 +133,7 @@ impl BlockRecord<'_> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.clear();
         Writer::new(out)
-            .array(14)
+            .array(15)
             .text("block")
             .int(self.version)
             .int(self.block)
@@ -140,7 +147,8 @@ impl BlockRecord<'_> {
             .int(self.sealed_at)
             .bytes(&self.previous_hash)
             .int(self.previous_size)
-            .bytes(&self.previous_root);
+            .bytes(&self.previous_root)
+            .bytes(&self.configuration);
     }
 
     /// Leaf hash of the record, the block's hash.

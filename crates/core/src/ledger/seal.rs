@@ -76,6 +76,8 @@ pub struct BlockPlan<'a> {
     pub previous_hash: Hash,
     /// Only in the first block of an epoch that follows another: the last checkpoint of that one.
     pub previous_checkpoint: Option<&'a str>,
+    /// SHA-256 of what is captured now, see [`configuration_hash`](super::configuration_hash).
+    pub configuration: Hash,
 }
 
 /// An account with at least one event in the block.
@@ -136,6 +138,7 @@ pub fn seal<'a>(
         previous_hash: plan.previous_hash,
         previous_size: tree.size() as i64,
         previous_root: tree.root(),
+        configuration: plan.configuration,
     };
     let mut leaves = Vec::with_capacity(participants.len() + 2);
     let mut append = |account: Option<(&'a str, AccountLeaf)>, hash| {

@@ -67,6 +67,10 @@ pub struct StoredBlock<'a> {
     pub previous_root: &'a [u8],
     /// Last checkpoint of the epoch before.
     pub previous_checkpoint: Option<&'a str>,
+    /// SHA-256 of what was captured.
+    pub configuration_hash: &'a [u8],
+    /// What was captured, where that differs from the block before.
+    pub configuration: Option<&'a str>,
     /// Hash of this block.
     pub hash: &'a [u8],
     /// Size of the global tree after.
@@ -93,6 +97,7 @@ impl<'a> StoredBlock<'a> {
             previous_hash: hash_or_none_such(self.previous_hash),
             previous_size: self.previous_size,
             previous_root: hash_or_none_such(self.previous_root),
+            configuration: hash_or_none_such(self.configuration_hash),
         }
     }
 }

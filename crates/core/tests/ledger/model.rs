@@ -6,7 +6,8 @@ use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::event::{Context, Entry, EventKey, personal_commitment};
 use tenant_guard_core::ledger::{
     AccountRound, Adopted, BlockPlan, Claim, Claims, Finding, NO_BLOCK, Participant, Scope,
-    Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier, blinded_account, seal,
+    Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier, blinded_account,
+    configuration_hash, seal,
 };
 use tenant_guard_core::merkle::{Frontier, Hash};
 
@@ -23,10 +24,6 @@ pub(crate) struct Event {
     pub(crate) leaf_relation: Option<String>,
     pub(crate) row_key: Option<String>,
     pub(crate) target: Option<String>,
-    pub(crate) subject: Option<String>,
-    pub(crate) role: Option<Vec<String>>,
-    pub(crate) session_role: String,
-    pub(crate) current_role: String,
     pub(crate) occurred_at: i64,
     pub(crate) context: Option<i16>,
     pub(crate) data: Option<String>,
@@ -34,10 +31,11 @@ pub(crate) struct Event {
     pub(crate) personal_salt: Option<String>,
     pub(crate) personal_commitment: Option<String>,
     pub(crate) redacted: Vec<String>,
+    pub(crate) hashed: Vec<String>,
     pub(crate) leaf_hash: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ContextRow {
     pub(crate) incarnation: i64,
     pub(crate) xid: i64,
@@ -45,6 +43,10 @@ pub(crate) struct ContextRow {
     pub(crate) issuer: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) session: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) role: Option<Vec<String>>,
+    pub(crate) session_role: String,
+    pub(crate) current_role: String,
     pub(crate) client_address: Option<String>,
     pub(crate) application_name: Option<String>,
     pub(crate) transaction_start: i64,
@@ -75,6 +77,8 @@ pub(crate) struct BlockRow {
     pub(crate) previous_size: i64,
     pub(crate) previous_root: String,
     pub(crate) previous_checkpoint: Option<String>,
+    pub(crate) configuration_hash: String,
+    pub(crate) configuration: Option<String>,
     pub(crate) hash: String,
     pub(crate) tree_size: i64,
     pub(crate) root: String,
@@ -104,6 +108,9 @@ pub(crate) struct Ledger {
     pub(crate) ledger_leaf: Vec<LeafRow>,
 }
 
+/// What is captured, in the first block and in those after it.
+const CONFIGURATIONS: [&str; 2] = [r#"{"capture":[]}"#, r#"{"capture":["gr\u00fc\u00df"]}"#];
+
 /// Bytes of a hexadecimal text, none if it is no such.
 pub(crate) fn bytes(text: &str) -> Vec<u8> {
     hex::decode(text).unwrap_or_default()
@@ -128,8 +135,7 @@ impl Event {
 
     /// Calls `then` with the event as core takes it.
     pub(crate) fn with_stored<R>(&self, then: impl FnOnce(&StoredEvent<'_>) -> R) -> R {
-        let roles = self.role.as_deref().map(borrowed);
-        let redacted = borrowed(&self.redacted);
+        let (redacted, hashed) = (borrowed(&self.redacted), borrowed(&self.hashed));
         let commitment = self.personal_commitment.as_deref().map(bytes);
         let salt = self.personal_salt.as_deref().map(bytes);
         let leaf_hash = bytes(&self.leaf_hash);
@@ -144,15 +150,12 @@ impl Event {
                 leaf_relation: self.leaf_relation.as_deref(),
                 row_key: self.row_key.as_deref(),
                 target: self.target.as_deref(),
-                subject: self.subject.as_deref(),
-                roles: roles.as_deref(),
-                session_role: &self.session_role,
-                current_role: &self.current_role,
                 occurred_at: self.occurred_at,
                 context: None,
                 data: self.data.as_deref(),
                 personal: commitment.as_deref(),
                 redacted: &redacted,
+                hashed: &hashed,
             },
             context: self.context,
             leaf_hash: &leaf_hash,
@@ -174,18 +177,30 @@ impl Event {
 }
 
 impl ContextRow {
-    pub(crate) fn context(&self) -> Context<'_> {
-        Context {
+    /// Calls `then` with the context as core takes it.
+    pub(crate) fn with_context<R>(&self, then: impl FnOnce(&Context<'_>) -> R) -> R {
+        let roles = self.role.as_deref().map(borrowed);
+        then(&Context {
             incarnation: self.incarnation,
             xid: self.xid,
             number: self.number,
             issuer: self.issuer.as_deref(),
             token_id: self.token_id.as_deref(),
             session: self.session.as_deref(),
+            subject: self.subject.as_deref(),
+            roles: roles.as_deref(),
+            session_role: &self.session_role,
+            current_role: &self.current_role,
             client_address: self.client_address.as_deref(),
             application_name: self.application_name.as_deref(),
             transaction_start: self.transaction_start,
-        }
+        })
+    }
+
+    /// The row with the hash of its columns.
+    pub(crate) fn hashed(self) -> Self {
+        let hash = hex::encode(self.with_context(|context| context.hash()));
+        Self { hash, ..self }
     }
 }
 
@@ -221,6 +236,8 @@ impl Ledger {
         adopted: &str,
         sealed_at: i64,
     ) {
+        let configuration = CONFIGURATIONS[usize::from(!self.ledger_block.is_empty())];
+        let configuration_hash = configuration_hash(configuration);
         let last = self.ledger_block.last().cloned();
         let same = |last: &&BlockRow| (last.incarnation, last.timeline) == (incarnation, timeline);
         let continued = last.as_ref().filter(same);
@@ -242,6 +259,7 @@ impl Ledger {
             sealed_at,
             previous_hash: last.as_ref().map_or(NO_BLOCK, |last| hash(&last.hash)),
             previous_checkpoint: previous_checkpoint.as_deref(),
+            configuration: configuration_hash,
         };
         let mut claims = self.claims();
         let claimed = claims.add_block(
@@ -306,6 +324,10 @@ impl Ledger {
             previous_size: sealed.record.previous_size,
             previous_root: hex::encode(sealed.record.previous_root),
             previous_checkpoint: previous_checkpoint.clone(),
+            configuration_hash: hex::encode(configuration_hash),
+            configuration: last
+                .is_none_or(|last| hash(&last.configuration_hash) != configuration_hash)
+                .then(|| configuration.to_owned()),
             hash: hex::encode(sealed.hash),
             tree_size: tree.size() as i64,
             root: hex::encode(tree.root()),
@@ -405,11 +427,13 @@ impl Ledger {
         let mut contexts = contexts.into_iter().peekable();
         for event in events {
             while let Some(row) = contexts.next_if(|row| row.xid <= event.xid) {
-                verifier.context(&row.context(), &bytes(&row.hash));
+                row.with_context(|context| verifier.context(context, &bytes(&row.hash)));
             }
             event.with_stored(|event| verifier.event(event));
         }
-        contexts.for_each(|row| verifier.context(&row.context(), &bytes(&row.hash)));
+        contexts.for_each(|row| {
+            row.with_context(|context| verifier.context(context, &bytes(&row.hash)))
+        });
     }
 
     fn begin_round(&self, account: &str) -> AccountRound {
@@ -461,6 +485,8 @@ fn begin_block(verifier: &mut Verifier, row: &BlockRow) -> Vec<Claim> {
         previous_size: row.previous_size,
         previous_root: &bytes(&row.previous_root),
         previous_checkpoint: row.previous_checkpoint.as_deref(),
+        configuration_hash: &bytes(&row.configuration_hash),
+        configuration: row.configuration.as_deref(),
         hash: &bytes(&row.hash),
         tree_size: row.tree_size,
         root: &bytes(&row.root),
@@ -500,13 +526,16 @@ pub(crate) fn sample() -> Ledger {
             issuer: Some("https://login.example".to_owned()),
             token_id: Some(format!("token-{xid}")),
             session: None,
+            subject: Some("user-1".to_owned()),
+            role: Some(vec!["agent".to_owned(), "admin".to_owned()]),
+            session_role: "app".to_owned(),
+            current_role: "app".to_owned(),
             client_address: Some("192.0.2.7".to_owned()),
             application_name: Some("shop".to_owned()),
             transaction_start: start,
             hash: String::new(),
         };
-        let hash = hex::encode(row.context().hash());
-        ledger.audit_context.push(ContextRow { hash, ..row });
+        ledger.audit_context.push(row.hashed());
         for (ordinal, command_id) in (1..).zip(commands) {
             ledger.capture(Event {
                 incarnation,
@@ -519,10 +548,6 @@ pub(crate) fn sample() -> Ledger {
                 relation: Some("shop.message".to_owned()),
                 leaf_relation: Some("shop.message_2026_01".to_owned()),
                 row_key: Some(format!(r#"{{"id":{}}}"#, xid * 10 + i64::from(ordinal))),
-                subject: Some("user-1".to_owned()),
-                role: Some(vec!["agent".to_owned(), "admin".to_owned()]),
-                session_role: "app".to_owned(),
-                current_role: "app".to_owned(),
                 occurred_at: start + 1_500 + i64::from(ordinal),
                 context: Some(0),
                 data: Some(format!(
@@ -531,6 +556,7 @@ pub(crate) fn sample() -> Ledger {
                 personal: Some(format!(r#"{{"email":"p{xid}@example.org"}}"#)),
                 personal_salt: Some(hex::encode([xid as u8; 32])),
                 redacted: vec!["secret".to_owned()],
+                hashed: vec!["email".to_owned()],
                 ..Event::default()
             });
         }
@@ -547,8 +573,6 @@ pub(crate) fn sample() -> Ledger {
         kind: "system".to_owned(),
         action: "protect".to_owned(),
         target: Some("shop.message".to_owned()),
-        session_role: "owner".to_owned(),
-        current_role: "postgres".to_owned(),
         occurred_at: 1_760_000_104_000_000,
         ..Event::default()
     };

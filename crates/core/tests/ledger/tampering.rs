@@ -51,7 +51,7 @@ fn edited(value: &Value, table: &str, column: &str) -> Value {
         Value::Array(items) => json!(items[1..]),
         Value::Null => match (table, column) {
             ("audit_log", "context") => json!(0),
-            ("audit_log", "role") => json!([]),
+            ("audit_context", "role") => json!([]),
             (_, "personal_salt" | "personal_commitment" | "blinded_id") => json!("00".repeat(32)),
             (_, "events_root" | "account_root") => json!("00".repeat(32)),
             (_, "events" | "account_size") => json!(1),
@@ -166,13 +166,13 @@ fn an_edited_value_gives_one_finding_with_its_code() {
             "audit_log",
             Code::EventAltered,
             "action kind relation leaf_relation row_key target \
-          subject role session_role current_role occurred_at data redacted leaf_hash",
+          occurred_at data redacted hashed leaf_hash",
         ),
         ("audit_log", Code::PersonalAltered, "personal personal_salt"),
         (
             "audit_context",
             Code::ContextAltered,
-            "issuer token_id session client_address \
+            "issuer token_id session subject role session_role current_role client_address \
           application_name transaction_start hash",
         ),
         (
@@ -184,8 +184,9 @@ fn an_edited_value_gives_one_finding_with_its_code() {
             "ledger_block",
             Code::BlockAltered,
             "version epoch timeline events accounts sealed_at \
-          previous_hash previous_size previous_root previous_checkpoint hash tree_size root state",
+          previous_hash previous_size previous_root previous_checkpoint configuration_hash hash tree_size root state",
         ),
+        ("ledger_block", Code::ConfigurationAltered, "configuration"),
         (
             "ledger_leaf",
             Code::LeafAltered,
@@ -458,8 +459,7 @@ fn an_event_left_behind_is_reported() {
         xid: 500,
         ..context
     };
-    let hash = hex::encode(row.context().hash());
-    ledger.audit_context.push(model::ContextRow { hash, ..row });
+    ledger.audit_context.push(row.hashed());
     ledger.capture(model::Event { xid: 500, ..stray });
     let findings = verify(&ledger);
     assert_eq!(findings.len(), 1, "{findings:#?}");

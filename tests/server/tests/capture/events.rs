@@ -339,9 +339,7 @@ fn identity_that_changes_within_a_transaction_changes_the_context() {
     assert_eq!(
         lines(
             &mut owner,
-            "SELECT l.subject, c.token_id FROM tenant_guard.audit_log l
-             JOIN tenant_guard.audit_context c ON c.xid = l.xid AND c.number = l.context
-             ORDER BY ordinal"
+            "SELECT subject, token_id FROM tenant_guard.audit_event ORDER BY ordinal"
         ),
         ["ann|token of ann", "ben|token of ben", "<null>|<null>"]
     );

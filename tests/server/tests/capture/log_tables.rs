@@ -216,7 +216,7 @@ fn altered_log_refuses_the_change() {
     );
     for (alter, back) in [
         ("ADD COLUMN extra int", None),
-        ("RENAME subject TO who", Some("RENAME who TO subject")),
+        ("RENAME target TO aim", Some("RENAME aim TO target")),
         (
             "ADD UNIQUE (leaf_hash) DEFERRABLE",
             Some("DROP CONSTRAINT audit_log_leaf_hash_key"),
@@ -249,7 +249,10 @@ fn altered_log_refuses_the_change() {
         }
         run(&mut client, "INSERT INTO t VALUES (3)");
     }
-    run(&mut client, "BEGIN; DROP TABLE tenant_guard.audit_log");
+    run(
+        &mut client,
+        "BEGIN; DROP TABLE tenant_guard.audit_log CASCADE",
+    );
     expect_error(
         client.batch_execute("INSERT INTO t VALUES (4)"),
         "55000",

@@ -58,6 +58,6 @@ pub(crate) fn log(client: &mut impl GenericClient, columns: &str) -> Vec<String>
     let order = "ORDER BY xid, command_id, ordinal";
     lines(
         client,
-        &format!("SELECT {columns} FROM tenant_guard.audit_log {order}"),
+        &format!("SELECT {columns} FROM tenant_guard.audit_event {order}"),
     )
 }

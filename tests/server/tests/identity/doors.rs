@@ -167,7 +167,7 @@ fn acting_for_an_account_is_granted_to_nobody_and_always_an_event() {
         lines(
             &mut superuser,
             "SELECT kind, action, account_id, subject, session_role = $$APP$$, data::jsonb->>'reason'
-             FROM tenant_guard.audit_log"
+             FROM tenant_guard.audit_event"
                 .replace("APP", &app)
                 .as_str()
         ),

@@ -419,7 +419,7 @@ fn protecting_and_unprotecting_are_events_of_the_system() {
         )
         .unwrap();
     let events = "SELECT kind, action, relation, account_id, l.\"current_role\", data
-                  FROM tenant_guard.audit_log AS l ORDER BY xid, ordinal";
+                  FROM tenant_guard.audit_event AS l ORDER BY xid, ordinal";
     assert_eq!(
         lines(&mut shop.db.superuser(), events),
         [

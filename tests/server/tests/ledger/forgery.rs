@@ -37,16 +37,16 @@ fn event_that_was_hashed_anew_is_found() {
 fn hash_anew(client: &mut impl GenericClient, condition: &str) {
     let query = format!(
         "SELECT l.incarnation, l.xid, l.ordinal, command_id, kind, action, account_id, relation,
-            leaf_relation, row_key, target, subject, role, session_role, \"current_role\",
-            (extract(epoch FROM occurred_at) * 1000000)::bigint, data, redacted, c.hash
+            leaf_relation, row_key, target,
+            (extract(epoch FROM occurred_at) * 1000000)::bigint, data, redacted, hashed, c.hash
          FROM tenant_guard.audit_log AS l JOIN tenant_guard.audit_context AS c
              ON (l.incarnation, l.xid, l.context) = (c.incarnation, c.xid, c.number)
          WHERE {condition}"
     );
     for row in client.query(&query, &[]).unwrap() {
-        let roles: Option<Vec<&str>> = row.get(12);
-        let redacted: Option<Vec<&str>> = row.get(17);
-        let context: &[u8] = row.get(18);
+        let redacted: Option<Vec<&str>> = row.get(13);
+        let hashed: Option<Vec<&str>> = row.get(14);
+        let context: &[u8] = row.get(15);
         let key = EventKey {
             incarnation: row.get(0),
             xid: row.get(1),
@@ -62,15 +62,12 @@ fn hash_anew(client: &mut impl GenericClient, condition: &str) {
             leaf_relation: row.get(8),
             row_key: row.get(9),
             target: row.get(10),
-            subject: row.get(11),
-            roles: roles.as_deref(),
-            session_role: row.get(13),
-            current_role: row.get(14),
-            occurred_at: row.get(15),
+            occurred_at: row.get(11),
             context: Some(context.try_into().unwrap()),
-            data: row.get(16),
+            data: row.get(12),
             personal: None,
             redacted: &redacted.unwrap_or_default(),
+            hashed: &hashed.unwrap_or_default(),
         };
         let leaf = entry.leaf_hash(&mut Vec::new());
         let update = "UPDATE tenant_guard.audit_log SET leaf_hash = $1

@@ -1,6 +1,7 @@
 //! The ledger: sealing beside writers, verification after tampering, checkpoints, restores.
 
 mod concurrent;
+mod configuration;
 mod forgery;
 mod restore;
 mod rights;

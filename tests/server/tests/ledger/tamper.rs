@@ -278,6 +278,7 @@ impl Found {
             ("ledger_account", "account_id") => &["account_missing"],
             ("ledger_account", _) => &["account_altered"],
             ("ledger_block", "block") => &["block_missing", "block_altered"],
+            ("ledger_block", "configuration") => &["configuration_altered"],
             ("ledger_block", _) => &["block_altered"],
             ("ledger_leaf", "block") => &["leaf_missing", "block_missing"],
             ("ledger_leaf", "position") => &["leaf_altered", "leaf_missing"],
@@ -537,6 +538,7 @@ fn edit_of_an_unsealed_event_is_found() {
 #[test]
 fn column_of_another_type_is_refused() {
     let (_db, mut client) = defenceless();
+    run(&mut client, "DROP VIEW tenant_guard.audit_event");
     for (column, sql_type) in [
         ("audit_log ALTER account_id", "varchar"),
         ("audit_log ALTER xid", "numeric"),

@@ -5,7 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::event::FORMAT_VERSION;
 use crate::ledger::claims::Claim;
 use crate::ledger::finding::{Code, Finding};
-use crate::ledger::records::{EpochRecord, NO_BLOCK};
+use crate::ledger::records::{BlockRecord, EpochRecord, NO_BLOCK, configuration_hash};
 use crate::ledger::snapshot::{Adopted, Snapshot};
 use crate::ledger::stored::{StoredBlock, StoredLeaf, hash_or_none_such};
 use crate::merkle::{Frontier, Hash, empty_root};
@@ -31,6 +31,8 @@ pub(super) struct Current {
     tree_size: i64,
     root: Hash,
     state: Vec<u8>,
+    /// Hash of what was captured, none where damage hides it.
+    configuration: Option<Hash>,
 }
 
 /// What the next block is compared with.
@@ -45,6 +47,8 @@ pub(super) struct Last {
     checkpoints: [Checkpoint; 2],
     /// Global tree as stored with the block, if its state has the stored root.
     stored_tree: Option<Frontier>,
+    /// Hash of what was captured, none where damage hides it.
+    configuration: Option<Hash>,
 }
 
 impl Verifier {
@@ -79,6 +83,7 @@ impl Verifier {
         } else if row.previous_checkpoint.is_some() {
             self.block_altered(row.block, "it has a checkpoint of an epoch before");
         }
+        let configuration = self.check_configuration(row, &record, gap);
         let (claims, claims_known) = self.claim(row);
         self.current = Some(Current {
             block: row.block,
@@ -98,8 +103,46 @@ impl Verifier {
             tree_size: row.tree_size,
             root: hash_or_none_such(row.root),
             state: row.state.to_vec(),
+            configuration,
         });
         claims
+    }
+
+    /// Compares the hash of what was captured with the text, which stands where the hash is not
+    /// that of the block before. Returns the hash the block was sealed with.
+    ///
+    /// Of a block whose columns do not give its hash that is reported already: a text that gives
+    /// the hash back shows which column it was.
+    fn check_configuration(
+        &mut self,
+        row: &StoredBlock<'_>,
+        record: &BlockRecord<'_>,
+        gap: bool,
+    ) -> Option<Hash> {
+        let before = self.last.as_ref().map(|last| last.configuration);
+        let before = if gap { Some(None) } else { before };
+        let stored = record.configuration;
+        let stated = row.configuration.map(configuration_hash);
+        if record.hash() != hash_or_none_such(row.hash) {
+            let restored = stated.or(before.flatten())?;
+            let repaired = BlockRecord {
+                configuration: restored,
+                ..*record
+            };
+            return (repaired.hash() == hash_or_none_such(row.hash)).then_some(restored);
+        }
+        let detail = match (stated, before) {
+            (Some(stated), _) if stated != stored => "the text is not that of its hash",
+            (Some(_), Some(Some(before))) if before == stored => {
+                "the text stands again where nothing has changed"
+            }
+            (None, None) => "the text is missing",
+            (None, Some(Some(before))) if before != stored => "the text is missing",
+            _ => return Some(stored),
+        };
+        let finding = Finding::new(Code::ConfigurationAltered, detail);
+        self.report(finding.block(row.block));
+        Some(stored)
     }
 
     /// Blocks from `first` to before `next` are not there.
@@ -257,6 +300,7 @@ impl Verifier {
             hashes: current.hashes,
             checkpoints: [computed, stored],
             stored_tree,
+            configuration: current.configuration,
         });
     }
 

@@ -39,7 +39,7 @@ fn each_account_has_its_changes_and_the_reason_in_its_own_log() {
         migration.all(
             "SELECT account_id, kind, action, row_key, subject, data::jsonb->>'reason',
                  data::jsonb->>'run', data::jsonb->>'roles'
-             FROM tenant_guard.audit_log WHERE account_id <> '' ORDER BY xid, command_id, ordinal"
+             FROM tenant_guard.audit_event WHERE account_id <> '' ORDER BY xid, command_id, ordinal"
         ),
         [
             format!(
