@@ -1,14 +1,16 @@
 #!/usr/bin/python3
 """What check() costs, by the number of tables: must be linear, and under 2 s for 1,000 tables.
 
-    benches/check.py [--tables 250 500 1000 2000]
+    benches/check.py [--tables 1000 3000 10000] [--each]
 
 One database for each number in a throwaway cluster of a release build. Each table has the account, a
 foreign key to the one before it, two indexes, a view and a sequence; every tenth a policy of its own, a
-trigger and two functions. Prints the median of three calls, and its ratio to the size before.
+trigger and two functions. Prints the median of three calls, and in the end the exponent of the growth,
+fitted to the logarithms: 1 is linear. --each says which checks take how long, by their files.
 """
 
 import argparse
+import math
 import os
 import statistics
 import subprocess
@@ -94,21 +96,46 @@ def seconds(cursor):
     return statistics.median(taken), worse
 
 
+def each(cursor):
+    """Seconds of each check, the longest first."""
+    taken = {}
+    cursor.execute("SET search_path = pg_catalog, pg_temp; SET jit = off")
+    for file in sorted((ROOT / "sql/checks").glob("*.sql")):
+        query = file.read_text().replace("%", "%%").replace("$1", "%(schemas)s::name[]")
+        begun = time.monotonic()
+        cursor.execute(query, {"schemas": None})
+        taken[file.stem] = time.monotonic() - begun
+    cursor.execute("RESET search_path")
+    return sorted(taken.items(), key=lambda item: -item[1])
+
+
+def exponent(points):
+    """The slope of the line through the logarithms, by least squares."""
+    logs = [(math.log(tables), math.log(taken)) for tables, taken in points]
+    x, y = (statistics.mean(axis) for axis in zip(*logs))
+    return sum((a - x) * (b - y) for a, b in logs) / sum((a - x) ** 2 for a, _ in logs)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tables", type=int, nargs="+", default=[250, 500, 1000, 2000])
+    parser.add_argument("--tables", type=int, nargs="+", default=[1000, 3000, 10000])
+    parser.add_argument("--each", action="store_true")
     arguments = parser.parse_args()
     directory = cluster("start", CLUSTER, *SETTINGS)
     try:
-        before = None
+        points = []
         for tables in arguments.tables:
-            median, worse = seconds(build(directory, tables))
-            ratio = "" if before is None else f", {median / before:.2f}x the one before"
+            cursor = build(directory, tables)
+            median, worse = seconds(cursor)
             verdict = ""
             if tables == 1000:
                 verdict = f", budget {BUDGET_S} s: {'reached' if median < BUDGET_S else 'NOT reached'}"
-            print(f"{tables} tables: {median:.2f} s{ratio}{verdict}; worse than info: {worse}", flush=True)
-            before = median
+            print(f"{tables} tables: {median:.2f} s{verdict}; worse than info: {worse}", flush=True)
+            points.append((tables, median))
+            if arguments.each:
+                print("    " + ", ".join(f"{name} {taken:.2f} s" for name, taken in each(cursor)[:12]), flush=True)
+        if len(points) > 1:
+            print(f"grows with the number of tables to the power of {exponent(points):.2f}")
     finally:
         cluster("drop", CLUSTER)
 

@@ -156,8 +156,8 @@ def text(query, form):
 class Session:
     """A fresh session of the application, signed in for its whole life."""
 
-    def __init__(self, socket, account=SMALL, **claims):
-        self.cursor = connect(socket, "app")
+    def __init__(self, socket, account=SMALL, user="app", **claims):
+        self.cursor = connect(socket, user)
         self.cursor.execute("SELECT pg_backend_pid()")
         self.statistics = Path(f"/proc/{self.cursor.fetchone()[0]}/schedstat")
         self.sign_in(account, **claims)

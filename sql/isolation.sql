@@ -322,14 +322,14 @@ REVOKE ALL ON tenant_guard.protected_member FROM PUBLIC;
 -- through other views.
 CREATE VIEW tenant_guard.dependent_view AS
 WITH RECURSIVE dependent AS (
-    SELECT r.ev_class AS view, m.relation AS source
+    SELECT r.ev_class AS view, m.relation AS source, m.archetype <> 'reference' AS isolated
     FROM tenant_guard.protected_member AS m
     JOIN pg_catalog.pg_depend AS d
         ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = m.relation
             AND d.classid = 'pg_catalog.pg_rewrite'::regclass
     JOIN pg_catalog.pg_rewrite AS r ON r.oid = d.objid AND r.ev_class <> m.relation
     UNION
-    SELECT r.ev_class, v.source
+    SELECT r.ev_class, v.source, v.isolated
     FROM dependent AS v
     JOIN pg_catalog.pg_depend AS d
         ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = v.view
@@ -339,6 +339,8 @@ WITH RECURSIVE dependent AS (
 SELECT v.view::regclass AS view, n.nspname AS schema, v.view::regclass::text AS name,
     c.relkind AS kind, c.relowner AS owner, c.reloptions AS options,
     pg_catalog.string_agg(DISTINCT v.source::text, ', ') AS sources,
+    -- Not only of what everybody reads and nobody writes.
+    pg_catalog.bool_or(v.isolated) AS isolated,
     -- Everybody but the owner who may read it, as a list for REVOKE.
     (SELECT pg_catalog.string_agg(DISTINCT
             CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(o.rolname) END, ', ')

@@ -6,5 +6,5 @@ SELECT CASE WHEN v.readers IS NULL THEN 'info' ELSE 'error' END, v.name,
     CASE WHEN v.readers IS NULL THEN ''
         ELSE format('REVOKE ALL ON TABLE %s FROM %s CASCADE;', v.name, v.readers) END
 FROM tenant_guard.dependent_view AS v
-WHERE v.kind = 'm'
+WHERE v.kind = 'm' AND v.isolated
     AND ($1 IS NULL OR v.schema = ANY ($1))

@@ -33,6 +33,11 @@ FROM tenant_guard.dependent_view AS v
 JOIN pg_roles AS o ON o.oid = v.owner
 WHERE v.kind = 'v'
     AND EXISTS (SELECT FROM open_view AS p WHERE p.view = v.view)
+    -- Reference data is everybody's to read, and nobody's to write.
+    AND (v.isolated OR (o.rolsuper OR o.rolbypassrls) AND EXISTS (
+        SELECT FROM tenant_guard.granted_privilege AS g
+        WHERE g.relation = v.view AND g.grantee <> v.owner
+            AND g.privilege IN ('INSERT', 'UPDATE', 'DELETE')))
     AND NOT EXISTS (
         SELECT FROM pg_options_to_table(v.options) AS f
         WHERE f.option_name = 'security_invoker' AND f.option_value::boolean)

@@ -3,7 +3,8 @@
 -- Finds such constraints, and unique indexes, on protected relations over natural values without the
 -- account (warning; info on a table of accounts, where a name may have to be everybody's). Values that
 -- nobody guesses or chooses are none: uuid, identity, serial, a primary key of one integer, and what
--- refers to a protected relation. Nor are relations that everybody reads.
+-- refers to a protected relation. Nor are relations that everybody reads. A key by which children find
+-- their parent must not double in any account.
 -- Fix: the same constraint with the account, of a child with its parent, in front.
 WITH rule AS (
     SELECT i.indexrelid, i.indrelid, i.indisexclusion, x.relname, x.relkind, k.oid AS con,
@@ -30,6 +31,11 @@ WITH rule AS (
                 AND u.indpred IS NULL AND a.attname = m.account_column) AS yes) AS is_account
     WHERE m.archetype IN ('account', 'shared_defaults', 'child')
         AND ($1 IS NULL OR m.schema = ANY ($1))
+        AND NOT EXISTS (
+            SELECT FROM tenant_guard.protection_link AS p
+            JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = p.parent_key
+            WHERE p.parent = m.relation AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum
+                AND i.indpred IS NULL)
         -- No column of the key, or of an expression in it, is the account or a value nobody guesses or
         -- chooses.
         AND NOT EXISTS (

@@ -2,6 +2,12 @@
 -- Finds policies that name it, themselves or in a function they call (error).
 -- Fix: the same policy with app_metadata, which only the provider's administrators edit; a function has
 -- to be rewritten by hand.
+WITH hidden AS MATERIALIZED (
+    SELECT r.policy, string_agg(DISTINCT f.name, ', ') AS names
+    FROM tenant_guard.policy_routine AS r JOIN tenant_guard.written_routine AS f ON f.oid = r.routine
+    WHERE f.source ~ 'user_meta_?data'
+    GROUP BY r.policy
+)
 SELECT 'error', p.object,
     'reads user_metadata, which users edit' || COALESCE(', in function ' || hidden.names, ''),
     CASE WHEN hidden.names IS NOT NULL THEN ''
@@ -10,11 +16,7 @@ SELECT 'error', p.object,
             || CASE WHEN p.check_text = '' THEN ''
                 ELSE format(' WITH CHECK (%s)', mended.check_text) END || ';' END
 FROM tenant_guard.written_policy AS p
-LEFT JOIN LATERAL (
-    SELECT string_agg(DISTINCT f.name, ', ') AS names
-    FROM tenant_guard.policy_routine AS r JOIN tenant_guard.written_routine AS f ON f.oid = r.routine
-    WHERE r.policy = p.oid AND f.source ~ 'user_meta_?data'
-) AS hidden ON true
+LEFT JOIN hidden ON hidden.policy = p.oid
 CROSS JOIN LATERAL (
     SELECT replace(replace(p.using_text, 'raw_user_meta_data', 'raw_app_meta_data'),
             'user_metadata', 'app_metadata') AS using_text,

@@ -1,2 +1,11 @@
+-- twin: the membership
 -- finds: info|05-member-of-owner|APP
 CREATE ROLE DB_deploy NOLOGIN; GRANT ITSOWNER TO DB_deploy; GRANT DB_deploy TO APP;
+-- A: SET ROLE ITSOWNER
+-- A: DO $$BEGIN PERFORM tenant_guard.unprotect('shop.contact'); END$$
+-- A: RESET ROLE
+-- A: SELECT string_agg(name, ' ' ORDER BY name) FROM shop.contact
+-- shows: abe ann bea bob
+-- then: 42501 permission denied to set role "ITSOWNER"
+-- then: 42501 permission denied for function unprotect
+-- then: abe ann

@@ -1,6 +1,20 @@
--- cluster: its own
+-- twin: the memberships
+-- cluster: dangerous
 -- finds: error|11-predefined-role|APP
 -- finds: error|11-predefined-role|APP
 -- finds: warning|11-predefined-role|APP
 CREATE ROLE DB_files NOLOGIN; GRANT pg_read_server_files, pg_execute_server_program TO DB_files;
 GRANT DB_files TO APP; GRANT pg_read_all_data TO APP;
+CREATE TABLE public.payroll (note text); INSERT INTO public.payroll VALUES ('salaries');
+CHECKPOINT;
+-- A: SELECT note FROM public.payroll
+-- A: CREATE TEMP TABLE read (line text)
+-- A: COPY read FROM PROGRAM 'grep -rhao "bob" base | sort -u'
+-- A: COPY read FROM 'PG_VERSION'
+-- A: SELECT line FROM read
+-- shows: salaries
+-- shows: bob
+-- shows: 15
+-- then: 42501 permission denied for table payroll
+-- then: 42501 must be superuser or have privileges of the pg_execute_server_program role to COPY to or from an external program
+-- then: 42501 must be superuser or have privileges of the pg_read_server_files role to COPY from a file

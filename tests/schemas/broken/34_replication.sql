@@ -1,4 +1,5 @@
--- cluster: its own
+-- twin: REPLICATION, and what is published
+-- cluster: dangerous
 -- finds: error|34-replication|APP
 -- finds: error|34-replication|DB_reader
 -- finds: info|34-replication|DB_standby
@@ -13,3 +14,13 @@ CREATE PUBLICATION by_schema FOR TABLES IN SCHEMA shop;
 CREATE PUBLICATION everything FOR ALL TABLES;
 CREATE PUBLICATION filtered FOR TABLE shop.contact WHERE (account_id = '00000000-0000-4000-8000-00000000000a');
 CREATE PUBLICATION harmless FOR TABLE shop.currency;
+-- outside: SELECT slot_name FROM pg_create_logical_replication_slot('DB', 'test_decoding')
+-- meanwhile: INSERT INTO shop.booking VALUES (8, 'ACCOUNT_B'); DELETE FROM shop.booking WHERE id = 8
+-- outside: SELECT substring(data FROM 'account_id.uuid.:''([^'']+)''') FROM pg_logical_slot_get_changes('DB', NULL, NULL)
+--     WHERE data LIKE 'table shop.booking: INSERT%'
+-- outside: DO $$BEGIN PERFORM pg_drop_replication_slot('DB'); END$$
+-- shows: DB
+-- shows: ACCOUNT_B
+-- then: 42501 must be superuser or replication role to use replication slots
+-- then: 42501 must be superuser or replication role to use replication slots
+-- then: 42501 must be superuser or replication role to use replication slots

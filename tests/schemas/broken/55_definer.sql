@@ -1,3 +1,4 @@
+-- twin: whose rights the functions have
 -- By its text, by what its body depends on, by a view, and by another function.
 -- finds: error|55-definer-bypasses|public.by_body()
 -- finds: error|55-definer-bypasses|public.by_call()
@@ -19,3 +20,6 @@ CREATE FUNCTION public.unseen(t text) RETURNS void LANGUAGE plpgsql SECURITY DEF
 CREATE FUNCTION public.not_granted() RETURNS bigint LANGUAGE sql SECURITY DEFINER
     BEGIN ATOMIC SELECT count(*) FROM shop.contact; END;
 REVOKE ALL ON FUNCTION public.not_granted() FROM PUBLIC;
+-- A: SELECT public.by_text(''), public.by_body(), public.by_call(), public.by_itself()
+-- shows: 4|4|2|2
+-- then: 2|2|1|2

@@ -1,3 +1,5 @@
+-- twin: the index
+-- without fix: 74-index-unusable
 -- finds: info|74-index-unusable|shop.amounts
 -- finds: info|74-index-unusable|shop.document
 -- finds: info|74-index-unusable|shop.likes
@@ -12,3 +14,4 @@ CREATE INDEX likes ON shop.contact (account_id, name text_pattern_ops); CREATE I
 CREATE INDEX tags ON shop.contact USING gin (tags);
 CREATE INDEX words ON shop.contact USING gin (to_tsvector('english', name));
 CREATE INDEX fine ON shop.contact USING hash (name); CREATE INDEX fine_too ON shop.contact (account_id, name, amount);
+-- cannot be shown: the plan without the index is the plan with it, which is what is wrong

@@ -34,6 +34,11 @@ pub fn lines(client: &mut impl GenericClient, query: &str) -> Vec<String> {
         Ok(messages) => messages,
         Err(error) => panic!("{query}: {}", describe(&error)),
     };
+    rows(&messages)
+}
+
+/// The rows among the messages of a simple query, printed so.
+pub fn rows(messages: &[SimpleQueryMessage]) -> Vec<String> {
     let rows = messages.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,

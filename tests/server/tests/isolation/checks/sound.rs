@@ -31,6 +31,19 @@ sound! {
     schema_12_extensions = "12_extensions";
     schema_13_publication_of_the_rest = "13_publication_of_the_rest";
     schema_14_closed_and_public = "14_closed_and_public";
+    schema_15_public_lookup_tables = "15_public_lookup_tables";
+    schema_16_definers_that_are_bound = "16_definers_that_are_bound";
+    schema_17_natural_keys_led_by_the_account = "17_natural_keys_led_by_the_account";
+    schema_18_materialized_views_of_the_rest = "18_materialized_views_of_the_rest";
+    schema_19_closed_tables = "19_closed_tables";
+    schema_20_policies_with_functions = "20_policies_with_functions";
+    schema_21_partitions_by_time = "21_partitions_by_time";
+    schema_22_generated_columns = "22_generated_columns";
+    schema_23_types_of_extensions = "23_types_of_extensions";
+    schema_24_products_of_several_schemas = "24_products_of_several_schemas";
+    schema_25_groups_that_are_become = "25_groups_that_are_become";
+    schema_26_names_that_only_look_alike = "26_names_that_only_look_alike";
+    schema_27_queues_and_files = "27_queues_and_files";
 }
 
 #[track_caller]

@@ -1,0 +1,13 @@
+-- twin: NOT NULL
+-- A row that is nobody's: it is stored, and no account sees it.
+-- finds: warning|41-account-nullable|shop.booking
+ALTER TABLE shop.booking ALTER account_id DROP NOT NULL;
+-- meanwhile: INSERT INTO shop.booking VALUES (9, NULL)
+-- A: SELECT count(*) FROM shop.booking WHERE id = 9
+-- A: INSERT INTO shop.booking (id) VALUES (9) RETURNING id
+-- meanwhile: DELETE FROM shop.booking WHERE id = 9
+-- shows: 0
+-- shows: 23505 duplicate key value violates unique constraint "booking_pkey"
+-- then: 23502 null value in column "account_id" of relation "booking" violates not-null constraint
+-- then: 0
+-- then: 9
