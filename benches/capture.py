@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = "bench_capture"
 SETTINGS = [
     "shared_buffers=2GB", "max_wal_size=8GB", "checkpoint_timeout=1h", "jit=off",
-    "autovacuum=off", "fsync=on", "full_page_writes=on", "synchronous_commit=on",
+    "autovacuum=off", "tenant_guard.seal_interval=0", "fsync=on", "full_page_writes=on", "synchronous_commit=on",
 ]
 ACCOUNT = "11111111-1111-4111-8111-111111111111"
 SECRET = bytes(range(32))

@@ -1,16 +1,18 @@
 -- The ledger: sealing, status, checkpoint, verification. Its tables are made on first use, see
 -- sql/ledger_tables.sql.
 
-CREATE FUNCTION tenant_guard.seal(OUT block bigint, OUT events bigint, OUT accounts bigint)
+CREATE FUNCTION tenant_guard.seal(
+    heartbeat boolean DEFAULT false, OUT block bigint, OUT events bigint, OUT accounts bigint)
     RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'seal_wrapper';
-COMMENT ON FUNCTION tenant_guard.seal() IS
-    'seals the events committed since the last block; no row when there are none';
+COMMENT ON FUNCTION tenant_guard.seal(boolean) IS
+    'seals the events committed since the last block; no row when there are none, unless it is a heartbeat';
 
 CREATE FUNCTION tenant_guard.ledger_status(
     OUT blocks bigint, OUT events bigint, OUT sealed_events bigint, OUT unsealed_events bigint,
-    OUT oldest_unsealed timestamptz, OUT last_root text, OUT incarnation bigint)
+    OUT oldest_unsealed timestamptz, OUT last_root text, OUT incarnation bigint,
+    OUT sealer text, OUT sealer_pid integer, OUT last_round timestamptz)
     RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'ledger_status_wrapper';
@@ -41,10 +43,11 @@ CREATE FUNCTION tenant_guard.capture_history(
 COMMENT ON FUNCTION tenant_guard.capture_history() IS
     'what changed from block to block in what is captured, and in who could change that';
 
-REVOKE ALL ON FUNCTION tenant_guard.seal(), tenant_guard.capture_history(), tenant_guard.ledger_status(),
+REVOKE ALL ON FUNCTION tenant_guard.seal(boolean), tenant_guard.capture_history(),
+    tenant_guard.ledger_status(),
     tenant_guard.checkpoint(), tenant_guard.verify_ledger(text, text) FROM PUBLIC;
 -- Sealing writes; auditors only read.
-GRANT EXECUTE ON FUNCTION tenant_guard.seal() TO tenant_guard_admin;
+GRANT EXECUTE ON FUNCTION tenant_guard.seal(boolean) TO tenant_guard_admin;
 GRANT EXECUTE ON FUNCTION tenant_guard.ledger_status(), tenant_guard.checkpoint(),
     tenant_guard.verify_ledger(text, text), tenant_guard.capture_history()
     TO tenant_guard_admin, tenant_guard_auditor;

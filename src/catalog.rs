@@ -41,6 +41,14 @@ pub(crate) fn as_owner<T>(work: impl FnOnce() -> T) -> T {
     with_pinned_path(|| as_role(owner, work))
 }
 
+/// The same where no session of anybody's is around it: what runs can neither leave the context nor
+/// plant anything in it.
+pub(crate) fn as_restricted_owner<T>(work: impl FnOnce() -> T) -> T {
+    let owner = extension_owner();
+    let context = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    with_pinned_path(|| with_user(owner, context, work))
+}
+
 const PINNED_PATH: &CStr = c"pg_catalog, pg_temp";
 
 /// Runs `work` under the search path that functions of ours are declared with, whatever the

@@ -130,6 +130,15 @@ pub(crate) enum Error {
     /// A sealing transaction that reads under an older snapshot.
     #[error("seal() must be called in a READ COMMITTED transaction")]
     SealIsolation,
+    /// Waiting for one's own events, which nobody can seal before they are committed.
+    #[error("this transaction has events of its own, which are sealed after it commits")]
+    WaitInWriter,
+    /// Not the text of an event's key.
+    #[error("event_id is not an event id")]
+    UnfitEventId,
+    /// No such event, or none the caller may know of.
+    #[error("event \"{0}\" does not exist")]
+    NoEvent(String),
     /// There is no block to make a checkpoint of.
     #[error("the ledger has no sealed block")]
     NothingSealed,
@@ -496,6 +505,7 @@ impl Error {
             | Self::HeldCursor
             | Self::NotInstalled
             | Self::NothingSealed
+            | Self::WaitInWriter
             | Self::SourceGone(_)
             | Self::NothingToRevoke(_)
             | Self::Findings(_)
@@ -504,6 +514,7 @@ impl Error {
             Self::UnfitIssuer(_)
             | Self::UnfitInterval(_)
             | Self::UnfitCheckpoint
+            | Self::UnfitEventId
             | Self::NoReason
             | Self::EmptyArgument(_)
             | Self::UnknownArchetype(_)
@@ -544,6 +555,7 @@ impl Error {
             | Self::UnknownRole(_)
             | Self::UnknownRun(_)
             | Self::NoFinding(..)
+            | Self::NoEvent(_)
             | Self::NoAcceptance(..)
             | Self::UnknownAccount(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::MigrationInBlock => ERRCODE_ACTIVE_SQL_TRANSACTION,
@@ -607,6 +619,7 @@ impl Error {
                 "Its snapshot would leave this transaction out for good. Call it on its own."
             }
             Self::NothingSealed => "Call tenant_guard.seal() first.",
+            Self::WaitInWriter => "Commit, then wait in a transaction of its own.",
             Self::BrokenLedger(_) => "Call tenant_guard.verify_ledger() to see what was changed.",
             Self::SessionIdentityOff => {
                 "A transaction pooler would hand it to the next client. A superuser can allow it \

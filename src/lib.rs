@@ -31,6 +31,7 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["identity"]);
 extension_sql_file!("../sql/ledger.sql", name = "ledger", requires = ["audit"]);
+extension_sql_file!("../sql/sealer.sql", name = "sealer", requires = ["ledger"]);
 
 extension_sql_file!(
     "../sql/isolation.sql",
@@ -68,6 +69,7 @@ extension_sql_file!(
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
+    ledger::sealer::launcher::install();
     isolation::copy_from::install();
     isolation::column_hook::install();
     isolation::floor_hook::install();

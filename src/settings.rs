@@ -31,6 +31,20 @@ pub(crate) static ALLOW_SESSION_IDENTITY: GucSetting<bool> = GucSetting::<bool>:
 /// if it is theirs to drop.
 pub(crate) static GUARDS: GucSetting<bool> = GucSetting::<bool>::new(true);
 
+/// `tenant_guard.seal_interval`, milliseconds; 0 for no background worker. Superuser only: whoever
+/// stops sealing widens the window in which a change leaves no trace.
+pub(crate) static SEAL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+
+/// `tenant_guard.sealer_idle`, milliseconds. Superuser only, as all that governs the worker.
+pub(crate) static SEALER_IDLE: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+
+/// `tenant_guard.heartbeat_interval`, milliseconds; 0 for none. Superuser only, as above.
+pub(crate) static HEARTBEAT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(0);
+
+/// `tenant_guard.databases`: where the preloaded launcher starts sealers. In files only: it is the
+/// launcher's alone.
+pub(crate) static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
 /// `tenant_guard.identity`. Written by `authenticate` alone: the check hook refuses every other
 /// non-empty value, whoever sets it and wherever, since who chooses it chooses the account.
 static IDENTITY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
@@ -61,6 +75,7 @@ pub(crate) fn define() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    define_sealer();
     // SAFETY: both hooks are guarded against panics and follow the contract of GUC hooks: the
     // check hook allocates `extra` the way guc.c frees it, the assign hook does not fail.
     unsafe {
@@ -77,4 +92,49 @@ pub(crate) fn define() {
         );
         pg_sys::MarkGUCPrefixReserved(c"tenant_guard".as_ptr());
     }
+}
+
+/// The settings of the background worker that seals.
+fn define_sealer() {
+    let milliseconds = |name, short, long, setting, minimum| {
+        GucRegistry::define_int_guc(
+            name,
+            short,
+            long,
+            setting,
+            minimum,
+            i32::MAX,
+            GucContext::Suset,
+            GucFlags::UNIT_MS,
+        );
+    };
+    milliseconds(
+        c"tenant_guard.seal_interval",
+        c"Time between two rounds of sealing in the background.",
+        c"0 starts no background worker: seal() has to be called.",
+        &SEAL_INTERVAL,
+        0,
+    );
+    milliseconds(
+        c"tenant_guard.sealer_idle",
+        c"How long the sealing worker stays with nothing to seal.",
+        c"It leaves within two seconds where nobody else is connected to its database.",
+        &SEALER_IDLE,
+        0,
+    );
+    milliseconds(
+        c"tenant_guard.heartbeat_interval",
+        c"Time after which a block is made although there is nothing to seal.",
+        c"0 makes none. Only while a sealing worker runs: see tenant_guard.databases.",
+        &HEARTBEAT_INTERVAL,
+        0,
+    );
+    GucRegistry::define_string_guc(
+        c"tenant_guard.databases",
+        c"Databases where the preloaded launcher starts sealing workers, parted by commas.",
+        c"Without tenant_guard in shared_preload_libraries it does nothing.",
+        &DATABASES,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
 }

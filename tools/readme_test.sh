@@ -27,7 +27,7 @@ expect 0 'laser'
 expect 1 '^ERROR: '
 expect 1 '^ERROR:  no identity is bound to this transaction$'
 expect 1 '^ insert +\| acme +\| dana +\| \{"account_id":"acme","id":[0-9]+,"item":"rope"\}$'
-expect 1 '^ +1 \| +[0-9]+ \| +[0-9]+$'
+expect 1 '^ t$'
 expect 1 '^ code \| block \| account_id \| event_id \| relation \| detail $'
 expect 1 '^ tenant_guard/[0-9a-f]{16}/1 +\+$'
 

@@ -14,6 +14,7 @@ use super::log;
 use super::text::checked;
 use crate::error::{Error, OrRaise};
 use crate::identity::binding;
+use crate::ledger::sealer::start;
 
 /// Who acts according to the bound identity; all empty where none is bound.
 #[derive(Default, PartialEq, Eq)]
@@ -81,6 +82,7 @@ pub(super) fn next_key() -> EventKey {
             state.next_ordinal = 0;
             state.contexts.clear();
             state.locked = [None; 2];
+            start::note_events();
         }
         let ordinal = state.next_ordinal;
         state.next_ordinal = ordinal
@@ -93,6 +95,13 @@ pub(super) fn next_key() -> EventKey {
             ordinal,
         }
     })
+}
+
+/// Whether the running transaction has written events, be it in a savepoint that was rolled back.
+pub(crate) fn has_events() -> bool {
+    // SAFETY: reads the state of the running transaction; 0 where it has no id.
+    let xid = unsafe { pg_sys::GetTopFullTransactionIdIfAny() }.value as i64;
+    xid != 0 && STATE.with_borrow(|state| state.xid == xid)
 }
 
 /// Whether the transaction that `next_key` was last called in holds the locks of a table of the

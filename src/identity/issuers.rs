@@ -141,7 +141,7 @@ impl Definition {
 const LONGEST_US: i64 = 1_000_000 * 86_400_000_000;
 
 /// Microseconds of an interval that has a fixed length: months have none.
-pub(super) fn fixed_length(name: &'static str, interval: &Interval) -> Result<i64, Error> {
+pub(crate) fn fixed_length(name: &'static str, interval: &Interval) -> Result<i64, Error> {
     let length = i64::from(interval.days())
         .checked_mul(86_400_000_000)
         .and_then(|days| days.checked_add(interval.micros()));

@@ -5,7 +5,7 @@ pub(crate) mod authenticate;
 pub(crate) mod binding;
 pub(crate) mod doors;
 mod idle;
-mod issuers;
+pub(crate) mod issuers;
 pub(crate) mod membership;
 mod readers;
 mod revocation;

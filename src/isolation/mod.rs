@@ -251,7 +251,7 @@ fn require_admin() -> Result<(), Error> {
 }
 
 /// Whether the current user may decide about protection.
-fn is_admin() -> bool {
+pub(crate) fn is_admin() -> bool {
     // SAFETY: catalog lookups; the role name is a static C string.
     unsafe {
         let role = pg_sys::get_role_oid(c"tenant_guard_admin".as_ptr(), true);

@@ -3,6 +3,8 @@
 mod history;
 pub(crate) mod rows;
 mod seal;
+pub(crate) mod sealer;
 mod status;
 mod store;
 mod verify;
+mod wait;

@@ -25,11 +25,13 @@ const WAITING_LEAVES: usize = 65_536;
 /// Rows written by one statement.
 const WRITE_BATCH: usize = 10_000;
 
-/// Seals what was committed since the last block. No row when there was nothing.
+/// Seals what was committed since the last block. No row when there was nothing, unless it is a
+/// heartbeat.
 #[pg_extern(sql = false)]
-fn seal() -> TableIterator<'static, (name!(block, i64), name!(events, i64), name!(accounts, i64))> {
-    refuse_unfit_transaction().or_raise();
-    TableIterator::new(as_owner(seal_as_owner))
+fn seal(
+    heartbeat: bool,
+) -> TableIterator<'static, (name!(block, i64), name!(events, i64), name!(accounts, i64))> {
+    TableIterator::new(as_owner(|| seal_round(heartbeat)))
 }
 
 /// A transaction with an id of its own would leave its later events out of every snapshot taken
@@ -47,7 +49,10 @@ fn refuse_unfit_transaction() -> Result<(), Error> {
     Ok(())
 }
 
-fn seal_as_owner() -> Option<(i64, i64, i64)> {
+/// One round, in the name of the extension's owner: block, events and accounts. A heartbeat is a
+/// block even where there is nothing to seal.
+pub(super) fn seal_round(heartbeat: bool) -> Option<(i64, i64, i64)> {
+    refuse_unfit_transaction().or_raise();
     take_sealer_lock();
     let mut accounts = Accounts::default();
     let round = with_latest_snapshot(|| {
@@ -58,7 +63,7 @@ fn seal_as_owner() -> Option<(i64, i64, i64)> {
             });
         }
         accounts.settle();
-        (!accounts.0.is_empty()).then_some(round)
+        (heartbeat || !accounts.0.is_empty()).then_some(round)
     })?;
     round.write(&accounts)
 }
@@ -87,6 +92,17 @@ fn take_sealer_lock() {
     }
 }
 
+/// The active snapshot, with 64-bit ids.
+pub(super) fn current_snapshot() -> Snapshot {
+    let mut text = String::new();
+    for_each_row(
+        c"SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text",
+        &[],
+        |row| text = row.text(0).to_owned(),
+    );
+    text.parse().expect("PostgreSQL writes its own snapshots")
+}
+
 /// What is known of the next block before its events are read.
 struct Round {
     last: Option<LastBlock>,
@@ -109,15 +125,8 @@ impl Round {
         let incarnation = incarnation();
         // SAFETY: a backend that writes is not in recovery.
         let timeline = unsafe { pg_sys::GetWALInsertionTimeLine() } as i32;
-        let mut text = String::new();
-        for_each_row(
-            c"SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text",
-            &[],
-            |row| {
-                text = row.text(0).to_owned();
-            },
-        );
-        let snapshot: Snapshot = text.parse().expect("PostgreSQL writes its own snapshots");
+        let snapshot = current_snapshot();
+        let text = snapshot.to_string();
 
         let continued = last
             .as_ref()
@@ -177,6 +186,10 @@ impl Round {
             _ => Frontier::new(),
         };
         let sealed = make_block(&plan, accounts.participants(), &mut tree);
+        // A block that a crash takes back must not have been seen: a checkpoint of it would
+        // contradict the block that is made in its place.
+        // SAFETY: sets a flag of the running transaction.
+        unsafe { pg_sys::ForceSyncCommit() };
         let _writing = LedgerWriting::begin();
         write_accounts(accounts);
         write_leaves(&plan, &sealed);

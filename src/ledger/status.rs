@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
 
 use super::rows::{for_each_row, with_latest_snapshot};
-use super::store;
+use super::{sealer, store};
 use crate::audit::transaction;
 use crate::catalog::as_owner;
 use crate::clock;
@@ -23,13 +23,17 @@ fn ledger_status() -> TableIterator<
         name!(oldest_unsealed, Option<TimestampWithTimeZone>),
         name!(last_root, Option<String>),
         name!(incarnation, i64),
+        name!(sealer, String),
+        name!(sealer_pid, Option<i32>),
+        name!(last_round, Option<TimestampWithTimeZone>),
     ),
 > {
     let incarnation = transaction::incarnation();
-    let status = as_owner(|| {
+    let (sealer, pid, last_round) = sealer::state();
+    let (blocks, events, sealed, unsealed, oldest, root) = as_owner(|| {
         with_latest_snapshot(|| {
             if !store::exists() {
-                return (0, 0, 0, 0, None, None, incarnation);
+                return (0, 0, 0, 0, None, None);
             }
             let (blocks, sealed) = sealed();
             let (unsealed, oldest) = unsealed(incarnation);
@@ -41,11 +45,21 @@ fn ledger_status() -> TableIterator<
                 unsealed,
                 oldest.map(clock::timestamp),
                 root,
-                incarnation,
             )
         })
     });
-    TableIterator::once(status)
+    TableIterator::once((
+        blocks,
+        events,
+        sealed,
+        unsealed,
+        oldest,
+        root,
+        incarnation,
+        sealer,
+        pid,
+        last_round.map(clock::timestamp),
+    ))
 }
 
 /// Blocks, and the events they hold.

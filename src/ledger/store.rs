@@ -64,6 +64,19 @@ pub(super) fn last_block() -> Option<LastBlock> {
     last.map(|parsed| parsed.unwrap_or_else(|| Error::BrokenLedger("the newest block").raise()))
 }
 
+/// When the newest block was made, Unix microseconds; `None` before the first.
+pub(super) fn newest_block_at() -> Option<i64> {
+    let mut at = None;
+    if exists() {
+        for_each_row(
+            c"SELECT sealed_at FROM tenant_guard.ledger_block ORDER BY block DESC LIMIT 1",
+            &[],
+            |row| at = row.optional_bigint(0).map(crate::clock::to_unix),
+        );
+    }
+    at
+}
+
 fn last_block_of(row: &Row<'_>) -> Option<LastBlock> {
     Some(LastBlock {
         block: row.bigint(0),
@@ -188,6 +201,20 @@ pub(super) fn for_each_event(columns: &str, claim: &Claim, mut each: impl FnMut(
         let query = part.query(columns, AUDIT_LOG, EVENT_ORDER);
         for_each_row(&query, part.arguments(), &mut each);
     }
+}
+
+/// Whether a claim holds any event.
+pub(super) fn has_events(claim: &Claim) -> bool {
+    parts(claim).iter().any(|part| {
+        let mut found = false;
+        let query = query_text(&format!(
+            "SELECT 1::bigint FROM tenant_guard.{AUDIT_LOG} \
+             WHERE incarnation OPERATOR(pg_catalog.=) $1 AND {} LIMIT 1",
+            part.condition
+        ));
+        for_each_row(&query, part.arguments(), |_| found = true);
+        found
+    })
 }
 
 /// How many events a claim holds, and when the oldest happened, Unix microseconds.

@@ -27,5 +27,6 @@ pub mod plan;
 pub mod policy;
 pub mod report;
 pub mod revocation;
+pub mod sealing;
 pub mod token;
 pub mod trigger;

@@ -13,6 +13,10 @@ use crate::Database;
 /// The database with the extension installed that the tests' databases are copied from.
 const TEMPLATE: &str = "tenant_guard_template";
 
+/// Tests seal when they say so. One about the background worker sets the interval again, for its
+/// database or its cluster.
+const NO_SEALER: &str = "tenant_guard.seal_interval=0";
+
 /// One PostgreSQL server on a private data directory and a private socket. It lives as long as
 /// this value, and no longer than the test process, however that ends.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ impl Cluster {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{number}", std::process::id());
         let mut holder = Command::new(tool("cluster.sh"))
-            .args(["hold", &name, "fsync=off"])
+            .args(["hold", &name, "fsync=off", NO_SEALER])
             .args(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -94,6 +98,14 @@ impl Cluster {
             status.expect("tools/cluster.sh is executable").success(),
             "restart failed"
         );
+    }
+
+    /// Adds lines to the server's configuration file, for the next restart or reload.
+    pub fn configure(&self, lines: &str) {
+        let path = self.directory.join("data/postgresql.conf");
+        let file = std::fs::OpenOptions::new().append(true).open(path);
+        file.and_then(|mut file| file.write_all(lines.as_bytes()))
+            .expect("the server has a configuration");
     }
 
     /// Starts PgBouncer before this server, with these settings of its `[pgbouncer]` section, for

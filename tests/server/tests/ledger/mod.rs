@@ -5,8 +5,10 @@ mod configuration;
 mod forgery;
 mod restore;
 mod rights;
+mod sealer;
 mod sealing;
 mod tamper;
+mod wait;
 
 use postgres::Client;
 use tenant_guard_tests::{Database, lines};

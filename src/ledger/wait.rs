@@ -1,0 +1,181 @@
+//! Waiting until events are sealed.
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tenant_guard_core::event::EventKey;
+use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
+
+use super::rows::{for_each_row, with_latest_snapshot};
+use super::sealer::start;
+use super::{seal, store};
+use crate::audit::transaction;
+use crate::catalog::as_owner;
+use crate::clock::now_us;
+use crate::error::{Error, OrRaise};
+use crate::identity::binding;
+use crate::identity::issuers::fixed_length;
+use crate::isolation::is_admin;
+
+/// The first and the longest pause between two looks, microseconds.
+const PAUSES: (i64, i64) = (2_000, 50_000);
+
+/// Waits until an event, or without one everything committed before the call, is sealed; false
+/// when the time is over before that.
+#[pg_extern(sql = false)]
+fn wait_sealed(event_id: Option<&str>, timeout: Option<Interval>) -> bool {
+    let deadline = timeout
+        .map(|timeout| fixed_length("timeout", &timeout).map(|time| now_us().saturating_add(time)))
+        .transpose()
+        .or_raise();
+    if transaction::has_events() {
+        Error::WaitInWriter.raise();
+    }
+    let reader = Reader::of_session();
+    let awaited = match event_id {
+        Some(text) => Awaited::Event(reader.find(text).or_raise()),
+        None => Awaited::Committed(as_owner(|| with_latest_snapshot(seal::current_snapshot))),
+    };
+    let mut pause = PAUSES.0;
+    loop {
+        if as_owner(|| with_latest_snapshot(|| awaited.is_sealed())) {
+            return true;
+        }
+        let left = deadline.map_or(i64::MAX, |deadline| deadline - now_us());
+        if left <= 0 {
+            return false;
+        }
+        // SAFETY: reads the state of the server. A standby waits for what its primary seals.
+        if !unsafe { pg_sys::RecoveryInProgress() }
+            && let Some(entry) = start::own_entry()
+        {
+            start::hurry(entry);
+        }
+        sleep(pause.min(left));
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// Whose events the caller may ask for.
+enum Reader {
+    /// All: an admin or an auditor.
+    Any,
+    /// Those of the account of the caller's identity.
+    Account(String),
+}
+
+impl Reader {
+    fn of_session() -> Self {
+        if is_admin() || is_auditor() {
+            return Self::Any;
+        }
+        match binding::with_current(|identity| identity.account.to_owned()) {
+            Some(account) => Self::Account(account),
+            None => Error::NoIdentity.raise(),
+        }
+    }
+
+    /// The key of an event the caller may know of. One of another account is none, as in the log
+    /// itself for everybody who reads it by account.
+    fn find(&self, text: &str) -> Result<EventKey, Error> {
+        let key: EventKey = text.parse().map_err(|_| Error::UnfitEventId)?;
+        let found = as_owner(|| with_latest_snapshot(|| account_of(key)));
+        match (self, found) {
+            (Self::Any, Some(_)) => Ok(key),
+            (Self::Account(own), Some(account)) if *own == account => Ok(key),
+            _ => Err(Error::NoEvent(text.to_owned())),
+        }
+    }
+}
+
+/// Whether the current user may read the whole ledger.
+fn is_auditor() -> bool {
+    // SAFETY: catalog lookups; the role name is a static C string.
+    unsafe {
+        let role = pg_sys::get_role_oid(c"tenant_guard_auditor".as_ptr(), true);
+        role != pg_sys::Oid::INVALID && pg_sys::has_privs_of_role(pg_sys::GetUserId(), role)
+    }
+}
+
+/// The account of an event that the active snapshot sees.
+fn account_of(key: EventKey) -> Option<String> {
+    let mut account = None;
+    if store::exists() {
+        for_each_row(
+            c"SELECT account_id FROM tenant_guard.audit_log \
+              WHERE incarnation OPERATOR(pg_catalog.=) $1 AND xid OPERATOR(pg_catalog.=) $2 \
+                  AND ordinal OPERATOR(pg_catalog.=) $3",
+            &[
+                (pg_sys::INT8OID, key.incarnation.into()),
+                (pg_sys::INT8OID, key.xid.into()),
+                (pg_sys::INT4OID, key.ordinal.into()),
+            ],
+            |row| account = Some(row.text(0).to_owned()),
+        );
+    }
+    account
+}
+
+/// What is waited for.
+enum Awaited {
+    Event(EventKey),
+    /// Everything a snapshot sees.
+    Committed(Snapshot),
+}
+
+impl Awaited {
+    /// Whether blocks that the active snapshot sees hold it.
+    fn is_sealed(&self) -> bool {
+        if !store::exists() {
+            return true;
+        }
+        let incarnation = transaction::incarnation();
+        match self {
+            Self::Event(key) => sealed(key.incarnation).of(key.incarnation).contains(key.xid),
+            Self::Committed(snapshot) => {
+                let incarnations = store::incarnations(store::AUDIT_LOG);
+                incarnations.into_iter().all(|(written_in, highest)| {
+                    let claims = sealed(written_in);
+                    let before = claims.of(written_in);
+                    let xids = if written_in == incarnation {
+                        snapshot.ranges_since(&before)
+                    } else {
+                        let bound = claims.adoption_bound(written_in, highest);
+                        Snapshot::below(bound).ranges_since(&before)
+                    };
+                    !store::has_events(&Claim {
+                        incarnation: written_in,
+                        xids,
+                    })
+                })
+            }
+        }
+    }
+}
+
+/// What the blocks hold of an incarnation: of the newest block's own its snapshot says it all.
+fn sealed(incarnation: i64) -> Claims {
+    match store::last_block() {
+        Some(last) if last.incarnation == incarnation => {
+            let mut claims = Claims::default();
+            claims.add_block(incarnation, last.snapshot, &Adopted::default());
+            claims
+        }
+        _ => store::claims(),
+    }
+}
+
+fn sleep(microseconds: i64) {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    // SAFETY: waits on the process's own latch.
+    unsafe {
+        pg_sys::WaitLatch(
+            pg_sys::MyLatch,
+            events as i32,
+            (microseconds / 1_000).max(1),
+            pg_sys::PG_WAIT_EXTENSION,
+        );
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+}
