@@ -131,7 +131,9 @@ impl Awaited {
         }
         let incarnation = transaction::incarnation();
         match self {
-            Self::Event(key) => sealed(key.incarnation).of(key.incarnation).contains(key.xid),
+            Self::Event(key) => sealed(key.incarnation)
+                .of(key.incarnation)
+                .contains(key.xid),
             Self::Committed(snapshot) => {
                 let incarnations = store::incarnations(store::AUDIT_LOG);
                 incarnations.into_iter().all(|(written_in, highest)| {

@@ -100,7 +100,10 @@ fn databases() -> Vec<pg_sys::Oid> {
         return Vec::new();
     };
     let names = names.to_string_lossy();
-    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let names = names
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
     let names: Vec<_> = names.filter_map(|name| CString::new(name).ok()).collect();
     if names.is_empty() {
         return Vec::new();

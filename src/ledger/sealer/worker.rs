@@ -61,7 +61,10 @@ pub extern "C-unwind" fn tenant_guard_sealer_main(database: pg_sys::Datum) {
     // SAFETY: entry and callback outlive the process. Role 0 is the bootstrap superuser, who can
     // connect whatever the extension's owner may.
     unsafe {
-        pg_sys::on_shmem_exit(Some(release), pg_sys::Datum::from(ptr::from_ref(entry) as usize));
+        pg_sys::on_shmem_exit(
+            Some(release),
+            pg_sys::Datum::from(ptr::from_ref(entry) as usize),
+        );
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::Oid::INVALID, 0);
         for (name, value) in PINNED {
             pg_sys::SetConfigOption(

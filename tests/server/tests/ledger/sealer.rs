@@ -204,7 +204,10 @@ fn terminated_sealer_is_followed_by_another() {
     add(&mut client, "one", "a");
     await_lines(&mut client, UNSEALED, &["0"]);
     let [first] = sealers(&db, &mut client).try_into().unwrap();
-    run(&mut client, &format!("SELECT pg_terminate_backend({first})"));
+    run(
+        &mut client,
+        &format!("SELECT pg_terminate_backend({first})"),
+    );
     await_no_sealer(&db, &mut client);
     add(&mut client, "two", "a");
     await_lines(&mut client, UNSEALED, &["0"]);
@@ -356,7 +359,10 @@ fn sealer_leaves_with_the_extension_and_comes_back_with_it() {
     add(&mut client, "three", "a");
     await_lines(&mut client, UNSEALED, &["0"]);
     assert_eq!(
-        lines(&mut client, "SELECT sum(events) FROM tenant_guard.ledger_block"),
+        lines(
+            &mut client,
+            "SELECT sum(events) FROM tenant_guard.ledger_block"
+        ),
         ["3"]
     );
     assert_eq!(findings(&mut client), [""; 0]);
