@@ -8,9 +8,11 @@ use std::time::Duration;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 use tenant_guard_core::account::LONGEST_ACCOUNT;
+use tenant_guard_core::bucket::PathError;
 use tenant_guard_core::issuer::IssuerError;
 use tenant_guard_core::json_path::JsonPath;
 use tenant_guard_core::manifest::ManifestError;
+use tenant_guard_core::origin::OriginError;
 use tenant_guard_core::permission::PermissionError;
 use tenant_guard_core::token::Refusal;
 
@@ -184,6 +186,33 @@ pub(crate) enum Error {
     /// Something else than one foreign key.
     #[error("definition must be that of one foreign key")]
     UnfitForeignKey,
+    /// A procedure that commits, where it may not.
+    #[error("check_data_in_pieces() cannot run inside a transaction block")]
+    PiecesInBlock,
+    /// What is to be a path in a bucket, or a template of one, is none.
+    #[error("{0}")]
+    UnfitPath(#[from] PathError),
+    /// Not an origin.
+    #[error("{0}")]
+    UnfitOrigin(#[from] OriginError),
+    /// An origin that the account does not allow: origin.
+    #[error("origin \"{0}\" is not allowed for the account")]
+    NoOrigin(String),
+    /// Foreign keys that rows break: the schema, at least one key.
+    #[error("foreign keys of schema \"{0}\" cannot be bound to the account")]
+    BrokenKeys(String, Vec<BrokenKey>),
+    /// A row that refers to a row of another account, said as PostgreSQL says that there is none:
+    /// relation, key, who is referred to.
+    #[error("insert or update on table \"{0}\" violates foreign key constraint \"{1}\"")]
+    ForeignAccount(String, String, String),
+    /// A row that is to leave the account of those that refer to it: relation, key, who refers.
+    #[error(
+        "update or delete on table \"{0}\" violates foreign key constraint \"{1}\" on table \"{2}\""
+    )]
+    BoundToAccount(String, String, String),
+    /// A trigger that holds a key which is gone or has another name: relation, key.
+    #[error("foreign key \"{1}\" of {0} is held to the account, but is not there")]
+    StaleBinding(String, String),
     /// A role that a rule names and that is gone.
     #[error("role \"{0}\" does not exist")]
     NoRole(String),
@@ -398,6 +427,20 @@ pub(crate) enum Obstacle {
     HasChild(String, String),
 }
 
+/// What is wrong with the rows of a foreign key: its name, its relation, and how many.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokenKey {
+    /// They refer to rows of another account.
+    #[error("{2} rows of {1} refer to a row of another account by key \"{0}\"")]
+    Foreign(String, String, u64),
+    /// They refer to no row, because the key was never validated.
+    #[error("{2} rows of {1} refer to no row by key \"{0}\", which was never validated")]
+    Dangling(String, String, u64),
+    /// Its columns are of a type whose values are not compared without code of the type's owner.
+    #[error("key \"{0}\" of {1} is over a type that cannot be compared")]
+    Incomparable(String, String),
+}
+
 fn policy(name: &Option<String>) -> String {
     name.as_ref()
         .map_or(String::new(), |name| format!(" \"{name}\""))
@@ -570,6 +613,13 @@ impl Error {
             Self::Guarded(refusal) => refusal.code(),
             Self::NotSchemaOwner(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NoRole(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::BrokenKeys(..) | Self::ForeignAccount(..) | Self::BoundToAccount(..) => {
+                ERRCODE_FOREIGN_KEY_VIOLATION
+            }
+            Self::PiecesInBlock => ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::UnfitPath(_) | Self::UnfitOrigin(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NoOrigin(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::StaleBinding(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::ReservedSchema(_) | Self::UnfitForeignKey => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotGoverned(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             // Of several obstacles the first speaks for all.
@@ -628,6 +678,11 @@ impl Error {
             Self::Obstacle(obstacle) => return obstacle.hint(),
             Self::Permission(error) => return error.hint(),
             Self::Guarded(refusal) => return refusal.hint(),
+            Self::PiecesInBlock => "It commits after each piece: CALL it on its own.",
+            Self::BrokenKeys(..) => {
+                "Nothing was changed. SELECT * FROM tenant_guard.check_data() shows keys of such rows."
+            }
+            Self::StaleBinding(..) => "Call tenant_guard.bind_foreign_keys() on the schema again.",
             Self::UnfitForeignKey => "It begins with FOREIGN KEY (...) REFERENCES.",
             Self::ManifestObstacles(found) => return found.first()?.1.hint(),
             Self::EmptyRoles => "Pass NULL to leave it to the table's grants.",
@@ -655,6 +710,16 @@ impl Error {
         match self {
             Self::SchemaObstacles { found, .. } => {
                 let lines: Vec<_> = found.iter().map(Obstacle::to_string).collect();
+                Some(lines.join("\n"))
+            }
+            Self::ForeignAccount(_, _, parent) => {
+                Some(format!("Key is not present in table \"{parent}\"."))
+            }
+            Self::BoundToAccount(_, _, child) => {
+                Some(format!("Key is still referenced from table \"{child}\"."))
+            }
+            Self::BrokenKeys(_, found) => {
+                let lines: Vec<_> = found.iter().map(BrokenKey::to_string).collect();
                 Some(lines.join("\n"))
             }
             Self::Manifest(found) if found.len() > 1 => {

@@ -48,6 +48,12 @@ extension_sql_file!(
 );
 
 extension_sql_file!(
+    "../sql/integrity.sql",
+    name = "integrity",
+    requires = ["isolation"]
+);
+
+extension_sql_file!(
     "../sql/migration.sql",
     name = "migration",
     requires = ["isolation"]
@@ -62,7 +68,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/guards.sql",
     name = "guards",
-    requires = ["isolation", "ledger", "audit", "manifest"]
+    requires = ["isolation", "ledger", "audit", "manifest", "integrity"]
 );
 
 /// Called by PostgreSQL when it loads the library into a backend or a parallel worker.

@@ -2,11 +2,16 @@
 -- row point at, and be deleted by, another account.
 -- Finds foreign keys between protected relations that do not pair the two account columns (error; to
 -- shared defaults warning, because a row without an account cannot be paired), and those of a child
--- beside its link (error). Finds links of children without a foreign key: a row whose parent is gone is
+-- beside its link or to a child (error). Keys that triggers hold to the account are none, nor are those
+-- to accounts themselves. Finds links of children without a foreign key: a row whose parent is gone is
 -- adopted by whoever makes a parent with its key (warning; info where no foreign key can express it: to
 -- several relations, to one with inheritance children, to a key that is not unique).
--- Fix: a key over (account, ...) on both sides, with the unique constraint it needs.
-WITH key AS (
+-- Fix: a key over (account, ...) on both sides, with the unique constraint it needs, or triggers.
+WITH held AS (
+    SELECT t.tgrelid AS relation, t.tgargs AS name FROM pg_trigger AS t
+    WHERE t.tgfoid = 'tenant_guard.check_binding'::regproc AND t.tgenabled = 'A'
+        AND t.tgqual IS NULL AND t.tgtype = 21
+), key AS (
     SELECT f.oid, f.conname, f.conrelid, f.confrelid, f.conkey, f.confkey, parent.archetype,
         child.name AS child, child.schema, parent.name AS parent,
         quote_ident(child.account_column) AS child_account,
@@ -25,7 +30,11 @@ WITH key AS (
             WHEN 'n' THEN ' ON DELETE SET NULL' WHEN 'd' THEN ' ON DELETE SET DEFAULT'
             ELSE '' END AS on_delete,
         CASE WHEN f.condeferrable THEN ' DEFERRABLE' ELSE '' END
-            || CASE WHEN f.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END AS deferrable
+            || CASE WHEN f.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END AS deferrable,
+        -- Where a key over the account could not do what this one does, it takes a trigger.
+        ca.attnotnull AND pa.attnotnull AND ca.atttypid = pa.atttypid AND f.confmatchtype <> 'f'
+            AND f.confupdtype NOT IN ('n', 'd') AND ca.attnum <> ALL (f.conkey)
+            AND pa.attnum <> ALL (f.confkey) AS simple
     FROM pg_constraint AS f
     JOIN tenant_guard.protected_member AS child ON child.relation = f.conrelid
     JOIN tenant_guard.protected_member AS parent ON parent.relation = f.confrelid
@@ -35,6 +44,13 @@ WITH key AS (
         AND NOT EXISTS (
             SELECT FROM ROWS FROM (unnest(f.conkey), unnest(f.confkey)) AS pair (child, parent)
             WHERE pair.child = ca.attnum AND pair.parent = pa.attnum)
+        -- The accounts of a table of accounts are named on purpose.
+        AND NOT (pa.attnum = ANY (f.confkey) AND EXISTS (
+            SELECT FROM pg_index AS i
+            WHERE i.indrelid = f.confrelid AND i.indisunique AND i.indimmediate AND i.indpred IS NULL
+                AND i.indnkeyatts = 1 AND i.indkey[0] = pa.attnum))
+        AND NOT EXISTS (SELECT FROM held AS h WHERE h.relation = f.conrelid
+            AND h.name = convert_to(f.conname, 'UTF8') || '\x00'::bytea)
         AND ($1 IS NULL OR child.schema = ANY ($1))
 )
 SELECT CASE WHEN k.archetype = 'shared_defaults' THEN 'warning' ELSE 'error' END, k.child,
@@ -42,7 +58,8 @@ SELECT CASE WHEN k.archetype = 'shared_defaults' THEN 'warning' ELSE 'error' END
             k.parent)
         || CASE WHEN k.archetype = 'shared_defaults'
             THEN ', and cannot while rows without an account are referred to' ELSE '' END,
-    CASE WHEN k.archetype = 'shared_defaults' THEN '' ELSE format('%sSELECT tenant_guard.replace_foreign_key(%L, %L, %L);',
+    CASE WHEN k.archetype = 'shared_defaults' OR NOT k.simple
+        THEN format('SELECT tenant_guard.bind_foreign_keys(%L);', k.schema) ELSE format('%sSELECT tenant_guard.replace_foreign_key(%L, %L, %L);',
         CASE WHEN has_unique THEN ''
             ELSE format('ALTER TABLE %s ADD UNIQUE (%s, %s); ', k.parent, k.parent_account,
                 k.parent_columns) END,
@@ -66,15 +83,18 @@ CROSS JOIN LATERAL (
 ) AS parent_index
 UNION ALL
 SELECT 'error', child.name,
-    format('foreign key %I to %s cannot include the account, which a child does not have: give it an '
-        'account column, or let it find its account by this key', f.conname, parent.name),
-    ''
+    format('foreign key %I to %s cannot include the account, which a child does not have: it takes a '
+        'trigger, or an account column', f.conname, parent.name),
+    format('SELECT tenant_guard.bind_foreign_keys(%L);', child.schema)
 FROM pg_constraint AS f
-JOIN tenant_guard.protected_member AS child
-    ON child.relation = f.conrelid AND child.archetype = 'child'
+JOIN tenant_guard.protected_member AS child ON child.relation = f.conrelid
 JOIN tenant_guard.protected_member AS parent ON parent.relation = f.confrelid
-    AND parent.archetype NOT IN ('reference', 'public_read', 'shared_defaults')
+    AND parent.archetype NOT IN ('reference', 'deny_all', 'public_read', 'shared_defaults')
 WHERE f.contype = 'f' AND f.conparentid = 0
+    AND (child.archetype = 'child'
+        OR parent.archetype = 'child' AND child.archetype NOT IN ('reference', 'deny_all'))
+    AND NOT EXISTS (SELECT FROM held AS h WHERE h.relation = f.conrelid
+        AND h.name = convert_to(f.conname, 'UTF8') || '\x00'::bytea)
     AND NOT EXISTS (
         SELECT FROM tenant_guard.protection_link AS l
         JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attname = l.via

@@ -5,7 +5,8 @@
 -- nobody guesses or chooses are none: uuid, identity, serial, a primary key of one integer, and what
 -- refers to a protected relation. Nor are relations that everybody reads. A key by which children find
 -- their parent must not double in any account.
--- Fix: the same constraint with the account, of a child with its parent, in front.
+-- Fix: the same constraint with the account, of a child with its parent, in front; before that, where
+-- foreign keys refer to it, these with the account.
 WITH rule AS (
     SELECT i.indexrelid, i.indrelid, i.indisexclusion, x.relname, x.relkind, k.oid AS con,
         k.conname, m.name, m.schema, m.relation, m.account_column, m.root, am.amname,
@@ -67,7 +68,14 @@ SELECT CASE WHEN r.of_accounts THEN 'info' ELSE 'warning' END,
             WHEN referred.list IS NOT NULL THEN format(': give it the column %I, after the foreign '
                 'keys that refer to it (%s)', r.scope, referred.list)
             ELSE '' END,
-    CASE WHEN r.of_accounts OR referred.list IS NOT NULL THEN ''
+    CASE WHEN r.of_accounts THEN ''
+        WHEN referred.list IS NOT NULL THEN
+            -- Binding gives the relation a unique constraint with the account.
+            CASE WHEN NOT referred.bindable OR r.con IS NULL THEN ''
+                ELSE referred.calls || format('ALTER TABLE %s DROP CONSTRAINT %I%s;', r.name, r.conname,
+                    CASE WHEN r.kind = 'primary key' THEN format(', ADD CONSTRAINT %I %s', r.conname,
+                        regexp_replace(pg_get_constraintdef(r.con), '\(',
+                            replace(format('(%I, ', r.scope), '\', '\\'))) ELSE '' END) END
         WHEN r.con IS NULL THEN
             -- The printed definition goes on with the columns after this.
             format('BEGIN; DROP INDEX %I.%I; CREATE UNIQUE INDEX %I ON %s USING %I (%I, %s; COMMIT;',
@@ -83,6 +91,17 @@ SELECT CASE WHEN r.of_accounts THEN 'info' ELSE 'warning' END,
     END
 FROM rule AS r
 CROSS JOIN LATERAL (
-    SELECT string_agg(format('%I of %s', f.conname, f.conrelid::regclass), ', ') AS list
-    FROM pg_constraint AS f WHERE f.conindid = r.indexrelid AND f.contype = 'f' AND f.conparentid = 0
+    SELECT string_agg(format('%I of %s', f.conname, f.conrelid::regclass), ', ') AS list,
+        string_agg(DISTINCT format('SELECT tenant_guard.bind_foreign_keys(%L); ', c.schema), '')
+            AS calls,
+        -- As a key over the account, which a trigger beside the key is not.
+        bool_and(r.account_column IS NOT NULL AND a.attnotnull AND o.attnotnull
+            AND f.confupdtype NOT IN ('n', 'd')
+            AND (f.confmatchtype <> 'f' OR cardinality(f.conkey) = 1)
+            AND format_type(a.atttypid, NULL) = format_type(o.atttypid, NULL)) IS TRUE AS bindable
+    FROM pg_constraint AS f
+    LEFT JOIN tenant_guard.protected_member AS c ON c.relation = f.conrelid
+    LEFT JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attname = c.account_column
+    LEFT JOIN pg_attribute AS o ON o.attrelid = r.relation AND o.attname = r.account_column
+    WHERE f.conindid = r.indexrelid AND f.contype = 'f' AND f.conparentid = 0
 ) AS referred

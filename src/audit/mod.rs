@@ -11,4 +11,4 @@ mod relation;
 pub(crate) mod tables;
 pub(crate) mod text;
 pub(crate) mod transaction;
-mod values;
+pub(crate) mod values;

@@ -170,7 +170,7 @@ fn output_function(type_id: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
 ///
 /// # Safety
 /// `value` must point to a varlena.
-pub(super) unsafe fn with_varlena<T>(value: pg_sys::Datum, read: impl FnOnce(&[u8]) -> T) -> T {
+pub(crate) unsafe fn with_varlena<T>(value: pg_sys::Datum, read: impl FnOnce(&[u8]) -> T) -> T {
     // SAFETY: the caller vouches for the varlena; a detoasted copy lives in the current context,
     // which outlasts the call, and is released here because rows may hold many of a megabyte.
     unsafe {

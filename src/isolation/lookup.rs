@@ -266,8 +266,8 @@ pub(super) struct Candidate {
     pub(super) redact: Vec<String>,
 }
 
-/// The topmost tables of a schema that have the account column and are not protected yet.
-pub(super) fn tables_of(schema: &str, common: &Request) -> Result<Vec<Candidate>, Error> {
+/// Raises 3F000 where there is no schema of this name.
+pub(super) fn refuse_unknown_schema(schema: &str) -> Result<(), Error> {
     let schemas = read(
         "SELECT FROM pg_namespace WHERE nspname = $1",
         &[schema.into()],
@@ -276,6 +276,12 @@ pub(super) fn tables_of(schema: &str, common: &Request) -> Result<Vec<Candidate>
     if schemas.is_empty() {
         return Err(Error::UnknownSchema(schema.to_owned()));
     }
+    Ok(())
+}
+
+/// The topmost tables of a schema that have the account column and are not protected yet.
+pub(super) fn tables_of(schema: &str, common: &Request) -> Result<Vec<Candidate>, Error> {
+    refuse_unknown_schema(schema)?;
     let tables = read(
         "SELECT c.oid, c.oid::regclass::text, \
              EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = $2 \

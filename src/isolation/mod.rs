@@ -12,6 +12,7 @@ pub(crate) mod floor_hook;
 mod foreign_keys;
 mod grants;
 mod guards;
+mod integrity;
 mod locking;
 mod lookup;
 mod manifest;
@@ -234,6 +235,7 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     }
     // The guards let go of what the registry no longer wants.
     registry::forget(relation);
+    integrity::drop_of(tree.relations());
     let members = tree.plan_members(|_| Vec::new());
     execute(&plan::unprotect(&members, &columns, &flags));
     assurance::forget(&tree);

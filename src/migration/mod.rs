@@ -17,7 +17,7 @@ use crate::error::{Error, Failure, OrRaise};
 use crate::identity::{authenticate, binding, doors};
 use crate::raw::raw_function;
 use crate::subtransaction;
-use runs::RunLock;
+pub(crate) use runs::RunLock;
 use statements::Statements;
 
 /// Most accounts that an error names.
@@ -52,7 +52,7 @@ raw_function! {
 ///
 /// # Safety
 /// `fcinfo` must be what PostgreSQL passed to the running function.
-unsafe fn is_atomic(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+pub(crate) unsafe fn is_atomic(fcinfo: pg_sys::FunctionCallInfo) -> bool {
     // SAFETY: the context of a call is a node or null; its tag says CallContext.
     unsafe {
         let context = (*fcinfo).context;
@@ -247,7 +247,7 @@ fn go_on(run: &str) -> String {
 }
 
 /// Ends the transaction and begins the next.
-fn commit() {
+pub(crate) fn commit() {
     // SAFETY: the connection of `for_each_account` is the innermost one and may commit. The
     // snapshot that statements of ours read under must come anew.
     unsafe {

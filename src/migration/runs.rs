@@ -17,16 +17,16 @@ use crate::ledger::rows::{for_each_row, with_latest_snapshot};
 ///
 /// A lock on an object no other code locks, rather than an advisory lock: those any session may
 /// take and hold.
-pub(super) struct RunLock(pg_sys::LOCKTAG);
+pub(crate) struct RunLock(pg_sys::LOCKTAG);
 
 impl RunLock {
-    pub(super) fn take(run: &str) -> Result<Self, Error> {
+    pub(crate) fn take(run: &str) -> Result<Self, Error> {
         let lock = Self::of(run);
         lock.acquire(run, true)?;
         Ok(lock)
     }
 
-    pub(super) fn release(self) {
+    pub(crate) fn release(self) {
         // SAFETY: held by this session since `take`.
         unsafe { pg_sys::LockRelease(&self.0, pg_sys::ExclusiveLock as i32, true) };
     }

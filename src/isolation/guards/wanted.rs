@@ -12,7 +12,7 @@ use crate::error::OrRaise;
 use crate::isolation::lookup;
 use crate::isolation::ownership::Ownerships;
 use crate::isolation::permissions::Permissions;
-use crate::isolation::{assurance, policies, registry};
+use crate::isolation::{assurance, integrity, policies, registry};
 
 /// A member of a protection.
 pub(super) struct Member {
@@ -106,6 +106,7 @@ impl Member {
     /// Whether a trigger of this name is to stand on it.
     pub(super) fn wants_trigger(&self, name: &str) -> bool {
         self.audit && matches!(name, CAPTURE | CAPTURE_TRUNCATE)
+            || integrity::is_ours(name) && integrity::holds(self.relation, name)
     }
 
     /// Whether the trigger is defined as the registry wants one of its name.
@@ -113,6 +114,9 @@ impl Member {
         let Some(request) = registry::registered(self.root) else {
             return false;
         };
+        if integrity::is_ours(&trigger.name) {
+            return integrity::is_as_made(trigger.oid);
+        }
         let wanted = match trigger.name.as_str() {
             CAPTURE => Trigger::capture(&self.name, request.column_name(), &request.redact),
             CAPTURE_TRUNCATE => {

@@ -1,7 +1,6 @@
 -- twin: the account in the primary key and in the foreign key that refers to it
 -- finds: error|26-foreign-key-without-account|shop.part
 -- finds: warning|27-unique-across-accounts|shop.product_pkey
--- without fix: 27-unique-across-accounts
 CREATE TABLE shop.product (sku text PRIMARY KEY, account_id uuid NOT NULL);
 CREATE TABLE shop.part (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), account_id uuid NOT NULL,
     sku text REFERENCES shop.product);

@@ -7,6 +7,7 @@ mod checks;
 mod data_migrations;
 mod floor_hook;
 mod guards;
+mod integrity;
 mod loading;
 mod locking;
 mod manifest;

@@ -69,6 +69,7 @@ broken! {
     row_26_parent_key_twice = "26_parent_key_twice";
     row_27_child = "27_child";
     row_27_domain = "27_domain";
+    row_27_held_by_a_trigger = "27_held_by_a_trigger";
     row_27_natural_values = "27_natural_values";
     row_27_referred_to = "27_referred_to";
     row_28_on_conflict = "28_on_conflict";

@@ -1,0 +1,258 @@
+//! Paths of files in buckets that accounts share: `<account>/a/b`.
+//!
+//! What a path says must be what every reader of it makes of it, so whatever some of them resolve, cut or
+//! decode is no path at all: empty segments, `.` and `..`, backslashes, control characters, and any of
+//! these behind percent signs, however often.
+
+use thiserror::Error;
+
+/// Why a text is no segment of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PathError {
+    /// Nothing between two slashes.
+    #[error("a segment of a path must not be empty")]
+    Empty,
+    /// `.` or `..`, which lead elsewhere.
+    #[error("a segment of a path must not be . or ..")]
+    Dots,
+    /// A slash or backslash, which makes two segments of one.
+    #[error("a segment of a path must not hold a slash or backslash")]
+    Separator,
+    /// A character that some readers cut at.
+    #[error("a segment of a path must not hold a control character")]
+    Control,
+    /// One of these, percent-encoded.
+    #[error("a segment of a path must not hold them percent-encoded either")]
+    Encoded,
+    /// No segment but the account's.
+    #[error("a path needs a segment after the account")]
+    Short,
+    /// Not a template.
+    #[error("a template is segments of which exactly one is {{account}}, and * stands for any")]
+    Template,
+}
+
+/// The path of these segments in the folder of an account.
+///
+/// # Errors
+///
+/// [`PathError`] where a segment, or the account itself, is none.
+pub fn build<'a>(
+    account: &'a str,
+    segments: impl IntoIterator<Item = &'a str>,
+) -> Result<String, PathError> {
+    let mut path = String::new();
+    let mut count = 0;
+    for segment in [account].into_iter().chain(segments) {
+        refuse_unsound(segment)?;
+        if count > 0 {
+            path.push('/');
+        }
+        path.push_str(segment);
+        count += 1;
+    }
+    if count < 2 {
+        return Err(PathError::Short);
+    }
+    Ok(path)
+}
+
+/// The account in whose folder a path is; none where it is no sound path with something in a folder.
+pub fn account(path: &str) -> Option<&str> {
+    let (account, rest) = path.split_once('/')?;
+    let sound = |segment| refuse_unsound(segment).is_ok();
+    (sound(account) && rest.split('/').all(sound)).then_some(account)
+}
+
+fn refuse_unsound(segment: &str) -> Result<(), PathError> {
+    refuse(segment.as_bytes())?;
+    let mut bytes = segment.as_bytes().to_vec();
+    while let Some(decoded) = decoded(&bytes) {
+        refuse(&decoded).map_err(|_| PathError::Encoded)?;
+        bytes = decoded;
+    }
+    Ok(())
+}
+
+fn refuse(segment: &[u8]) -> Result<(), PathError> {
+    match segment {
+        [] => Err(PathError::Empty),
+        b"." | b".." => Err(PathError::Dots),
+        _ if segment.iter().any(|byte| matches!(byte, b'/' | b'\\')) => Err(PathError::Separator),
+        _ if segment.iter().any(u8::is_ascii_control) => Err(PathError::Control),
+        _ => Ok(()),
+    }
+}
+
+/// The bytes with what is percent-encoded (RFC 3986 section 2.1) decoded once; none where nothing is.
+fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
+    let digit = |at: usize| {
+        bytes
+            .get(at)
+            .and_then(|byte| char::from(*byte).to_digit(16))
+    };
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match (bytes[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    (out.len() < bytes.len()).then_some(out)
+}
+
+/// Where in the paths of a column the account stands: `{account}`, `avatars/{account}`, `*/{account}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Segment>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Account,
+    Any,
+    Fixed(String),
+}
+
+impl Template {
+    /// Reads a template: the first segments of each path.
+    ///
+    /// # Errors
+    ///
+    /// [`PathError::Template`] where it does not name the account once, else what is wrong with a
+    /// segment.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let segment = |segment: &str| {
+            Ok(match segment {
+                "{account}" => Segment::Account,
+                "*" => Segment::Any,
+                _ if segment.contains(['{', '}', '*']) => return Err(PathError::Template),
+                _ => {
+                    refuse_unsound(segment)?;
+                    Segment::Fixed(segment.to_owned())
+                }
+            })
+        };
+        let segments: Vec<_> = text.split('/').map(segment).collect::<Result<_, _>>()?;
+        let accounts = segments
+            .iter()
+            .filter(|segment| **segment == Segment::Account);
+        if accounts.count() != 1 {
+            return Err(PathError::Template);
+        }
+        Ok(Self(segments))
+    }
+
+    /// Whether a path is one of this account's: sound, begun as the template says, and longer than it.
+    pub fn fits(&self, path: &str, account: &str) -> bool {
+        let mut segments = path.split('/');
+        let begins = self.0.iter().all(|wanted| {
+            segments.next().is_some_and(|segment| match wanted {
+                Segment::Account => segment == account,
+                Segment::Any => true,
+                Segment::Fixed(fixed) => segment == fixed,
+            })
+        });
+        begins && segments.next().is_some() && path.split('/').all(|s| refuse_unsound(s).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: [(&str, PathError); 17] = [
+        ("", PathError::Empty),
+        (".", PathError::Dots),
+        ("..", PathError::Dots),
+        ("a/b", PathError::Separator),
+        ("/", PathError::Separator),
+        ("a\\b", PathError::Separator),
+        ("a\0b", PathError::Control),
+        ("a\nb", PathError::Control),
+        ("a\u{7f}", PathError::Control),
+        ("%2e%2e", PathError::Encoded),
+        (".%2E", PathError::Encoded),
+        ("a%2fb", PathError::Encoded),
+        ("a%5Cb", PathError::Encoded),
+        ("a%00", PathError::Encoded),
+        ("%252e%252e", PathError::Encoded),
+        ("a%25252fb", PathError::Encoded),
+        ("%%32%65%%32%65", PathError::Encoded),
+    ];
+
+    #[test]
+    fn a_segment_that_leads_elsewhere_is_refused_in_every_spelling() {
+        for (segment, why) in HOSTILE {
+            assert_eq!(build("7", [segment]), Err(why), "{segment:?}");
+            assert_eq!(build(segment, ["a"]), Err(why), "{segment:?}");
+            assert_eq!(
+                account(&format!("7/{segment}/x")).is_some(),
+                segment == "a/b"
+            );
+        }
+        assert_eq!(build("7", []), Err(PathError::Short));
+    }
+
+    #[test]
+    fn ordinary_names_pass() {
+        for name in [
+            "a.pdf",
+            "...",
+            "100%",
+            "50% off.txt",
+            "%zz",
+            "räume",
+            "a b",
+            "%C3%A4",
+        ] {
+            let path = build("acme", ["x", name]).unwrap();
+            assert_eq!(path, format!("acme/x/{name}"));
+            assert_eq!(account(&path), Some("acme"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_in_a_folder_is_nobodys() {
+        for path in [
+            "",
+            "acme",
+            "acme/",
+            "/acme/a",
+            "acme//a",
+            "acme/../b/a",
+            "acme/a/",
+            "./a",
+        ] {
+            assert_eq!(account(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn templates_say_where_the_account_stands() {
+        let plain = Template::parse("{account}").unwrap();
+        assert!(plain.fits("7/a", "7"));
+        for path in ["7", "7/", "8/a", "70/a", "7/../8/a", "/7/a", "8/7/a"] {
+            assert!(!plain.fits(path, "7"), "{path}");
+        }
+        let deep = Template::parse("avatars/*/{account}").unwrap();
+        assert!(deep.fits("avatars/eu/7/me.png", "7"));
+        assert!(!deep.fits("avatars/7/eu/me.png", "7"));
+        assert!(!deep.fits("avatars//7/me.png", "7"));
+        for text in [
+            "",
+            "a",
+            "{account}/{account}",
+            "x{account}",
+            "{account}/",
+            "{account}/../a",
+        ] {
+            assert!(Template::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Rows of tables as they stand in the heap: past every policy, and without a query that would
+//! evaluate what a table's owner wrote.
+
+use pgrx::prelude::*;
+
+/// A snapshot that rows are read under.
+pub(super) struct Snapshot(pg_sys::Snapshot);
+
+impl Snapshot {
+    /// What is committed now, and what this transaction did.
+    pub(super) fn now() -> Self {
+        // SAFETY: registered with the current resource owner, which releases it on ERROR.
+        Self(unsafe { pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot()) })
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        // While an error unwinds, the abort releases it.
+        if !std::thread::panicking() {
+            // SAFETY: registered by `now`, once, by the same resource owner.
+            unsafe { pg_sys::UnregisterSnapshot(self.0) };
+        }
+    }
+}
+
+/// Values of one row, by the number of the column.
+pub(super) struct Row(*mut pg_sys::TupleTableSlot);
+
+impl Row {
+    /// The value of a column; none for null.
+    pub(super) fn get(&self, number: i16) -> Option<pg_sys::Datum> {
+        let at = number as usize - 1;
+        // SAFETY: the row was unpacked up to the widest column that is asked for.
+        unsafe { (!*(*self.0).tts_isnull.add(at)).then(|| *(*self.0).tts_values.add(at)) }
+    }
+
+    /// Where the row stands: block and number in it.
+    pub(super) fn place(&self) -> (u32, u16) {
+        // SAFETY: the slot holds a row of a table.
+        unsafe {
+            let place = (*self.0).tts_tid;
+            let block = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
+            (block, place.ip_posid)
+        }
+    }
+}
+
+/// How many blocks a table has; what is not read by blocks is one.
+pub(super) fn blocks(table: pg_sys::Oid) -> u32 {
+    // SAFETY: opened and closed here; the lock stays to the end of the transaction.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
+        let blocks = match is_heap(relation) {
+            true => pg_sys::RelationGetNumberOfBlocksInFork(relation, fork),
+            false => 1,
+        };
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        blocks
+    }
+}
+
+/// Whether rows stand in PostgreSQL's own heap, which is read by blocks.
+fn is_heap(relation: pg_sys::Relation) -> bool {
+    // SAFETY: the relation is open.
+    unsafe { (*(*relation).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID }
+}
+
+/// Hands over each row of a table, or those of `blocks` (first and number), unpacked up to the
+/// column `widest`. Without a snapshot, of what is committed now.
+pub(super) fn for_each(
+    table: pg_sys::Oid,
+    blocks: Option<(u32, u32)>,
+    widest: i16,
+    snapshot: Option<&Snapshot>,
+    mut each: impl FnMut(&Row),
+) {
+    let now;
+    let snapshot = match snapshot {
+        Some(snapshot) => snapshot,
+        None => {
+            now = Snapshot::now();
+            &now
+        }
+    };
+    // SAFETY: the relation is a table with storage. Each row is used before the next one is fetched.
+    // On ERROR the resource owner ends scan and relation.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let none = pg_sys::Oid::INVALID;
+        let scan =
+            pg_sys::systable_beginscan(relation, none, false, snapshot.0, 0, std::ptr::null_mut());
+        if let Some((first, number)) = blocks.filter(|_| is_heap(relation)) {
+            pg_sys::heap_setscanlimits((*scan).scan, first, number);
+        }
+        let row = Row((*scan).slot);
+        loop {
+            pgrx::check_for_interrupts!();
+            if pg_sys::systable_getnext(scan).is_null() {
+                break;
+            }
+            if (*row.0).tts_nvalid < widest {
+                pg_sys::slot_getsomeattrs_int(row.0, widest.into());
+            }
+            each(&row);
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+}
+
+/// The tables that hold the rows of a relation: of a partitioned one its leaves, of any other the
+/// relation without inheritance children, which no foreign key is over.
+pub(super) fn tables_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    super::super::registry::read(
+        "SELECT c.oid FROM pg_class AS r \
+         CROSS JOIN LATERAL (SELECT r.oid AS relid WHERE r.relkind = 'r' UNION ALL \
+             SELECT t.relid::oid FROM pg_partition_tree(r.oid) AS t \
+             WHERE r.relkind = 'p' AND t.isleaf) AS t \
+         JOIN pg_class AS c ON c.oid = t.relid AND c.relkind = 'r' \
+         WHERE r.oid = $1 ORDER BY c.oid",
+        &[relation.into()],
+        |row| Ok(row.get(1)?.unwrap_or(pg_sys::Oid::INVALID)),
+    )
+}

@@ -1,0 +1,7 @@
+//! Rows that belong together belong to one account, and so do files and origins.
+
+mod binding;
+mod buckets;
+mod data;
+mod origins;
+mod unique;
