@@ -1,7 +1,6 @@
 # Set-up, tests, demo. Every target prepares what it needs; "make help" lists them.
 
 PG ?= 15
-PG_CONFIG ?= /usr/lib/postgresql/$(PG)/bin/pg_config
 export PG PG_CONFIG
 SHELL := /bin/bash
 

@@ -19,6 +19,7 @@ mod raw;
 mod secrecy;
 mod settings;
 mod subtransaction;
+mod versions;
 mod watch;
 
 ::pgrx::pg_module_magic!();

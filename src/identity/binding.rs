@@ -21,6 +21,7 @@ use super::revocation;
 use crate::clock::statement_start_us;
 use crate::error::Error;
 use crate::settings::{ON_MISSING_IDENTITY, OnMissingIdentity};
+use crate::versions::{self, local_transaction};
 
 /// Parsed form of the setting: this header, then the bytes of the value itself.
 #[repr(C)]
@@ -349,16 +350,13 @@ pub(crate) unsafe extern "C-unwind" fn check_identity(
 
 /// Allocates the parsed form the way guc.c releases it: with malloc before PostgreSQL 16.
 unsafe fn allocate_extra(text: &str, view: &IdentityView<'_>) -> *mut c_void {
-    unsafe extern "C" {
-        fn malloc(size: usize) -> *mut c_void;
-    }
     let account = AccountId::from_text(view.account).ok();
     let uuid = account.as_ref().and_then(AccountId::as_uuid);
     let bigint = account.as_ref().and_then(AccountId::as_bigint);
     let size = size_of::<Extra>() + text.len();
-    // SAFETY: the block has room for the header and the text behind it; malloc aligns for both.
+    // SAFETY: the block has room for the header and the text behind it, and is aligned for both.
     unsafe {
-        let block = malloc(size).cast::<Extra>();
+        let block = versions::allocate_setting(size).cast::<Extra>();
         if !block.is_null() {
             block.write(Extra {
                 valid_until_us: view.valid_until_us,
@@ -410,12 +408,6 @@ fn release_later(last: Rc<Last>) {
         }
         replaced.push(last);
     });
-}
-
-/// Local id of the running top-level transaction; 0 where there is none.
-fn local_transaction() -> u32 {
-    // SAFETY: MyProc is set once when the backend starts and points to its own shared entry.
-    unsafe { pg_sys::MyProc.as_ref() }.map_or(0, |process| process.lxid)
 }
 
 /// Whether a cursor is open that outlives, or has outlived, its transaction: one WITH HOLD, or one

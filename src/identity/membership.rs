@@ -469,8 +469,11 @@ fn declare(purpose: &str, declared: Option<Declared>) -> Result<(), Error> {
 fn refuse_unreadable(declared: &Declared) -> Result<(), Error> {
     // SAFETY: a privilege look-up for the current role.
     let readable = unsafe {
-        pg_sys::pg_class_aclcheck(declared.relation, pg_sys::GetUserId(), pg_sys::ACL_SELECT)
-            == pg_sys::AclResult::ACLCHECK_OK
+        pg_sys::pg_class_aclcheck(
+            declared.relation,
+            pg_sys::GetUserId(),
+            pg_sys::ACL_SELECT as pg_sys::AclMode,
+        ) == pg_sys::AclResult::ACLCHECK_OK
     };
     match readable {
         true => Ok(()),

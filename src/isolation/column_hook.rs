@@ -10,7 +10,6 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 use tenant_guard_core::assurance;
 use tenant_guard_core::identity::IdentityView;
 use tenant_guard_core::permission::{ColumnLists, Columns, Command, Role, Roles};
@@ -19,6 +18,7 @@ use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
 use crate::identity::binding;
 use crate::ledger::rows::{for_each_row, with_catalog_snapshot};
+use crate::versions::{self, Rights};
 use crate::watch::Watch;
 
 static WATCH: Watch = Watch::new(c"permission");
@@ -35,7 +35,9 @@ thread_local! {
     static KNOWN: RefCell<Rc<Known>> = RefCell::default();
 }
 
-static mut PREVIOUS: pg_sys::ExecutorCheckPerms_hook_type = None;
+static mut PREVIOUS: versions::RightsHook = None;
+
+versions::rights_hook!(check, PREVIOUS, judge);
 
 /// Puts the hook in front of those that other libraries installed.
 pub(crate) fn install() {
@@ -47,11 +49,8 @@ pub(crate) fn install() {
 }
 
 /// Judges the columns of every table in a query, after what other libraries judge.
-#[pg_guard]
-unsafe extern "C-unwind" fn check(range_table: *mut pg_sys::List, raise: bool) -> bool {
-    // SAFETY: PREVIOUS is written once, before this is ever called, and gets what we got.
-    let agreed = unsafe { PREVIOUS.is_none_or(|previous| previous(range_table, raise)) };
-    if !agreed {
+fn judge(rights: *mut pg_sys::List, raise: bool, previous: impl Fn() -> bool) -> bool {
+    if !previous() {
         return false;
     }
     // SAFETY: a variable of the server; a leader has checked for its workers.
@@ -62,8 +61,8 @@ unsafe extern "C-unwind" fn check(range_table: *mut pg_sys::List, raise: bool) -
     if known.is_empty() {
         return true;
     }
-    // SAFETY: PostgreSQL passes the query's range table, a list of its entries or null.
-    let denied = unsafe { entries(range_table) }.find_map(|entry| denied(entry, &known));
+    // SAFETY: PostgreSQL passes a list of what the query asks, or null.
+    let denied = unsafe { entries(rights) }.find_map(|entry| denied(entry, &known));
     match denied {
         None => true,
         Some(error) if raise => error.raise(),
@@ -71,19 +70,17 @@ unsafe extern "C-unwind" fn check(range_table: *mut pg_sys::List, raise: bool) -
     }
 }
 
-unsafe fn entries<'a>(
-    range_table: *mut pg_sys::List,
-) -> impl Iterator<Item = &'a pg_sys::RangeTblEntry> {
+unsafe fn entries<'a>(rights: *mut pg_sys::List) -> impl Iterator<Item = &'a Rights> {
     // SAFETY: the caller vouches for the list, which lives as long as the query's plan.
     unsafe {
-        let length = range_table.as_ref().map_or(0, |list| list.length);
-        (0..length).map(move |n| &*pg_sys::list_nth(range_table, n).cast::<pg_sys::RangeTblEntry>())
+        let length = rights.as_ref().map_or(0, |list| list.length);
+        (0..length).map(move |n| &*pg_sys::list_nth(rights, n).cast::<Rights>())
     }
 }
 
 /// The first column that the entry asks for and the token's roles may not have.
-fn denied(entry: &pg_sys::RangeTblEntry, known: &Known) -> Option<Error> {
-    if entry.rtekind != pg_sys::RTEKind::RTE_RELATION || entry.requiredPerms == 0 {
+fn denied(entry: &Rights, known: &Known) -> Option<Error> {
+    if !versions::is_of_relation(entry) || entry.requiredPerms == 0 {
         return None;
     }
     let listed = known.get(&entry.relid)?;

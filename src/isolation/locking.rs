@@ -11,6 +11,7 @@ use tenant_guard_core::locking::Schedule;
 
 use super::registry;
 use crate::error::Error;
+use crate::versions;
 
 const LOCK_ORDER: &str = include_str!("lock_order.sql");
 const WAITS: &str = include_str!("lock_waits.sql");
@@ -55,7 +56,7 @@ fn is_the_callers(relation: pg_sys::Oid) -> bool {
         pg_sys::get_rel_relkind(relation) != 0
             && !pg_sys::IsCatalogRelationOid(relation)
             && pg_sys::get_rel_namespace(relation) != our_schema()
-            && pg_sys::pg_class_ownercheck(relation, pg_sys::GetUserId())
+            && versions::owns_relation(relation)
     }
 }
 

@@ -9,6 +9,7 @@ use super::ownership::Ownerships;
 use super::registry;
 use super::request::Request;
 use crate::error::{Error, Obstacle};
+use crate::versions;
 
 /// Whether the relation is one that can be protected at all, and the caller's to decide about.
 pub(super) fn kind_and_owner(member: &MemberState) -> Result<(), Obstacle> {
@@ -28,7 +29,7 @@ pub(super) fn kind_and_owner(member: &MemberState) -> Result<(), Obstacle> {
         return Err(Obstacle::WrongKind(member.plan.name.clone(), kind));
     }
     // SAFETY: catalog lookup by oid.
-    if unsafe { pg_sys::pg_class_ownercheck(member.relation, pg_sys::GetUserId()) } {
+    if unsafe { versions::owns_relation(member.relation) } {
         Ok(())
     } else {
         Err(Obstacle::NotOwner(member.plan.name.clone()))

@@ -10,6 +10,7 @@ use tenant_guard_core::policy::{AccountColumn, AccountType};
 use crate::audit::text::qualified_name;
 use crate::error::Error;
 use crate::identity::membership;
+use crate::versions;
 
 /// The registry's tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -263,7 +264,7 @@ fn rows<const N: usize>(
     // resource owner ends scan and relation.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let index = pg_sys::RelationGetPrimaryKeyIndex(relation);
+        let index = versions::primary_key_index(relation);
         let mut scan_key = pg_sys::ScanKeyData::default();
         pg_sys::ScanKeyInit(
             &mut scan_key,

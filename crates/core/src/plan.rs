@@ -159,22 +159,38 @@ fn allow_null(wanted: &Wanted, member: &Member) -> Option<String> {
     })
 }
 
-fn column(wanted: &Wanted, members: &[Member], index: usize) -> Option<String> {
+fn column(wanted: &Wanted, members: &[Member], index: usize) -> Vec<String> {
     let member = &members[index];
-    let wanted = wanted.column.as_ref()?;
+    let Some(wanted) = wanted.column.as_ref() else {
+        return Vec::new();
+    };
     let column = &wanted.column.quoted;
     let reader = wanted.column.kind.reader();
-    let mut actions = Vec::new();
-    if wanted.sets_default && member.column.default.as_deref() != Some(reader) {
-        actions.push(format!("ALTER COLUMN {column} SET DEFAULT {reader}"));
-    }
-    if wanted.not_null && !member.column.not_null && !stays_nullable(members, index) {
-        actions.push(format!("ALTER COLUMN {column} SET NOT NULL"));
-    }
-    // ONLY: each member is brought under protection by its own statement, children first, so
-    // that what stood on a child is not overwritten through its parent.
-    (!actions.is_empty())
-        .then(|| format!("ALTER TABLE ONLY {} {}", member.name, actions.join(", ")))
+    let sets_default = wanted.sets_default && member.column.default.as_deref() != Some(reader);
+    let default = format!("ALTER COLUMN {column} SET DEFAULT {reader}");
+    let sets_not_null =
+        wanted.not_null && !member.column.not_null && !stays_nullable(members, index);
+    let not_null = format!("ALTER COLUMN {column} SET NOT NULL");
+
+    // ONLY: each member is brought under protection by its own statement, children first, so that
+    // the default of a child is not overwritten through its parent. NOT NULL is not to be had for a
+    // parent alone since PostgreSQL 18, and its children have it by then.
+    let is_parent = members.iter().any(|other| other.parent == Some(index));
+    let (alone, with_children): (Vec<_>, Vec<_>) = [
+        (sets_default, default, true),
+        (sets_not_null, not_null, !is_parent),
+    ]
+    .into_iter()
+    .filter(|(wanted, ..)| *wanted)
+    .partition(|(.., alone)| *alone);
+    [("ONLY ", alone), ("", with_children)]
+        .into_iter()
+        .filter(|(_, actions)| !actions.is_empty())
+        .map(|(only, actions)| {
+            let actions: Vec<_> = actions.into_iter().map(|(_, action, _)| action).collect();
+            format!("ALTER TABLE {only}{} {}", member.name, actions.join(", "))
+        })
+        .collect()
 }
 
 /// Whether a partitioned table is left nullable: NOT NULL could not be dropped from it again while
@@ -269,8 +285,9 @@ pub fn unprotect(
 /// The statements that give account columns back their default and nullability.
 ///
 /// A default that is no longer ours is somebody's later choice and stays. `DROP NOT NULL` on a
-/// partitioned table reaches every partition, so those that had the constraint before get it
-/// back afterwards.
+/// partitioned table reaches its partitions, before PostgreSQL 18 those too that had the constraint
+/// before, and since then only those that have it from their parent alone. So each member is told what
+/// it is to have.
 fn restore_columns(members: &[Member], columns: &[Option<RememberedColumn>]) -> Vec<String> {
     let mut plan = Vec::new();
     for (member, column) in members.iter().zip(columns) {
@@ -290,13 +307,10 @@ fn restore_columns(members: &[Member], columns: &[Option<RememberedColumn>]) -> 
         ));
     }
 
-    let mut not_null: Vec<_> = columns
-        .iter()
-        .map(|c| c.as_ref().is_some_and(|c| c.present.not_null))
-        .collect();
+    let mut lost = vec![false; members.len()];
     for (index, (member, column)) in members.iter().zip(columns).enumerate() {
         let Some(column) = column else { continue };
-        if column.before.not_null || !not_null[index] {
+        if column.before.not_null || !column.present.not_null {
             continue;
         }
         let only = if member.partitioned { "" } else { "ONLY " };
@@ -304,23 +318,15 @@ fn restore_columns(members: &[Member], columns: &[Option<RememberedColumn>]) -> 
             "ALTER TABLE {only}{} ALTER COLUMN {} DROP NOT NULL",
             member.name, column.quoted
         ));
-        not_null[index] = false;
         if member.partitioned {
-            // Parents come first in the list, so one pass marks the whole subtree.
             for below in index + 1..members.len() {
-                if members[below]
-                    .parent
-                    .is_some_and(|parent| !not_null[parent])
-                    && descends(members, below, index)
-                {
-                    not_null[below] = false;
-                }
+                lost[below] |= descends(members, below, index);
             }
         }
     }
     for (index, (member, column)) in members.iter().zip(columns).enumerate().rev() {
         let Some(column) = column else { continue };
-        if column.before.not_null && !not_null[index] {
+        if column.before.not_null && column.present.not_null && lost[index] {
             plan.push(format!(
                 "ALTER TABLE ONLY {} ALTER COLUMN {} SET NOT NULL",
                 member.name, column.quoted
@@ -469,11 +475,16 @@ mod tests {
         assert_eq!(count("CREATE POLICY tenant_guard_floor"), 2);
         assert_eq!(count("CREATE TRIGGER tenant_guard_capture AFTER"), 1);
         assert_eq!(count("CREATE TRIGGER tenant_guard_capture_truncate"), 2);
-        // A partitioned table accepts NOT NULL for itself alone once its partitions have it.
-        let leaf_first = plan
-            .iter()
-            .position(|s| s.contains("ONLY t_1 ALTER COLUMN"));
-        assert!(leaf_first < plan.iter().position(|s| s.contains("ONLY t ALTER COLUMN")));
+        let columns: Vec<_> = plan.iter().filter(|s| s.contains("ALTER COLUMN")).collect();
+        assert_eq!(
+            columns,
+            [
+                "ALTER TABLE ONLY t_1 ALTER COLUMN account_id SET DEFAULT tenant_guard.account_id(), \
+                 ALTER COLUMN account_id SET NOT NULL",
+                "ALTER TABLE ONLY t ALTER COLUMN account_id SET DEFAULT tenant_guard.account_id()",
+                "ALTER TABLE t ALTER COLUMN account_id SET NOT NULL",
+            ]
+        );
     }
 
     #[test]
@@ -510,6 +521,7 @@ mod tests {
             plan[3..],
             [
                 "ALTER TABLE t ALTER COLUMN account_id DROP NOT NULL",
+                "ALTER TABLE ONLY t_2 ALTER COLUMN account_id DROP NOT NULL",
                 "ALTER TABLE ONLY t_1 ALTER COLUMN account_id SET NOT NULL",
             ]
         );

@@ -7,6 +7,7 @@ use super::rows::{Rows, copied, insertion};
 use crate::error::Error;
 use crate::isolation::lookup;
 use crate::isolation::registry::read;
+use crate::versions::{self, Rights};
 
 /// One COPY: the open relation, what is read from it and what each row is held against.
 pub(super) struct Loading<'a> {
@@ -14,7 +15,7 @@ pub(super) struct Loading<'a> {
     copy: &'a pg_sys::CopyStmt,
     /// The columns that are read, by number.
     columns: Vec<i32>,
-    entry: *const pg_sys::RangeTblEntry,
+    rights: *const Rights,
     state: *mut pg_sys::ParseState,
     /// COPY's own WHERE, as an implicit AND.
     pub(super) filter: *mut pg_sys::List,
@@ -46,7 +47,8 @@ impl<'a> Loading<'a> {
                 false,
             );
             let entry = (*item).p_rte;
-            (*entry).requiredPerms = pg_sys::ACL_INSERT as pg_sys::AclMode;
+            let rights = versions::rights_of(item);
+            (*rights).requiredPerms = pg_sys::ACL_INSERT as pg_sys::AclMode;
             // It may only read what the caller may: the analysis adds that to the rights required.
             let filter = filter(state, item, copy);
             let columns = copied_columns(relation, copy);
@@ -56,7 +58,7 @@ impl<'a> Loading<'a> {
             (*query).type_ = pg_sys::NodeTag::T_Query;
             (*query).commandType = pg_sys::CmdType::CMD_INSERT;
             (*query).resultRelation = 1;
-            (*query).rtable = (*state).p_rtable;
+            versions::set_range_table(query, state);
             let (mut quals, mut checks) = (std::ptr::null_mut(), std::ptr::null_mut());
             let (mut row_security, mut sub_queries) = (false, false);
             pg_sys::get_row_security_policies(
@@ -73,7 +75,7 @@ impl<'a> Loading<'a> {
                 relation,
                 copy,
                 columns,
-                entry,
+                rights,
                 state,
                 filter,
                 checks: checks.iter_ptr().map(|check| &*check).collect(),
@@ -122,7 +124,7 @@ impl<'a> Loading<'a> {
         // that it takes.
         unsafe {
             let (statement, columns, mut types) =
-                insertion(self.relation, self.entry, &self.columns);
+                insertion(self.relation, self.rights, &self.columns);
             let executor = pg_sys::CreateExecutorState();
             let filter = if self.filter.is_null() {
                 std::ptr::null_mut()
@@ -188,12 +190,12 @@ unsafe fn require_rights(
 ) {
     // SAFETY: the entry was made for this state; column sets count from the lowest system column.
     unsafe {
-        let rights = (*item).p_rte;
+        let rights = versions::rights_of(item);
         for number in columns {
             let member = number - pg_sys::FirstLowInvalidHeapAttributeNumber;
             (*rights).insertedCols = pg_sys::bms_add_member((*rights).insertedCols, member);
         }
-        pg_sys::ExecCheckRTPerms((*state).p_rtable, true);
+        versions::has_rights(state, true);
     }
 }
 
@@ -250,8 +252,7 @@ unsafe fn reads_more_than_stored(relation: pg_sys::Relation, tree: *mut pg_sys::
     unsafe {
         let mut read = std::ptr::null_mut();
         pg_sys::pull_varattnos(tree, 1, &mut read);
-        let descriptor = (*relation).rd_att;
-        let columns = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
+        let columns = versions::attributes((*relation).rd_att);
         let stored = |number: i32| {
             let column = usize::try_from(number - 1)
                 .ok()

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use pgrx::prelude::*;
 
 use super::server;
+use crate::versions::{self, Rights};
 
 /// An INSERT for each row, made ready. Nothing in it has a destructor.
 #[derive(Clone, Copy)]
@@ -128,17 +129,16 @@ pub(super) unsafe fn copied<T: Copy>(elements: &[T]) -> *mut T {
 /// insert it, the INSERT finds one of its own.
 pub(super) unsafe fn insertion(
     relation: pg_sys::Relation,
-    entry: *const pg_sys::RangeTblEntry,
+    rights: *const Rights,
     read: &[i32],
 ) -> (CString, Vec<usize>, Vec<pg_sys::Oid>) {
     // SAFETY: the relation is open and its descriptor holds natts attributes.
     unsafe {
-        let descriptor = (*relation).rd_att;
-        let columns = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
+        let columns = versions::attributes((*relation).rd_att);
         let taken = |column: &pg_sys::FormData_pg_attribute| {
             !column.attisdropped
                 && column.attgenerated == 0
-                && (read.contains(&column.attnum.into()) || may_insert(entry, column.attnum))
+                && (read.contains(&column.attnum.into()) || may_insert(rights, column.attnum))
         };
         let positions: Vec<_> = (0..columns.len())
             .filter(|&at| taken(&columns[at]))
@@ -163,18 +163,17 @@ pub(super) unsafe fn insertion(
     }
 }
 
-/// Whether the caller may insert this column of the relation that the entry is of, as an INSERT asks:
+/// Whether the caller may insert this column of the relation that the rights are of, as an INSERT asks:
 /// lists of columns decide about it too.
-unsafe fn may_insert(entry: *const pg_sys::RangeTblEntry, column: i16) -> bool {
-    // SAFETY: a copy of an entry made by PostgreSQL, alone in a list; nothing keeps either.
+unsafe fn may_insert(rights: *const Rights, column: i16) -> bool {
+    // SAFETY: a copy of what PostgreSQL made; nothing keeps it.
     unsafe {
         let member = i32::from(column) - pg_sys::FirstLowInvalidHeapAttributeNumber;
-        let mut entry = *entry;
-        entry.requiredPerms = pg_sys::ACL_INSERT as pg_sys::AclMode;
-        entry.selectedCols = std::ptr::null_mut();
-        entry.insertedCols = pg_sys::bms_make_singleton(member);
-        let entries = pg_sys::lappend(std::ptr::null_mut(), (&raw mut entry).cast());
-        pg_sys::ExecCheckRTPerms(entries, false)
+        let mut rights = *rights;
+        rights.requiredPerms = pg_sys::ACL_INSERT as pg_sys::AclMode;
+        rights.selectedCols = std::ptr::null_mut();
+        rights.insertedCols = pg_sys::bms_make_singleton(member);
+        versions::has_these_rights(&mut rights)
     }
 }
 

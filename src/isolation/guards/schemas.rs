@@ -10,6 +10,7 @@ use crate::catalog::write;
 use crate::error::{Error, OrRaise};
 use crate::isolation::request::{Request, text};
 use crate::isolation::{registry, require_admin};
+use crate::versions;
 
 /// What is registered for a schema.
 pub(super) struct Rule {
@@ -153,7 +154,7 @@ fn owned_schema(schema: &CStr) -> Result<pg_sys::Oid, Error> {
         if oid == pg_sys::Oid::INVALID {
             return Err(Error::UnknownSchema(name));
         }
-        if !pg_sys::pg_namespace_ownercheck(oid, pg_sys::GetUserId()) {
+        if !versions::owns_schema(oid) {
             return Err(Error::NotSchemaOwner(name));
         }
         Ok(oid)

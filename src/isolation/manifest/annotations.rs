@@ -11,6 +11,7 @@ use crate::error::{Error, Obstacle, OrRaise};
 use crate::isolation::lookup;
 use crate::isolation::request::text;
 use crate::isolation::{registry, require_admin};
+use crate::versions;
 
 /// Declares the personal columns of a protected relation, and whether plans list its indexes.
 #[pg_extern(sql = false)]
@@ -35,7 +36,7 @@ fn annotate(
     let request = registry::request(relation).or_raise();
     let name = || lookup::name_of(relation).unwrap_or_default();
     // SAFETY: a catalog look-up for the current role.
-    if !unsafe { pg_sys::pg_class_ownercheck(relation, pg_sys::GetUserId()) } {
+    if !unsafe { versions::owns_relation(relation) } {
         Error::from(Obstacle::NotOwner(name())).raise();
     }
     for (column, standing) in lookup::standings(relation, &personal, request.column_name()) {
