@@ -172,25 +172,20 @@ fn column(wanted: &Wanted, members: &[Member], index: usize) -> Vec<String> {
         wanted.not_null && !member.column.not_null && !stays_nullable(members, index);
     let not_null = format!("ALTER COLUMN {column} SET NOT NULL");
 
-    // ONLY: each member is brought under protection by its own statement, children first, so that
-    // the default of a child is not overwritten through its parent. NOT NULL is not to be had for a
-    // parent alone since PostgreSQL 18, and its children have it by then.
+    // Each member is brought under protection by its own statement, children first, so that the
+    // default of a child is not overwritten through its parent. Since PostgreSQL 18 NOT NULL with ONLY
+    // is one that children never have.
     let is_parent = members.iter().any(|other| other.parent == Some(index));
-    let (alone, with_children): (Vec<_>, Vec<_>) = [
-        (sets_default, default, true),
-        (sets_not_null, not_null, !is_parent),
-    ]
-    .into_iter()
-    .filter(|(wanted, ..)| *wanted)
-    .partition(|(.., alone)| *alone);
-    [("ONLY ", alone), ("", with_children)]
-        .into_iter()
-        .filter(|(_, actions)| !actions.is_empty())
-        .map(|(only, actions)| {
-            let actions: Vec<_> = actions.into_iter().map(|(_, action, _)| action).collect();
-            format!("ALTER TABLE {only}{} {}", member.name, actions.join(", "))
-        })
-        .collect()
+    let name = &member.name;
+    match (sets_default, sets_not_null) {
+        (true, true) if !is_parent => vec![format!("ALTER TABLE {name} {default}, {not_null}")],
+        (sets_default, sets_not_null) => {
+            let only = if is_parent { "ONLY " } else { "" };
+            let default = sets_default.then(|| format!("ALTER TABLE {only}{name} {default}"));
+            let not_null = sets_not_null.then(|| format!("ALTER TABLE {name} {not_null}"));
+            default.into_iter().chain(not_null).collect()
+        }
+    }
 }
 
 /// Whether a partitioned table is left nullable: NOT NULL could not be dropped from it again while
@@ -417,7 +412,7 @@ mod tests {
             "CREATE POLICY tenant_guard_floor ON t AS RESTRICTIVE",
             "CREATE POLICY tenant_guard_access ON t AS PERMISSIVE",
             "ALTER TABLE ONLY t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
-            "ALTER TABLE ONLY t ALTER COLUMN account_id SET DEFAULT tenant_guard.account_id(), \
+            "ALTER TABLE t ALTER COLUMN account_id SET DEFAULT tenant_guard.account_id(), \
              ALTER COLUMN account_id SET NOT NULL",
             "REVOKE TRUNCATE, REFERENCES, TRIGGER ON TABLE t FROM bob CASCADE",
             "CREATE TRIGGER tenant_guard_capture AFTER",
@@ -479,7 +474,7 @@ mod tests {
         assert_eq!(
             columns,
             [
-                "ALTER TABLE ONLY t_1 ALTER COLUMN account_id SET DEFAULT tenant_guard.account_id(), \
+                "ALTER TABLE t_1 ALTER COLUMN account_id SET DEFAULT tenant_guard.account_id(), \
                  ALTER COLUMN account_id SET NOT NULL",
                 "ALTER TABLE ONLY t ALTER COLUMN account_id SET DEFAULT tenant_guard.account_id()",
                 "ALTER TABLE t ALTER COLUMN account_id SET NOT NULL",

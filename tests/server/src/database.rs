@@ -54,6 +54,31 @@ impl Database {
             .expect("the superuser can connect")
     }
 
+    /// The server's major version.
+    pub fn version(&self) -> i32 {
+        let number = "SELECT current_setting('server_version_num')::int / 10000";
+        self.superuser()
+            .query_one(number, &[])
+            .expect("every server knows its version")
+            .get(0)
+    }
+
+    /// Whether the server was built with ICU's collations. A test that needs them has nothing to
+    /// show without.
+    pub fn has_icu(&self) -> bool {
+        self.is_true("SELECT EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i')")
+    }
+
+    /// Whether the server was built with support for XML.
+    pub fn has_xml(&self) -> bool {
+        self.is_true("SELECT setting ~ 'with-libxml' FROM pg_config WHERE name = 'CONFIGURE'")
+    }
+
+    fn is_true(&self, question: &str) -> bool {
+        let answer = self.superuser().query_one(question, &[]);
+        answer.expect("the superuser may ask").get(0)
+    }
+
     /// Creates an ordinary login role and returns its name, which is unique in the cluster.
     pub fn role(&self, label: &str) -> String {
         let role = format!("{}_{label}", self.name);

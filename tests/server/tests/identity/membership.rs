@@ -325,11 +325,18 @@ fn owner_of_a_declared_table_cannot_smuggle_code_into_the_lookup() {
     run(
         &mut attacker,
         "CREATE FUNCTION smuggled() RETURNS text LANGUAGE plpgsql AS
-             $$ BEGIN INSERT INTO witness VALUES (current_user); RETURN 'ann'; END $$;
-         CREATE RULE \"_RETURN\" AS ON SELECT TO empty DO INSTEAD
-             SELECT smuggled() AS subject, NULL::uuid AS account_id, NULL::text AS role;",
+             $$ BEGIN INSERT INTO witness VALUES (current_user); RETURN 'ann'; END $$;",
     );
-    expect_error(fixture.sign_in(&ann, None), "42809", "is not a table");
+    let rule = "CREATE RULE \"_RETURN\" AS ON SELECT TO empty DO INSTEAD
+         SELECT smuggled() AS subject, NULL::uuid AS account_id, NULL::text AS role";
+    if fixture.db.version() < 16 {
+        run(&mut attacker, rule);
+        expect_error(fixture.sign_in(&ann, None), "42809", "is not a table");
+    } else {
+        // A table cannot be turned into a view any more.
+        let refused = attacker.batch_execute(rule);
+        expect_error(refused, "42809", "cannot have ON SELECT rules");
+    }
     assert_eq!(lines(&mut superuser, "SELECT * FROM witness"), [""; 0]);
 }
 
@@ -421,6 +428,9 @@ fn relation_put_in_the_place_of_a_declared_one_is_not_read() {
 #[test]
 fn subjects_that_a_collation_calls_equal_are_different_persons() {
     let fixture = Fixture::new();
+    if !fixture.db.has_icu() {
+        return;
+    }
     run(
         &mut fixture.db.superuser(),
         &format!(

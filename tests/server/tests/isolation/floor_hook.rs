@@ -330,8 +330,12 @@ fn query_of_a_parallel_worker_s_own_is_held() {
         ),
     );
     shop.within(ACCOUNT_B, |t| {
-        t.batch_execute("SET LOCAL force_parallel_mode = on")
-            .unwrap();
+        // It was named force_parallel_mode before version 16.
+        lines(
+            t,
+            "SELECT set_config(name, 'on', true) FROM pg_settings
+             WHERE name IN ('force_parallel_mode', 'debug_parallel_query')",
+        );
         let plan = lines(t, "EXPLAIN (COSTS off) SELECT shop.names()");
         assert!(plan[0].contains("Gather"), "{plan:?}");
         assert_eq!(lines(t, "SELECT shop.names()"), ["bob"]);

@@ -187,10 +187,7 @@ fn column_that_cannot_hold_an_account_is_refused() {
         "CREATE TABLE shop.n (account_id numeric);
          CREATE TABLE shop.c (account_id char(4));
          CREATE DOMAIN shop.account AS uuid;
-         CREATE TABLE shop.d (account_id shop.account);
-         CREATE COLLATION shop.loose
-             (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-         CREATE TABLE shop.l (account_id text COLLATE shop.loose)",
+         CREATE TABLE shop.d (account_id shop.account)",
     );
     let owner = &mut shop.owner();
     for (table, kind) in [("n", "numeric"), ("c", "character"), ("d", "shop.account")] {
@@ -199,7 +196,17 @@ fn column_that_cannot_hold_an_account_is_refused() {
         let call = format!("protect('shop.{table}')");
         refused(&shop, owner, &call, "0A000", &message);
     }
+    if !shop.db.has_icu() {
+        return;
+    }
     // 'ACME' would read the rows of 'acme'.
+    owner
+        .batch_execute(
+            "CREATE COLLATION shop.loose
+                 (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+             CREATE TABLE shop.l (account_id text COLLATE shop.loose)",
+        )
+        .unwrap();
     let call = "protect('shop.l')";
     refused(
         &shop,

@@ -123,7 +123,8 @@ pub(super) fn switch_guard_off(client: &mut Client, table: &str) {
 fn drop_constraints(client: &mut Client, table: &str) {
     let constraints = format!(
         "SELECT format('ALTER TABLE tenant_guard.{table} DROP CONSTRAINT %I', conname)
-         FROM pg_constraint WHERE conrelid = 'tenant_guard.{table}'::regclass"
+         FROM pg_constraint WHERE conrelid = 'tenant_guard.{table}'::regclass
+         ORDER BY contype <> 'p'"
     );
     let columns = format!(
         "SELECT format('ALTER TABLE tenant_guard.{table} ALTER %I DROP NOT NULL', attname)

@@ -28,7 +28,15 @@ fn shop() -> Shop {
 #[track_caller]
 fn assert_same(shop: &Shop, restored: &Database) {
     let schema = ["--schema=shop"];
-    assert_eq!(dump(restored, &schema), dump(&shop.db, &schema));
+    // The copy made by LIKE took the names of these constraints before the table that is dumped first.
+    let unnamed = |dump: String| {
+        dump.replace(" CONSTRAINT t_id_not_null1 NOT NULL", " NOT NULL")
+            .replace(" CONSTRAINT t_account_id_not_null1 NOT NULL", " NOT NULL")
+    };
+    assert_eq!(
+        unnamed(dump(restored, &schema)),
+        unnamed(dump(&shop.db, &schema))
+    );
     for table in ["audit_log", "protection_member", "governed_schema"] {
         let rows = format!("SELECT count(*) FROM tenant_guard.{table}");
         let before = lines(&mut shop.db.superuser(), &rows);
