@@ -314,8 +314,8 @@ fn restore_columns(members: &[Member], columns: &[Option<RememberedColumn>]) -> 
             member.name, column.quoted
         ));
         if member.partitioned {
-            for below in index + 1..members.len() {
-                lost[below] |= descends(members, below, index);
+            for (below, lost) in lost.iter_mut().enumerate().skip(index + 1) {
+                *lost |= descends(members, below, index);
             }
         }
     }
