@@ -12,6 +12,7 @@ use crate::audit::record::record_system;
 use crate::error::{BrokenKey, Error, Obstacle, OrRaise};
 use crate::isolation::request::text;
 use crate::isolation::{execute, locking, lookup, registry, require_admin};
+use crate::versions;
 
 /// Holds the foreign keys of a schema's protected relations to the account; what was done, or with
 /// `dry_run` would be, as statements in order.
@@ -74,7 +75,7 @@ fn relations(found: &[ForeignKey]) -> Vec<pg_sys::Oid> {
 fn refuse_others(relations: &[pg_sys::Oid]) -> Result<(), Error> {
     for relation in relations {
         // SAFETY: a catalog look-up by oid.
-        if !unsafe { pg_sys::pg_class_ownercheck(*relation, pg_sys::GetUserId()) } {
+        if !unsafe { versions::owns_relation(*relation) } {
             let name = lookup::name_of(*relation).unwrap_or_default();
             return Err(Obstacle::NotOwner(name).into());
         }
