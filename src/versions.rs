@@ -235,3 +235,17 @@ pub(crate) unsafe fn allocate_setting(size: usize) -> *mut std::ffi::c_void {
         pg_sys::guc_malloc(pg_sys::LOG as i32, size)
     }
 }
+
+/// Installs a handler of the server's own for a signal, in a background worker.
+///
+/// # Safety
+/// The handler must be one that may run at any moment.
+pub(crate) unsafe fn on_signal(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
+    // SAFETY: the caller vouches for the handler.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::pqsignal(signal as i32, Some(handler));
+        #[cfg(feature = "pg18")]
+        pg_sys::pqsignal_be(signal as i32, Some(handler));
+    }
+}

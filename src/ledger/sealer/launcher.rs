@@ -11,6 +11,7 @@ use super::worker::{pace, serve_interrupts, wait};
 use super::{shared, start};
 use crate::clock::now_us;
 use crate::settings;
+use crate::versions;
 
 const NAME: &CStr = c"tenant_guard launcher";
 
@@ -62,8 +63,8 @@ unsafe extern "C-unwind" {
 pub extern "C-unwind" fn tenant_guard_launcher_main(_argument: pg_sys::Datum) {
     // SAFETY: the first thing a worker does, once. The handlers are the server's own.
     unsafe {
-        pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(die));
-        pg_sys::pqsignal(pg_sys::SIGHUP as c_int, Some(SignalHandlerForConfigReload));
+        versions::on_signal(pg_sys::SIGTERM, die);
+        versions::on_signal(pg_sys::SIGHUP, SignalHandlerForConfigReload);
         pg_sys::BackgroundWorkerUnblockSignals();
         pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0);
     }

@@ -18,6 +18,7 @@ use crate::ledger::rows::with_latest_snapshot;
 use crate::ledger::seal::seal_round;
 use crate::ledger::store;
 use crate::settings;
+use crate::versions;
 
 unsafe extern "C-unwind" {
     /// Handlers of `tcop/tcopprot.h` and `postmaster/interrupt.h`. pgrx's wrappers around them
@@ -50,8 +51,8 @@ pub extern "C-unwind" fn tenant_guard_sealer_main(database: pg_sys::Datum) {
     let database = pg_sys::Oid::from(database.value() as u32);
     // SAFETY: the first thing a worker does, once. The handlers are the server's own.
     unsafe {
-        pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(die));
-        pg_sys::pqsignal(pg_sys::SIGHUP as c_int, Some(SignalHandlerForConfigReload));
+        versions::on_signal(pg_sys::SIGTERM, die);
+        versions::on_signal(pg_sys::SIGHUP, SignalHandlerForConfigReload);
         pg_sys::BackgroundWorkerUnblockSignals();
     }
     let Some(table) = shared::table() else { return };
