@@ -5,9 +5,9 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 use tenant_guard_core::reference::{BIND, Binding, trigger_name};
 
-use super::binding_triggers;
 use super::examine::{Examiner, Misdirected, Subject};
 use super::keys::{self, ForeignKey};
+use super::triggers;
 use crate::audit::record::record_system;
 use crate::error::{BrokenKey, Error, Obstacle, OrRaise};
 use crate::isolation::request::text;
@@ -155,7 +155,7 @@ fn plan(found: &[ForeignKey]) -> Vec<(String, String)> {
                 }
                 add(&key.child.relation, key.replacement(&definition));
                 let former = trigger_name(BIND, &key.name);
-                if binding_triggers::has(*child, &former) {
+                if triggers::has(*child, &former) {
                     let child = &key.child.relation;
                     add(child, format!("DROP TRIGGER {former} ON {child}"));
                 }
@@ -166,11 +166,11 @@ fn plan(found: &[ForeignKey]) -> Vec<(String, String)> {
                 {
                     let always =
                         |table: &str| format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}");
-                    if !binding_triggers::has(oid, &name) {
+                    if !triggers::has(oid, &name) {
                         add(relation, definition);
                         add(relation, always(relation));
                     }
-                    for table in binding_triggers::silent(oid, &name) {
+                    for table in triggers::silent(oid, &name) {
                         let table = lookup::name_of(table).unwrap_or_default();
                         add(&table, always(&table));
                     }
@@ -197,8 +197,8 @@ fn obsolete(schema: &str, found: &[ForeignKey]) -> Vec<(String, String)> {
     );
     let mut plan = Vec::new();
     for relation in members {
-        for trigger in binding_triggers::on(relation) {
-            let kept = binding_triggers::holds(relation, &trigger);
+        for trigger in triggers::on(relation) {
+            let kept = triggers::holds(relation, &trigger);
             let replaced = found
                 .iter()
                 .any(|key| key.child == relation && trigger_name(BIND, &key.key.name) == trigger);

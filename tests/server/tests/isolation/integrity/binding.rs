@@ -1,7 +1,7 @@
 //! Foreign keys held to the account, by themselves and by triggers.
 
 use postgres::Client;
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, expect_error, lines};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, expect_error, lines};
 
 use super::super::Shop;
 
@@ -596,13 +596,67 @@ fn children_without_an_account_column_are_held_through_their_parents() {
 }
 
 #[test]
-fn bound_keys_are_dumped_and_restored() {
+fn bound_keys_come_back_from_a_dump() {
     let shop = templates();
     run_unseeing(&shop, &key(""));
     shop.owner().batch_execute(BIND).unwrap();
-    assert!(
-        shop.dump()
-            .contains("ENABLE ALWAYS TRIGGER tenant_guard_bind_t")
+    let restored = Database::empty();
+    restored.restore(&shop.db.pg_dump(&[]));
+    let mut superuser = restored.superuser();
+    refused(
+        &mut superuser,
+        "UPDATE shop.booking SET template_id = 2",
+        "23503",
+        T,
+    );
+    refused(
+        &mut superuser,
+        "UPDATE shop.booking SET contact_id = 2",
+        "23503",
+        "constraint \"k\"",
+    );
+    assert_eq!(lines(&mut superuser, BIND), [""; 0]);
+}
+
+#[test]
+fn match_full_and_names_that_need_quotes_are_kept() {
+    let shop = shop(
+        "CREATE TABLE shop.\"It's \"\"one\"\"\" (\"A\" int, \"b c\" text, account_id uuid,
+             UNIQUE (\"A\", \"b c\"));
+         CREATE TABLE shop.\"Two\" (a int, \"B\" text, account_id uuid,
+             n int CONSTRAINT one_column REFERENCES shop.contact MATCH FULL,
+             CONSTRAINT \"K'k\" FOREIGN KEY (a, \"B\")
+                 REFERENCES shop.\"It's \"\"one\"\"\" (\"A\", \"b c\") MATCH FULL)",
+    );
+    let mut owner = shop.owner();
+    owner.batch_execute(BIND).unwrap();
+    assert_eq!(lines(&mut owner, BIND), [""; 0]);
+    assert_eq!(
+        lines(
+            &mut owner,
+            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+             WHERE contype = 'f' AND conrelid = 'shop.\"Two\"'::regclass ORDER BY 1"
+        ),
+        [
+            "K'k|FOREIGN KEY (a, \"B\") REFERENCES shop.\"It's \"\"one\"\"\"(\"A\", \"b c\") MATCH FULL",
+            "one_column|FOREIGN KEY (account_id, n) REFERENCES shop.contact(account_id, id)",
+        ]
+    );
+    let mut superuser = shop.db.superuser();
+    superuser
+        .batch_execute(&format!(
+            "INSERT INTO shop.\"It's \"\"one\"\"\" VALUES (1, 'a', '{ACCOUNT_A}'), (2, 'b', '{ACCOUNT_B}')"
+        ))
+        .unwrap();
+    done_by_a(
+        &shop,
+        "INSERT INTO shop.\"Two\" (a, \"B\") VALUES (1, 'a'), (NULL, NULL)",
+    );
+    refused_to_a(
+        &shop,
+        "INSERT INTO shop.\"Two\" (a, \"B\") VALUES (2, 'b')",
+        "23503",
+        "violates foreign key constraint \"K'k\"",
     );
 }
 

@@ -1,8 +1,7 @@
-//! Triggers that hold a foreign key to the account where the key itself cannot.
+//! The triggers that hold a foreign key to the account where the key itself cannot.
 //!
-//! They see rows of all accounts, as the foreign key's own do: each relation is read as its owner, past
-//! row security. Of two transactions, one that refers to a row and one that gives that row to another
-//! account, the second waits for the first: it locks whoever refers against writers.
+//! Of two transactions, one that refers to a row and one that gives that row to another account, the
+//! second waits for the first: it locks whoever refers against writers, and then looks.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,309 +10,18 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
-use tenant_guard_core::account::AccountId;
-use tenant_guard_core::archetype::Archetype;
-use tenant_guard_core::reference::{BIND, BOUND, trigger_name};
+use tenant_guard_core::reference::{BIND, trigger_name};
 
+use super::path::{Account, Path, account};
+use super::triggers::{Unpaired, has, unpaired};
 use super::values::column_number;
 use crate::audit::text::qualified_name;
 use crate::catalog::as_relation_owner;
 use crate::error::{Error, OrRaise};
-use crate::identity::membership::without_children;
-use crate::isolation::{execute, lookup, registry};
+use crate::isolation::{lookup, registry};
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
 use crate::raw::{raw_function, trigger_data};
 use crate::watch::Watch;
-
-/// Whether a trigger of this name is one of ours.
-pub(in crate::isolation) fn is_ours(name: &str) -> bool {
-    name.starts_with(BIND) || name.starts_with(BOUND)
-}
-
-/// Whether a trigger under a name of ours does what one made by `bind_foreign_keys` does.
-pub(in crate::isolation) fn is_as_made(trigger: pg_sys::Oid) -> bool {
-    let found = registry::read(
-        "SELECT t.tgname::text, convert_from(substring(t.tgargs FOR length(t.tgargs) - 1), 'UTF8'), \
-             t.tgfoid = 'tenant_guard.check_binding'::regproc \
-         FROM pg_trigger AS t \
-         WHERE t.oid = $1 AND t.tgqual IS NULL AND t.tgattr = '' AND t.tgnargs = 1 \
-             AND (t.tgfoid, t.tgtype) IN ( \
-                 ('tenant_guard.check_binding'::regproc, 21), \
-                 ('tenant_guard.check_bound'::regproc, 17))",
-        &[trigger.into()],
-        |row| {
-            let text = |n| row.get::<String>(n).map(Option::unwrap_or_default);
-            Ok((text(1)?, text(2)?, row.get::<bool>(3)?.unwrap_or(false)))
-        },
-    );
-    found.into_iter().any(|(name, key, binds)| {
-        let first = if binds { BIND } else { BOUND };
-        trigger_name(first, &key) == name
-    })
-}
-
-/// Whether a key of the relation, or to it, is held by a trigger of this name: one that is there and
-/// does not pair the accounts itself.
-pub(in crate::isolation) fn holds(relation: pg_sys::Oid, name: &str) -> bool {
-    let keys = unpaired(relation).into_iter();
-    { keys }.any(|key| {
-        let first = if key.refers { BIND } else { BOUND };
-        trigger_name(first, &key.name) == name
-    })
-}
-
-/// Whether the trigger is there, and does what it is to do.
-pub(super) fn has(relation: pg_sys::Oid, name: &str) -> bool {
-    let found = registry::read(
-        "SELECT t.oid FROM pg_trigger AS t WHERE t.tgrelid = $1 AND t.tgname = $2",
-        &[relation.into(), name.into()],
-        |row| row.get::<pg_sys::Oid>(1),
-    );
-    found.into_iter().flatten().any(is_as_made)
-}
-
-/// The relation and its partitions where the trigger is not always fired.
-pub(super) fn silent(relation: pg_sys::Oid, name: &str) -> Vec<pg_sys::Oid> {
-    registry::read(
-        "SELECT t.tgrelid FROM pg_trigger AS t \
-         WHERE t.tgname = $2 AND t.tgenabled <> 'A' AND (t.tgrelid = $1 OR t.tgrelid IN ( \
-             SELECT p.relid FROM pg_partition_tree($1) AS p)) ORDER BY 1",
-        &[relation.into(), name.into()],
-        |row| Ok(row.get(1)?.unwrap_or(pg_sys::Oid::INVALID)),
-    )
-}
-
-/// Triggers of ours on the relation that did not come from one above: their names.
-pub(super) fn on(relation: pg_sys::Oid) -> Vec<String> {
-    let names = registry::read(
-        "SELECT t.tgname::text FROM pg_trigger AS t \
-         WHERE t.tgrelid = $1 AND t.tgparentid = 0 AND t.tgfoid IN ( \
-             'tenant_guard.check_binding'::regproc, 'tenant_guard.check_bound'::regproc) ORDER BY 1",
-        &[relation.into()],
-        |row| row.get::<String>(1).map(Option::unwrap_or_default),
-    );
-    names.into_iter().filter(|name| is_ours(name)).collect()
-}
-
-/// Takes the triggers off relations that are no longer protected.
-pub(in crate::isolation) fn drop_of(relations: impl Iterator<Item = pg_sys::Oid>) {
-    for relation in relations {
-        let name = lookup::name_of(relation).unwrap_or_default();
-        let drop = |trigger: String| format!("DROP TRIGGER {trigger} ON {name}");
-        let statements: Vec<_> = on(relation).into_iter().map(drop).collect();
-        execute(&statements);
-    }
-}
-
-/// A foreign key that does not pair the accounts.
-struct Unpaired {
-    name: String,
-    /// Whether the relation asked about is the one that refers.
-    refers: bool,
-    child: pg_sys::Oid,
-    columns: Vec<String>,
-    parent: pg_sys::Oid,
-    parent_columns: Vec<String>,
-}
-
-/// The keys of and to a relation, and of and to the partitioned ones above it.
-fn unpaired(relation: pg_sys::Oid) -> Vec<Unpaired> {
-    registry::read(
-        "WITH own AS ( \
-             SELECT $1::oid AS relation UNION \
-             SELECT a.relid FROM pg_partition_ancestors($1) AS a) \
-         SELECT f.conname::text, r.refers, f.conrelid, \
-             (SELECT array_agg(a.attname::text ORDER BY k.position) \
-              FROM unnest(f.conkey) WITH ORDINALITY AS k (number, position) \
-              JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = k.number), \
-             f.confrelid, \
-             (SELECT array_agg(a.attname::text ORDER BY k.position) \
-              FROM unnest(f.confkey) WITH ORDINALITY AS k (number, position) \
-              JOIN pg_attribute AS a ON a.attrelid = f.confrelid AND a.attnum = k.number) \
-         FROM pg_constraint AS f \
-         LEFT JOIN tenant_guard.protection_member AS c ON c.relation = f.conrelid \
-         LEFT JOIN tenant_guard.protection_member AS p ON p.relation = f.confrelid \
-         LEFT JOIN pg_attribute AS ca ON ca.attrelid = f.conrelid AND ca.attname = c.account_column \
-         LEFT JOIN pg_attribute AS pa ON pa.attrelid = f.confrelid AND pa.attname = p.account_column \
-         CROSS JOIN LATERAL ( \
-             SELECT true WHERE f.conrelid IN (SELECT o.relation FROM own AS o) UNION ALL \
-             SELECT false WHERE f.confrelid IN (SELECT o.relation FROM own AS o)) AS r (refers) \
-         WHERE f.contype = 'f' AND f.conparentid = 0 AND NOT EXISTS ( \
-             SELECT FROM ROWS FROM (unnest(f.conkey), unnest(f.confkey)) AS pair (child, parent) \
-             WHERE pair.child = ca.attnum AND pair.parent = pa.attnum) \
-         ORDER BY f.oid",
-        &[relation.into()],
-        |row| {
-            let oid = |n| row.get(n).map(|oid| oid.unwrap_or(pg_sys::Oid::INVALID));
-            Ok(Unpaired {
-                name: row.get(1)?.unwrap_or_default(),
-                refers: row.get(2)?.unwrap_or(false),
-                child: oid(3)?,
-                columns: row.get(4)?.unwrap_or_default(),
-                parent: oid(5)?,
-                parent_columns: row.get(6)?.unwrap_or_default(),
-            })
-        },
-    )
-}
-
-/// How a row of one relation is read by its key, and what of it says its account.
-struct Path {
-    relation: pg_sys::Oid,
-    query: CString,
-    account: Account,
-}
-
-/// The place of a key among the columns read, the place and value of the kind that it is of, and how
-/// the row it leads to is read.
-type Link = (usize, Option<(usize, String)>, Path);
-
-/// What says the account of a row.
-enum Account {
-    /// A column of its own, at this place among those read.
-    Column(usize),
-    /// The row it leads to.
-    Links(Vec<Link>),
-}
-
-/// Columns that say the account of rows of a relation; none where nothing does.
-fn account(root: pg_sys::Oid) -> Option<(Vec<String>, Account)> {
-    let request = registry::registered(root)?;
-    if request.archetype != Archetype::Child {
-        return Some((vec![request.column?], Account::Column(0)));
-    }
-    let mut columns = Vec::new();
-    let mut place = |column: String| {
-        let known = columns.iter().position(|known| *known == column);
-        known.unwrap_or_else(|| {
-            columns.push(column);
-            columns.len() - 1
-        })
-    };
-    let mut links = Vec::new();
-    for link in request.links {
-        let kind = link.when.map(|(column, value)| (place(column), value));
-        let key = std::slice::from_ref(&link.parent_key);
-        links.push((
-            place(link.via),
-            kind,
-            Path::to(link.parent, link.parent, key)?,
-        ));
-    }
-    Some((columns, Account::Links(links)))
-}
-
-impl Path {
-    /// How rows of a relation are read by these columns; none where it is not protected.
-    fn to(relation: pg_sys::Oid, root: pg_sys::Oid, key: &[String]) -> Option<Self> {
-        WATCH.add(relation);
-        let (read, account) = account(root)?;
-        Some(Self {
-            relation,
-            query: query(relation, &read, key)?,
-            account,
-        })
-    }
-
-    /// The accounts of the rows that have this key; of a row without one none.
-    fn accounts(&self, key: &[String]) -> Vec<Option<String>> {
-        self.rows(key)
-            .iter()
-            .map(|row| self.account.of(row))
-            .collect()
-    }
-
-    /// What is read of the rows that have this key, each different row once.
-    fn rows(&self, key: &[String]) -> Vec<Vec<Option<String>>> {
-        let width = self.account.width();
-        let arguments: Vec<_> = { key.iter() }
-            .map(|value| (pg_sys::TEXTOID, value.as_str().into_datum()))
-            .map(|(kind, value)| (kind, value.unwrap_or(pg_sys::Datum::from(0))))
-            .collect();
-        let mut rows: Vec<Vec<Option<String>>> = Vec::new();
-        as_relation_owner(self.relation, || {
-            with_latest_snapshot(|| {
-                for_each_row(&self.query, &arguments, |row| {
-                    let columns = 0..width;
-                    let read = columns.map(|n| row.optional_text(n).map(str::to_owned));
-                    rows.push(read.collect());
-                });
-            });
-        })
-        .or_raise();
-        rows
-    }
-}
-
-impl Account {
-    /// How many columns are read.
-    fn width(&self) -> usize {
-        match self {
-            Self::Column(place) => place + 1,
-            Self::Links(links) => {
-                let places = links
-                    .iter()
-                    .map(|(via, kind, _)| kind.as_ref().map_or(*via, |(place, _)| *via.max(place)));
-                places.max().map_or(0, |last| last + 1)
-            }
-        }
-    }
-
-    /// The account of a row whose columns were read.
-    fn of(&self, row: &[Option<String>]) -> Option<String> {
-        match self {
-            Self::Column(place) => {
-                let text = row[*place].as_deref()?;
-                AccountId::from_text(text)
-                    .ok()
-                    .map(|account| account.as_str().to_owned())
-            }
-            Self::Links(links) => links.iter().find_map(|(via, kind, path)| {
-                if let Some((place, value)) = kind
-                    && row[*place].as_ref() != Some(value)
-                {
-                    return None;
-                }
-                let key = row[*via].clone()?;
-                path.accounts(&[key]).into_iter().next().flatten()
-            }),
-        }
-    }
-}
-
-/// Reads columns of the rows with a key, each different row once.
-fn query(relation: pg_sys::Oid, read: &[String], key: &[String]) -> Option<CString> {
-    let read = lookup::quoted(read).into_iter();
-    let read: Vec<_> = read
-        .map(|column| format!("s.{column}::pg_catalog.text"))
-        .collect();
-    let mut conditions = Vec::new();
-    for (n, (name, column)) in key.iter().zip(lookup::quoted(key)).enumerate() {
-        let kind = type_name(relation, name)?;
-        conditions.push(format!(
-            "s.{column} OPERATOR(pg_catalog.=) ${}::{kind}",
-            n + 1
-        ));
-    }
-    let text = format!(
-        "SELECT DISTINCT {} FROM {} AS s WHERE {}",
-        read.join(", "),
-        without_children(relation),
-        conditions.join(" AND ")
-    );
-    CString::new(text).ok()
-}
-
-/// The type of a column, of a domain the one below, as a cast writes it.
-fn type_name(relation: pg_sys::Oid, column: &str) -> Option<String> {
-    let number = column_number(relation, column)?;
-    // SAFETY: catalog look-ups by oid; the text is a terminated copy.
-    unsafe {
-        let kind = pg_sys::getBaseType(pg_sys::get_atttype(relation, number));
-        let text = pg_sys::format_type_be_qualified(kind);
-        Some(CStr::from_ptr(text).to_string_lossy().into_owned())
-    }
-}
 
 /// What a trigger compares.
 enum Held {
@@ -338,7 +46,7 @@ struct Own {
     account: Account,
 }
 
-static WATCH: Watch = Watch::new(c"protection");
+pub(super) static WATCH: Watch = Watch::new(c"protection");
 
 thread_local! {
     /// By trigger oid. Never dropped: at exit the server takes its memory back itself.
