@@ -193,8 +193,12 @@ WITH RECURSIVE call AS MATERIALIZED (
 ), reached AS (
     SELECT d.objid AS policy, d.refobjid AS routine
     FROM pg_catalog.pg_depend AS d
+    JOIN pg_catalog.pg_policy AS p ON p.oid = d.objid
     WHERE d.classid = 'pg_catalog.pg_policy'::regclass
         AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+        -- Ours are on every protected relation, and call nothing of anybody's.
+        AND NOT (p.polname LIKE 'tenant\_guard\_%' AND p.polrelid IN (
+            SELECT m.relation FROM tenant_guard.protection_member AS m))
     UNION
     SELECT r.policy, c.called FROM reached AS r JOIN call AS c ON c.caller = r.routine
 )
@@ -205,20 +209,17 @@ REVOKE ALL ON tenant_guard.policy_routine FROM PUBLIC;
 -- The relation a policy stands on is noted as a dependency whether it is read or not, so what is read is
 -- taken from the stored expression.
 CREATE VIEW tenant_guard.policy_source AS
-SELECT DISTINCT p.oid AS policy, t.relation
+SELECT p.oid AS policy, s.id[1]::oid AS relation
 FROM tenant_guard.written_policy AS p
-CROSS JOIN LATERAL (
-    SELECT s.id[1]::oid AS relation
-    FROM pg_catalog.regexp_matches(p.tree, ':relid (\d+)', 'g') AS s (id)
-    UNION
-    SELECT d.refobjid
-    FROM tenant_guard.policy_routine AS r
-    JOIN pg_catalog.pg_depend AS d
-        ON d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = r.routine
-            AND d.refclassid = 'pg_catalog.pg_class'::regclass
-    WHERE r.policy = p.oid
-) AS t
-WHERE t.relation <> 0;
+CROSS JOIN LATERAL pg_catalog.regexp_matches(p.tree, ':relid (\d+)', 'g') AS s (id)
+WHERE s.id[1] <> '0'
+UNION
+SELECT r.policy, d.refobjid
+FROM tenant_guard.policy_routine AS r
+JOIN pg_catalog.pg_depend AS d
+    ON d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = r.routine
+        AND d.refclassid = 'pg_catalog.pg_class'::regclass
+WHERE r.policy IN (SELECT p.oid FROM tenant_guard.written_policy AS p);
 REVOKE ALL ON tenant_guard.policy_source FROM PUBLIC;
 
 -- What a server of this version (as server_version_num) lacks of the fixes for row security.

@@ -40,8 +40,8 @@ WITH key AS (
                 AND s.amoplefttype = k.opcintype
                 AND s.amopstrategy = CASE k.amname WHEN 'btree' THEN 3 WHEN 'hash' THEN 1
                     ELSE s.amopstrategy END) AS comparable,
-        -- Of a type that an ordinary index compares by a leakproof equality.
-        EXISTS (
+        -- An ordinary index, of a type that is compared by a leakproof equality.
+        k.amname IN ('btree', 'hash') AND EXISTS (
             SELECT FROM pg_opclass AS d
             JOIN pg_am AS b ON b.oid = d.opcmethod AND b.amname = 'btree'
             JOIN pg_amop AS s ON s.amopfamily = d.opcfamily AND s.amopstrategy = 3

@@ -4,6 +4,7 @@ use pgrx::PgList;
 use pgrx::prelude::*;
 
 use super::rows::{Rows, copied, insertion};
+use super::source::Insertion;
 use crate::error::Error;
 use crate::isolation::lookup;
 use crate::isolation::registry::read;
@@ -118,7 +119,7 @@ impl<'a> Loading<'a> {
         }
     }
 
-    /// Makes ready an INSERT for each row, with everything that belongs to one.
+    /// Makes ready what inserts rows, with everything that belongs to it.
     pub(super) unsafe fn rows(&self) -> Rows {
         // SAFETY: all of it is made in memory that outlives the loading. The slot has room for a value of every column, the plan's arguments for one of every column
         // that it takes.
@@ -141,12 +142,14 @@ impl<'a> Loading<'a> {
             pg_sys::SPI_connect();
             let count = columns.len() as i32;
             let plan = pg_sys::SPI_prepare(statement.as_ptr(), count, types.as_mut_ptr());
+            let text = pg_sys::pstrdup(statement.as_ptr());
             Rows {
                 relation: self.relation,
                 reading,
                 context: pg_sys::MakePerTupleExprContext(executor),
                 filter,
                 slot,
+                insertion: Insertion::over_many(plan, text, &types),
                 plan,
                 positions: copied(&columns),
                 count: columns.len(),

@@ -2,10 +2,11 @@
 //!
 //! Each row is held against the very expressions that an `INSERT` would be. Where nothing changes a
 //! row between reading and storing it, they are evaluated as part of COPY's own WHERE, and rows go
-//! to the table in batches; everywhere else each row becomes an `INSERT`.
+//! to the table in batches; everywhere else the rows become one `INSERT`, or one each under rules.
 
 mod loading;
 mod rows;
+mod source;
 
 use pgrx::prelude::*;
 
@@ -64,6 +65,31 @@ mod server {
             count: c_long,
         ) -> c_int;
         pub(super) fn SPI_finish() -> c_int;
+        pub(super) fn GetActiveSnapshot() -> Snapshot;
+        pub(super) fn PushCopiedSnapshot(snapshot: Snapshot);
+        pub(super) fn UpdateActiveSnapshotCommandId();
+        pub(super) fn PopActiveSnapshot();
+        pub(super) fn CreateQueryDesc(
+            statement: *mut PlannedStmt,
+            text: *const c_char,
+            snapshot: Snapshot,
+            crosscheck: Snapshot,
+            destination: *mut DestReceiver,
+            parameters: ParamListInfo,
+            environment: *mut QueryEnvironment,
+            instruments: c_int,
+        ) -> *mut QueryDesc;
+        pub(super) fn FreeQueryDesc(execution: *mut QueryDesc);
+        pub(super) fn ExecutorStart(execution: *mut QueryDesc, flags: c_int);
+        pub(super) fn ExecutorRun(
+            execution: *mut QueryDesc,
+            direction: ScanDirection::Type,
+            count: u64,
+            #[cfg(not(feature = "pg18"))] once: bool,
+        );
+        pub(super) fn ExecutorFinish(execution: *mut QueryDesc);
+        pub(super) fn ExecutorEnd(execution: *mut QueryDesc);
+        pub(super) fn palloc0(size: usize) -> *mut c_void;
         pub(super) fn MemoryContextReset(context: MemoryContext);
         pub(super) fn ProcessInterrupts();
         pub(super) fn relation_close(relation: Relation, lock: c_int);
@@ -77,7 +103,7 @@ enum Work {
     Pass,
     /// PostgreSQL's own COPY, with the checks in its WHERE.
     Batches(pg_sys::Relation, pg_sys::CopyFromState),
-    /// An INSERT for each row.
+    /// INSERTs.
     Rows(Rows),
 }
 

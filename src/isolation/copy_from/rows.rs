@@ -1,13 +1,14 @@
-//! Copied rows as INSERTs, one for each.
+//! Copied rows as INSERTs.
 
 use std::ffi::{CStr, CString};
 
 use pgrx::prelude::*;
 
 use super::server;
+use super::source::Insertion;
 use crate::versions::{self, Rights};
 
-/// An INSERT for each row, made ready. Nothing in it has a destructor.
+/// What reads rows and inserts them, made ready. Nothing in it has a destructor.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
     pub(super) relation: pg_sys::Relation,
@@ -16,6 +17,9 @@ pub(super) struct Rows {
     /// COPY's own WHERE, null without one.
     pub(super) filter: *mut pg_sys::ExprState,
     pub(super) slot: *mut pg_sys::TupleTableSlot,
+    /// One INSERT for all rows, where there can be one.
+    pub(super) insertion: Option<Insertion>,
+    /// The INSERT of one row.
     pub(super) plan: pg_sys::SPIPlanPtr,
     /// Positions of the columns that the plan takes, and room for its arguments.
     pub(super) positions: *mut usize,
@@ -28,34 +32,12 @@ impl Rows {
     /// Reads and inserts all rows; how many were stored. An error jumps over this frame, in which
     /// nothing has a destructor.
     pub(super) unsafe fn run(self) -> u64 {
-        // SAFETY: `Loading::rows` made everything ready. The stack of callbacks is put back when all
-        // is done, and by PostgreSQL after an ERROR.
+        // SAFETY: `Loading::rows` made everything ready, and a connection that ends here.
         unsafe {
-            let mut lines = pg_sys::ErrorContextCallback {
-                previous: pg_sys::error_context_stack,
-                callback: Some(server::CopyFromErrorCallback),
-                arg: self.reading.cast(),
+            let rows = match self.insertion {
+                Some(insertion) => insertion.run(&self),
+                None => self.insert_each(),
             };
-            pg_sys::error_context_stack = &raw mut lines;
-            let memory = (*self.context).ecxt_per_tuple_memory;
-            let outer = pg_sys::CurrentMemoryContext;
-            let mut rows = 0;
-            loop {
-                if pg_sys::InterruptPending != 0 {
-                    server::ProcessInterrupts();
-                }
-                server::MemoryContextReset(memory);
-                pg_sys::CurrentMemoryContext = memory;
-                let read = self.read();
-                if read && self.is_wanted() {
-                    rows += self.insert();
-                }
-                pg_sys::CurrentMemoryContext = outer;
-                if !read {
-                    break;
-                }
-            }
-            pg_sys::error_context_stack = lines.previous;
             server::EndCopyFrom(self.reading);
             server::ExecDropSingleTupleTableSlot(self.slot);
             server::SPI_finish();
@@ -63,8 +45,69 @@ impl Rows {
         }
     }
 
+    /// An INSERT for each row.
+    unsafe fn insert_each(&self) -> u64 {
+        // SAFETY: the stack of callbacks is put back when all is done, and by PostgreSQL after an ERROR.
+        unsafe {
+            let mut lines = self.line_numbers();
+            pg_sys::error_context_stack = &raw mut lines;
+            let mut rows = 0;
+            while self.read_wanted() {
+                rows += self.insert();
+            }
+            pg_sys::error_context_stack = lines.previous;
+            rows
+        }
+    }
+
+    /// What adds the line that is being read to the context of an error.
+    pub(super) fn line_numbers(&self) -> pg_sys::ErrorContextCallback {
+        pg_sys::ErrorContextCallback {
+            // SAFETY: plain backend-local state.
+            previous: unsafe { pg_sys::error_context_stack },
+            callback: Some(server::CopyFromErrorCallback),
+            arg: self.reading.cast(),
+        }
+    }
+
+    /// Reads the next row that COPY's own WHERE takes into the slot, in memory that lasts until the row
+    /// after it; false at the end.
+    pub(super) unsafe fn read_wanted(&self) -> bool {
+        // SAFETY: the context has memory of its own for each row, which nothing else uses.
+        unsafe {
+            let memory = (*self.context).ecxt_per_tuple_memory;
+            loop {
+                if pg_sys::InterruptPending != 0 {
+                    server::ProcessInterrupts();
+                }
+                server::MemoryContextReset(memory);
+                let outer = pg_sys::CurrentMemoryContext;
+                pg_sys::CurrentMemoryContext = memory;
+                let read = self.read();
+                let done = !read || self.is_wanted();
+                pg_sys::CurrentMemoryContext = outer;
+                if done {
+                    return read;
+                }
+            }
+        }
+    }
+
+    /// The value for a parameter of the plan, of the row that was read, and whether it is null.
+    pub(super) unsafe fn value(&self, parameter: usize) -> (pg_sys::Datum, bool) {
+        // SAFETY: the slot holds a value or null for each column.
+        unsafe {
+            let position = *self.positions.add(parameter);
+            let slot = &*self.slot;
+            (
+                *slot.tts_values.add(position),
+                *slot.tts_isnull.add(position),
+            )
+        }
+    }
+
     /// Reads the next row into the slot; false at the end.
-    unsafe fn read(self) -> bool {
+    unsafe fn read(&self) -> bool {
         // SAFETY: the slot is a virtual one of the relation's descriptor.
         unsafe {
             let slot = &mut *self.slot;
@@ -82,7 +125,7 @@ impl Rows {
     }
 
     /// Whether COPY's own WHERE takes the row in the slot.
-    unsafe fn is_wanted(self) -> bool {
+    unsafe fn is_wanted(&self) -> bool {
         if self.filter.is_null() {
             return true;
         }
@@ -97,14 +140,12 @@ impl Rows {
     }
 
     /// Inserts the row in the slot; how many rows that stored.
-    unsafe fn insert(self) -> u64 {
-        // SAFETY: the slot holds a value or null for each column, and there is room for those that
-        // the plan takes.
+    unsafe fn insert(&self) -> u64 {
+        // SAFETY: there is room for the arguments that the plan takes.
         unsafe {
             for n in 0..self.count {
-                let position = *self.positions.add(n);
-                *self.values.add(n) = *(*self.slot).tts_values.add(position);
-                let is_null = *(*self.slot).tts_isnull.add(position);
+                let (value, is_null) = self.value(n);
+                *self.values.add(n) = value;
                 *self.nulls.add(n) = (if is_null { b'n' } else { b' ' }) as std::ffi::c_char;
             }
             server::SPI_execute_plan(self.plan, self.values, self.nulls, false, 0);

@@ -106,6 +106,69 @@ fn row_that_a_trigger_moves_to_another_account_is_refused_with_its_line() {
 }
 
 #[test]
+fn rows_that_triggers_see_are_one_insert_and_a_failure_leaves_none() {
+    let shop = Shop::contacts();
+    shop.run(
+        "CREATE TABLE shop.noted (what text); GRANT INSERT ON shop.noted TO PUBLIC;
+         CREATE FUNCTION shop.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO shop.noted VALUES (TG_ARGV[0] || ' ' || TG_WHEN); RETURN new; END $$;
+         CREATE FUNCTION shop.fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF new.name = 'skip' THEN RETURN NULL; END IF;
+             new.seen := (SELECT count(*) FROM shop.contact); new.id := new.id * 10; RETURN new; END $$;
+         CREATE SEQUENCE shop.labels; GRANT USAGE ON SEQUENCE shop.labels TO PUBLIC;
+         ALTER TABLE shop.contact ADD seen int, ADD twice int GENERATED ALWAYS AS (id * 2) STORED,
+             ADD label text DEFAULT 'l' || nextval('shop.labels');
+         CREATE TRIGGER a BEFORE INSERT ON shop.contact FOR EACH STATEMENT EXECUTE FUNCTION shop.note('all');
+         CREATE TRIGGER b AFTER INSERT ON shop.contact FOR EACH STATEMENT EXECUTE FUNCTION shop.note('all');
+         CREATE TRIGGER c AFTER INSERT ON shop.contact FOR EACH ROW EXECUTE FUNCTION shop.note('row');
+         CREATE TRIGGER d BEFORE INSERT ON shop.contact FOR EACH ROW EXECUTE FUNCTION shop.fill()",
+    );
+    let statement = "COPY shop.contact (id, name) FROM STDIN WHERE name <> 'none'";
+    shop.within(ACCOUNT_A, |t| {
+        let data = "4\tann\n5\tskip\n6\tnone\n7\tned\n";
+        assert_eq!(copy(t, statement, data).unwrap(), 2);
+        let rows = "SELECT id, name, seen, twice, label FROM shop.contact WHERE id > 3 ORDER BY id";
+        // What a row's trigger reads includes the rows before it, as in COPY. Three labels went to the rows
+        // that were there, two to those that are left out.
+        assert_eq!(lines(t, rows), ["40|ann|2|80|l4", "70|ned|3|140|l7"]);
+    });
+    let noted = "SELECT what, count(*) FROM shop.noted GROUP BY 1 ORDER BY 1";
+    let once = ["all AFTER|1", "all BEFORE|1", "row AFTER|2"];
+    assert_eq!(lines(&mut shop.db.superuser(), noted), once);
+    let mut session = shop.app();
+    let mut t = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut t, ACCOUNT_A);
+    let many: String = (100..1000).map(|id| format!("{id}\tx\n")).collect();
+    let twice = copy(&mut t, statement, &format!("{many}100\tx\n"));
+    let context = twice
+        .as_ref()
+        .err()
+        .and_then(|error| error.as_db_error()?.where_().map(str::to_owned));
+    expect_error(twice, "23505", "contact_pkey");
+    let line = "COPY contact, line 901: \"100\tx\"";
+    assert_eq!(context.as_deref(), Some(line));
+    drop(t);
+    assert_eq!(lines(&mut shop.db.superuser(), noted), once);
+}
+
+#[test]
+fn rows_under_a_rule_become_an_insert_each() {
+    let shop = Shop::contacts();
+    shop.run(
+        "CREATE TABLE shop.told (name text); GRANT INSERT ON shop.told TO PUBLIC;
+         CREATE FUNCTION shop.same() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+         CREATE TRIGGER same BEFORE INSERT ON shop.contact FOR EACH ROW EXECUTE FUNCTION shop.same();
+         CREATE RULE tell AS ON INSERT TO shop.contact DO ALSO INSERT INTO shop.told VALUES (new.name)",
+    );
+    shop.within(ACCOUNT_A, |t| {
+        let statement = "COPY shop.contact (id, name) FROM STDIN";
+        copy(t, statement, "4\tann\n5\tabe\n").unwrap();
+    });
+    let told = "SELECT name FROM shop.told ORDER BY 1";
+    assert_eq!(lines(&mut shop.db.superuser(), told), ["abe", "ann"]);
+}
+
+#[test]
 fn child_is_loaded_under_its_own_parents_alone() {
     let shop = Shop::with(&format!(
         "CREATE TABLE shop.thread (id int PRIMARY KEY, account_id uuid);
