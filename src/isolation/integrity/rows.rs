@@ -25,25 +25,110 @@ impl Drop for Snapshot {
 }
 
 /// Values of one row, by the number of the column.
-pub(super) struct Row(*mut pg_sys::TupleTableSlot);
+pub(super) struct Row {
+    slot: *mut pg_sys::TupleTableSlot,
+    tuple: pg_sys::HeapTuple,
+    /// Of each column up to the widest that is asked for.
+    places: Vec<Option<Place>>,
+}
+
+/// Where a column stands in every row without nulls: behind columns of fixed length only. To read it
+/// there spares a call into the server a row.
+#[derive(Clone, Copy)]
+struct Place {
+    offset: usize,
+    length: i16,
+    by_value: bool,
+}
 
 impl Row {
+    fn new(slot: *mut pg_sys::TupleTableSlot, widest: i16) -> Self {
+        Self {
+            slot,
+            tuple: std::ptr::null_mut(),
+            // SAFETY: the slot of a scan has the descriptor of its table.
+            places: places(unsafe { (*slot).tts_tupleDescriptor }, widest),
+        }
+    }
+
     /// The value of a column; none for null.
     pub(super) fn get(&self, number: i16) -> Option<pg_sys::Datum> {
         let at = number as usize - 1;
-        // SAFETY: the row was unpacked up to the widest column that is asked for.
-        unsafe { (!*(*self.0).tts_isnull.add(at)).then(|| *(*self.0).tts_values.add(at)) }
+        // SAFETY: the tuple lives until the next one is fetched, and the slot holds it. A row that was
+        // stored before a column was added has fewer columns than the table.
+        unsafe {
+            let header = (*self.tuple).t_data;
+            let stored = u32::from((*header).t_infomask2) & pg_sys::HEAP_NATTS_MASK;
+            let has_nulls = u32::from((*header).t_infomask) & pg_sys::HEAP_HASNULL != 0;
+            if let Some(place) = self.places[at]
+                && !has_nulls
+                && stored as usize > at
+            {
+                let offset = usize::from((*header).t_hoff) + place.offset;
+                return Some(place.value(header.cast::<u8>().add(offset)));
+            }
+            if usize::from((*self.slot).tts_nvalid as u16) < self.places.len() {
+                pg_sys::slot_getsomeattrs_int(self.slot, self.places.len() as i32);
+            }
+            (!*(*self.slot).tts_isnull.add(at)).then(|| *(*self.slot).tts_values.add(at))
+        }
     }
 
     /// Where the row stands: block and number in it.
     pub(super) fn place(&self) -> (u32, u16) {
         // SAFETY: the slot holds a row of a table.
         unsafe {
-            let place = (*self.0).tts_tid;
+            let place = (*self.slot).tts_tid;
             let block = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
             (block, place.ip_posid)
         }
     }
+}
+
+impl Place {
+    /// # Safety
+    /// A value of the column must stand there.
+    unsafe fn value(self, at: *const u8) -> pg_sys::Datum {
+        // SAFETY: the caller vouches; values by value are aligned.
+        unsafe {
+            match (self.by_value, self.length) {
+                (false, _) => pg_sys::Datum::from(at.cast_mut()),
+                (true, 1) => pg_sys::Datum::from(*at.cast::<i8>()),
+                (true, 2) => pg_sys::Datum::from(*at.cast::<i16>()),
+                (true, 4) => pg_sys::Datum::from(*at.cast::<i32>()),
+                (true, _) => pg_sys::Datum::from(*at.cast::<i64>()),
+            }
+        }
+    }
+}
+
+/// The places of the first columns of a table.
+fn places(descriptor: pg_sys::TupleDesc, widest: i16) -> Vec<Option<Place>> {
+    let mut offset = Some(0_usize);
+    // SAFETY: the descriptor of an open table.
+    let attributes = unsafe { crate::versions::attributes(descriptor) };
+    let place = |attribute: &pg_sys::FormData_pg_attribute| {
+        let start = offset?;
+        let aligned = match attribute.attalign as u8 {
+            b'c' => start,
+            b's' => start.next_multiple_of(2),
+            b'i' => start.next_multiple_of(4),
+            _ => start.next_multiple_of(8),
+        };
+        offset = usize::try_from(attribute.attlen)
+            .ok()
+            .map(|length| aligned + length);
+        // A value of varying length may start before it is aligned.
+        (attribute.attlen > 0 || attribute.attlen == -1 && aligned == start).then_some(Place {
+            offset: aligned,
+            length: attribute.attlen,
+            by_value: attribute.attbyval,
+        })
+    };
+    attributes[..widest.max(0) as usize]
+        .iter()
+        .map(place)
+        .collect()
 }
 
 /// How many blocks a table has; what is not read by blocks is one.
@@ -67,8 +152,8 @@ fn is_heap(relation: pg_sys::Relation) -> bool {
     unsafe { (*(*relation).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID }
 }
 
-/// Hands over each row of a table, or those of `blocks` (first and number), unpacked up to the
-/// column `widest`. Without a snapshot, of what is committed now.
+/// Hands over each row of a table, or those of `blocks` (first and number), to be read up to the column
+/// `widest`. Without a snapshot, of what is committed now.
 pub(super) fn for_each(
     table: pg_sys::Oid,
     blocks: Option<(u32, u32)>,
@@ -94,14 +179,12 @@ pub(super) fn for_each(
         if let Some((first, number)) = blocks.filter(|_| is_heap(relation)) {
             pg_sys::heap_setscanlimits((*scan).scan, first, number);
         }
-        let row = Row((*scan).slot);
+        let mut row = Row::new((*scan).slot, widest);
         loop {
             pgrx::check_for_interrupts!();
-            if pg_sys::systable_getnext(scan).is_null() {
+            row.tuple = pg_sys::systable_getnext(scan);
+            if row.tuple.is_null() {
                 break;
-            }
-            if (*row.0).tts_nvalid < widest {
-                pg_sys::slot_getsomeattrs_int(row.0, widest.into());
             }
             each(&row);
         }
