@@ -25,7 +25,8 @@ pub fn empty_root() -> Hash {
     Sha256::digest([]).into()
 }
 
-fn node_hash(left: &Hash, right: &Hash) -> Hash {
+/// Hash of a node: `SHA-256(0x01 || left || right)`.
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let mut content = [0; 65];
     content[0] = NODE;
     content[1..33].copy_from_slice(left);
@@ -81,6 +82,24 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// The leaves from `start` on as a tree of their own, where the state shows them as one: they
+    /// are a subtree, and not yet half of a larger complete one. `None` where they are not, or
+    /// `start` lies past the end.
+    pub fn since(&self, start: u64) -> Option<Self> {
+        let size = self.size.checked_sub(start)?;
+        // Adding the two sizes must not carry: then the state is that of the one and the other.
+        let shown = size == 0
+            || start.is_multiple_of(size.checked_next_power_of_two()?) && start & size == 0;
+        let first = self
+            .subtrees
+            .len()
+            .checked_sub(size.count_ones() as usize)?;
+        shown.then(|| Self {
+            size,
+            subtrees: self.subtrees[first..].to_vec(),
+        })
+    }
+
     /// The Merkle tree hash of the leaves so far.
     pub fn root(&self) -> Hash {
         let mut smallest_first = self.subtrees.iter().rev();
@@ -132,6 +151,31 @@ mod tests {
             prop_assert_eq!(&restored, &frontier);
             leaves[before..].iter().for_each(|leaf| restored.append(*leaf));
             prop_assert_eq!(restored.root(), tree_hash(&leaves));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_tree_is_a_tree_where_it_is_a_subtree() {
+        for size in 0..70 {
+            let leaves = leaves(size);
+            let mut whole = Frontier::new();
+            leaves.iter().for_each(|leaf| whole.append(*leaf));
+            for start in 0..=size + 1 {
+                let found = whole.since(start as u64);
+                let length = size.checked_sub(start);
+                let is_subtree = length.is_some_and(|length| {
+                    length == 0
+                        || start & length == 0 && start.is_multiple_of(length.next_power_of_two())
+                });
+                assert_eq!(found.is_some(), is_subtree, "{start} of {size}");
+                if let Some(found) = found {
+                    assert_eq!(
+                        found.root(),
+                        tree_hash(&leaves[start..]),
+                        "{start} of {size}"
+                    );
+                }
+            }
         }
     }
 
