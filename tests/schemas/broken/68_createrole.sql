@@ -1,5 +1,6 @@
 -- twin: CREATEROLE
 -- cluster: dangerous
+-- before version: 16
 -- finds: error|68-createrole|APP
 -- finds: warning|68-createrole|DB_people
 ALTER ROLE APP CREATEROLE; CREATE ROLE DB_people NOLOGIN CREATEROLE; CREATE ROLE DB_hr LOGIN;

@@ -141,6 +141,11 @@ fn found_and_mended(text: &str) {
         [] => sound(),
         ref other => panic!("no cluster {other:?}"),
     };
+    // Some ways out were closed in PostgreSQL itself.
+    let closed = |version: &&str| version.parse().is_ok_and(|v: i32| shop.db.version() >= v);
+    if header(text, "before version").iter().any(closed) {
+        return;
+    }
     let text = script(&shop, text);
     // Some roles are what is broken.
     let ordinary = !["|02-", "|03-", "|04-"]
