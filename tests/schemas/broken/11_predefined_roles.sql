@@ -14,7 +14,7 @@ CHECKPOINT;
 -- A: SELECT line FROM read
 -- shows: salaries
 -- shows: bob
--- shows: 15
+-- shows: MAJOR
 -- then: 42501 permission denied for table payroll
 -- then: 42501 must be superuser or have privileges of the pg_execute_server_program role to COPY to or from an external program
 -- then: 42501 must be superuser or have privileges of the pg_read_server_files role to COPY from a file

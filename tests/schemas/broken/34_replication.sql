@@ -24,3 +24,6 @@ CREATE PUBLICATION harmless FOR TABLE shop.currency;
 -- then: 42501 must be superuser or replication role to use replication slots
 -- then: 42501 must be superuser or replication role to use replication slots
 -- then: 42501 must be superuser or replication role to use replication slots
+-- then since 16: 42501 permission denied to use replication slots
+-- then since 16: 42501 permission denied to use replication slots
+-- then since 16: 42501 permission denied to use replication slots

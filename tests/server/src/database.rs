@@ -66,7 +66,10 @@ impl Database {
     /// Whether the server was built with ICU's collations. A test that needs them has nothing to
     /// show without.
     pub fn has_icu(&self) -> bool {
-        self.is_true("SELECT EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i')")
+        self.is_true(
+            "SELECT EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i'
+             AND collname <> 'unicode')",
+        )
     }
 
     /// Whether the server was built with support for XML.

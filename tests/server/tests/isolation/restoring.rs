@@ -169,7 +169,7 @@ fn default_chosen_later_stays() {
          ALTER TABLE shop.t ALTER account_id DROP DEFAULT;
          SELECT tenant_guard.unprotect('shop.t')",
     );
-    let default = "SELECT count(*) FROM pg_attrdef";
+    let default = "SELECT count(*) FROM pg_attrdef WHERE adrelid::regclass::text LIKE 'shop.%'";
     assert_eq!(lines(&mut shop.owner(), default), ["0"]);
 }
 
@@ -222,7 +222,7 @@ fn table_protected_alone_joins_the_parent_it_is_attached_to() {
     owner
         .batch_execute("SELECT tenant_guard.unprotect('shop.t')")
         .unwrap();
-    let defaults = "SELECT adrelid::regclass, pg_get_expr(adbin, adrelid) FROM pg_attrdef";
+    let defaults = "SELECT adrelid::regclass, pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid::regclass::text LIKE 'shop.%'";
     assert_eq!(lines(&mut owner, defaults), ["shop.t1|gen_random_uuid()"]);
 }
 

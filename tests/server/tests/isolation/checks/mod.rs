@@ -51,6 +51,7 @@ fn script(shop: &Shop, text: &str) -> String {
     text.replace("ITSOWNER", &shop.owner)
         .replace("APP", &shop.app)
         .replace("DB", shop.db.name())
+        .replace("MAJOR", &shop.db.version().to_string())
         .replace("ACCOUNT_A", ACCOUNT_A)
         .replace("ACCOUNT_B", ACCOUNT_B)
         .replace(
