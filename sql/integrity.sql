@@ -13,14 +13,17 @@ REVOKE ALL ON FUNCTION tenant_guard.bind_foreign_keys(name, boolean) FROM PUBLIC
 -- Protection is the admin's to decide; the function also asks that the caller owns the tables.
 GRANT EXECUTE ON FUNCTION tenant_guard.bind_foreign_keys(name, boolean) TO tenant_guard_admin;
 
--- Triggers beside keys that cannot pair the accounts. No rights of the caller's are used.
+-- Triggers beside keys that cannot pair the accounts. No rights of the caller's are used. Keys are
+-- carried as texts: in a form that says the same when it is read again, whatever the caller has set.
 CREATE FUNCTION tenant_guard.check_binding() RETURNS trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'tenant_guard_check_binding';
 COMMENT ON FUNCTION tenant_guard.check_binding() IS
     'refuses a row that refers to a row of another account';
 CREATE FUNCTION tenant_guard.check_bound() RETURNS trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'tenant_guard_check_bound';
 COMMENT ON FUNCTION tenant_guard.check_bound() IS
     'refuses that a row leaves the account of those that refer to it';

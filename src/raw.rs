@@ -102,3 +102,23 @@ pub(crate) unsafe fn trigger_data<'a>(
         &*context.cast::<pg_sys::TriggerData>()
     }
 }
+
+/// The same of a trigger that is fired after a row was written; raises 39P01 for any other, as whoever
+/// makes a trigger chooses when it fires.
+///
+/// # Safety
+/// `fcinfo` must be what PostgreSQL passed to the running function.
+pub(crate) unsafe fn after_row<'a>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    function: &'static str,
+) -> &'a pg_sys::TriggerData {
+    // SAFETY: the caller vouches.
+    let trigger = unsafe { trigger_data(fcinfo, function) };
+    let event = trigger.tg_event;
+    if event & pg_sys::TRIGGER_EVENT_ROW == 0
+        || event & pg_sys::TRIGGER_EVENT_TIMINGMASK != pg_sys::TRIGGER_EVENT_AFTER
+    {
+        Error::NotATrigger(function).raise();
+    }
+    trigger
+}

@@ -5,7 +5,7 @@ use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, expect_error, lines};
 
 use super::super::Shop;
 
-const BIND: &str = "SELECT relation, statement FROM tenant_guard.bind_foreign_keys('shop')";
+pub(super) const BIND: &str = "SELECT relation, statement FROM tenant_guard.bind_foreign_keys('shop')";
 const PLAN: &str = "SELECT relation, statement FROM tenant_guard.bind_foreign_keys('shop', true)";
 const KEYS: &str = "SELECT conrelid::regclass, pg_get_constraintdef(oid), convalidated
     FROM pg_constraint WHERE contype = 'f' AND connamespace = 'shop'::regnamespace
@@ -13,7 +13,7 @@ const KEYS: &str = "SELECT conrelid::regclass, pg_get_constraintdef(oid), conval
 
 /// Contacts and bookings of two accounts, without a key of the kind asked for yet: contact 1 and
 /// booking 10 are A's, contact 2 is B's.
-fn shop(ddl: &str) -> Shop {
+pub(super) fn shop(ddl: &str) -> Shop {
     let shop = Shop::with(&format!(
         "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
          CREATE TABLE shop.booking (id int PRIMARY KEY, account_id uuid, contact_id int);
@@ -27,7 +27,7 @@ fn shop(ddl: &str) -> Shop {
 
 /// Runs statements as the owner, who under FORCE sees the rows of an account that has none: so
 /// PostgreSQL takes every key for valid.
-fn run_unseeing(shop: &Shop, statements: &str) {
+pub(super) fn run_unseeing(shop: &Shop, statements: &str) {
     let mut owner = shop.owner();
     let mut transaction = owner.transaction().unwrap();
     shop.issuer
@@ -36,7 +36,7 @@ fn run_unseeing(shop: &Shop, statements: &str) {
     transaction.commit().unwrap();
 }
 
-fn key(clauses: &str) -> String {
+pub(super) fn key(clauses: &str) -> String {
     format!(
         "ALTER TABLE shop.booking ADD CONSTRAINT k FOREIGN KEY (contact_id)
              REFERENCES shop.contact {clauses}"
@@ -44,7 +44,7 @@ fn key(clauses: &str) -> String {
 }
 
 #[track_caller]
-fn refused(client: &mut Client, statement: &str, sqlstate: &str, message: &str) {
+pub(super) fn refused(client: &mut Client, statement: &str, sqlstate: &str, message: &str) {
     expect_error(client.batch_execute(statement), sqlstate, message);
 }
 
@@ -294,7 +294,7 @@ fn a_key_that_names_accounts_is_left_alone() {
 }
 
 /// A key to templates of which some are everybody's: template 1 is A's, 2 B's, 3 nobody's.
-fn templates() -> Shop {
+pub(super) fn templates() -> Shop {
     let shop = shop(
         "CREATE TABLE shop.template (id int PRIMARY KEY, account_id uuid);
          SELECT tenant_guard.protect('shop.template', archetype => 'shared_defaults');
@@ -324,7 +324,7 @@ fn templates() -> Shop {
     shop
 }
 
-const T: &str = "violates foreign key constraint \"t\"";
+pub(super) const T: &str = "violates foreign key constraint \"t\"";
 
 #[test]
 fn a_template_of_another_account_is_refused_and_everybodys_is_taken() {

@@ -2,6 +2,7 @@
 
 mod binding;
 mod buckets;
+mod bypasses;
 mod data;
 mod origins;
 mod unique;
