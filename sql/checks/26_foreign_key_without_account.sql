@@ -10,7 +10,7 @@
 WITH held AS (
     SELECT t.tgrelid AS relation, t.tgargs AS name FROM pg_trigger AS t
     WHERE t.tgfoid = 'tenant_guard.check_binding'::regproc AND t.tgenabled = 'A'
-        AND t.tgqual IS NULL AND t.tgtype = 21
+        AND t.tgqual IS NULL AND t.tgtype = 21 AND t.tgattr = '' AND t.tgnargs = 1
 ), key AS (
     SELECT f.oid, f.conname, f.conrelid, f.confrelid, f.conkey, f.confkey, parent.archetype,
         child.name AS child, child.schema, parent.name AS parent,
