@@ -1,10 +1,13 @@
 //! Paths of files in buckets that accounts share: `<account>/a/b`.
 //!
 //! What a path says must be what every reader of it makes of it, so whatever some of them resolve, cut or
-//! decode is no path at all: empty segments, `.` and `..`, backslashes, control characters, and any of
-//! these behind percent signs, however often.
+//! decode is no path at all: empty segments, `.` and `..`, also with spaces, dots or a parameter behind
+//! them, backslashes, control characters, characters that compatibility normalisation makes these of, and
+//! any of these behind percent signs, however often, or in UTF-8 of the wrong length.
 
 use thiserror::Error;
+
+use crate::account::AccountId;
 
 /// Why a text is no segment of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -12,12 +15,20 @@ pub enum PathError {
     /// Nothing between two slashes.
     #[error("a segment of a path must not be empty")]
     Empty,
-    /// `.` or `..`, which lead elsewhere.
+    /// `.` or `..`, which lead elsewhere, or what some readers cut to one of them.
     #[error("a segment of a path must not be . or ..")]
     Dots,
     /// A slash or backslash, which makes two segments of one.
     #[error("a segment of a path must not hold a slash or backslash")]
     Separator,
+    /// A character that Unicode's compatibility forms write with slashes, backslashes or dots.
+    #[error(
+        "a segment of a path must not hold a character that stands for a slash, backslash or dot"
+    )]
+    Lookalike,
+    /// A dot or space at the end of the account, which some readers cut off.
+    #[error("the folder of a path must not end with a dot or space")]
+    Folder,
     /// A character that some readers cut at.
     #[error("a segment of a path must not hold a control character")]
     Control,
@@ -43,6 +54,9 @@ pub fn build<'a>(
 ) -> Result<String, PathError> {
     let mut path = String::new();
     let mut count = 0;
+    if is_cut(account) {
+        return Err(PathError::Folder);
+    }
     for segment in [account].into_iter().chain(segments) {
         refuse_unsound(segment)?;
         if count > 0 {
@@ -57,27 +71,69 @@ pub fn build<'a>(
     Ok(path)
 }
 
-/// The account in whose folder a path is; none where it is no sound path with something in a folder.
+/// The account in whose folder a path is; none where it is no sound path with something in a folder, or
+/// the account is not in its canonical text.
 pub fn account(path: &str) -> Option<&str> {
     let (account, rest) = path.split_once('/')?;
     let sound = |segment| refuse_unsound(segment).is_ok();
-    (sound(account) && rest.split('/').all(sound)).then_some(account)
+    let canonical = AccountId::from_text(account).is_ok_and(|id| id.as_str() == account);
+    (canonical && !is_cut(account) && sound(account) && rest.split('/').all(sound))
+        .then_some(account)
+}
+
+/// Whether some readers take the end off, so that two accounts have one folder.
+fn is_cut(account: &str) -> bool {
+    account.ends_with(['.', ' '])
 }
 
 fn refuse_unsound(segment: &str) -> Result<(), PathError> {
     refuse(segment.as_bytes())?;
+    refuse_lookalikes(segment)?;
     let mut bytes = segment.as_bytes().to_vec();
     while let Some(decoded) = decoded(&bytes) {
         refuse(&decoded).map_err(|_| PathError::Encoded)?;
+        let text = String::from_utf8_lossy(&decoded);
+        if is_overlong(&decoded) || refuse_lookalikes(&text).is_err() {
+            return Err(PathError::Encoded);
+        }
         bytes = decoded;
     }
     Ok(())
 }
 
+fn refuse_lookalikes(segment: &str) -> Result<(), PathError> {
+    if segment.contains(SEPARATORS) {
+        return Err(PathError::Lookalike);
+    }
+    let plain = segment.replace(DOTS, ".");
+    refuse(plain.as_bytes()).map_err(|_| PathError::Lookalike)
+}
+
+/// Whether there is UTF-8 that is longer than it need be (RFC 3629 section 3), of which a careless decoder
+/// makes a slash or a dot.
+fn is_overlong(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| {
+        matches!(
+            pair,
+            [0xc0 | 0xc1, 0x80..=0xbf] | [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]
+        )
+    })
+}
+
+/// Characters whose compatibility decomposition (Unicode Standard Annex 15) has a slash or backslash.
+const SEPARATORS: [char; 7] = [
+    '\u{2100}', '\u{2101}', '\u{2105}', '\u{2106}', '\u{fe68}', '\u{ff0f}', '\u{ff3c}',
+];
+/// Those that have nothing but dots.
+const DOTS: [char; 5] = ['\u{2024}', '\u{2025}', '\u{2026}', '\u{fe52}', '\u{ff0e}'];
+
 fn refuse(segment: &[u8]) -> Result<(), PathError> {
+    // Windows takes spaces and dots off the end, Java's servlets what is behind a semicolon.
+    let name = segment.split(|byte| *byte == b';').next();
+    let is_dots = |name: &[u8]| name.iter().all(|byte| matches!(byte, b'.' | b' '));
     match segment {
         [] => Err(PathError::Empty),
-        b"." | b".." => Err(PathError::Dots),
+        _ if name.is_some_and(is_dots) => Err(PathError::Dots),
         _ if segment.iter().any(|byte| matches!(byte, b'/' | b'\\')) => Err(PathError::Separator),
         _ if segment.iter().any(u8::is_ascii_control) => Err(PathError::Control),
         _ => Ok(()),
@@ -166,7 +222,7 @@ impl Template {
 mod tests {
     use super::*;
 
-    const HOSTILE: [(&str, PathError); 17] = [
+    const HOSTILE: [(&str, PathError); 27] = [
         ("", PathError::Empty),
         (".", PathError::Dots),
         ("..", PathError::Dots),
@@ -184,13 +240,27 @@ mod tests {
         ("%252e%252e", PathError::Encoded),
         ("a%25252fb", PathError::Encoded),
         ("%%32%65%%32%65", PathError::Encoded),
+        ("...", PathError::Dots),
+        (".. ", PathError::Dots),
+        (" ", PathError::Dots),
+        ("..;x=1", PathError::Dots),
+        ("%2e%2e%20", PathError::Encoded),
+        ("%c0%ae%c0%ae", PathError::Encoded),
+        ("a%c0%afb", PathError::Encoded),
+        ("\u{ff0e}\u{ff0e}", PathError::Lookalike),
+        ("a\u{ff0f}b", PathError::Lookalike),
+        ("a%EF%BC%8Fb", PathError::Encoded),
     ];
 
     #[test]
     fn a_segment_that_leads_elsewhere_is_refused_in_every_spelling() {
         for (segment, why) in HOSTILE {
             assert_eq!(build("7", [segment]), Err(why), "{segment:?}");
-            assert_eq!(build(segment, ["a"]), Err(why), "{segment:?}");
+            let folder = build(segment, ["a"]);
+            assert!(
+                [why, PathError::Folder].map(Err).contains(&folder),
+                "{segment:?}"
+            );
             assert_eq!(
                 account(&format!("7/{segment}/x")).is_some(),
                 segment == "a/b"
@@ -203,13 +273,17 @@ mod tests {
     fn ordinary_names_pass() {
         for name in [
             "a.pdf",
-            "...",
+            ".profile",
+            "a..b",
+            "end.",
             "100%",
             "50% off.txt",
             "%zz",
             "räume",
             "a b",
             "%C3%A4",
+            "and so on\u{2026}",
+            "50%aff",
         ] {
             let path = build("acme", ["x", name]).unwrap();
             assert_eq!(path, format!("acme/x/{name}"));
@@ -228,8 +302,18 @@ mod tests {
             "acme/../b/a",
             "acme/a/",
             "./a",
+            "acme./a",
+            "acme /a",
+            "AAAAAAAA-aaaa-4aaa-8aaa-aaaaaaaaaaaa/a",
         ] {
             assert_eq!(account(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn two_accounts_have_no_folder_in_common() {
+        for account in ["acme.", "acme ", "acme. ."] {
+            assert_eq!(build(account, ["a"]), Err(PathError::Folder));
         }
     }
 
