@@ -51,10 +51,15 @@ fn check_data(
 /// One that knows the accounts there are, where they are declared.
 pub(super) fn examiner() -> Examiner {
     let mut examiner = Examiner::new();
+    know_accounts(&mut examiner);
+    examiner
+}
+
+/// Tells it which accounts there are now. Its snapshot is to be older: an account comes before its rows.
+pub(super) fn know_accounts(examiner: &mut Examiner) {
     if let Some(accounts) = membership::accounts().or_raise() {
         examiner.know(accounts);
     }
-    examiner
 }
 
 /// Holds a relation, and what it refers to, against changes of its columns.
@@ -62,10 +67,9 @@ pub(super) fn lock(examined: &Examined) {
     let subject = &examined.subject;
     let parents = subject.references.iter().map(|reference| reference.parent);
     for relation in [subject.relation].into_iter().chain(parents) {
-        for table in [relation].into_iter().chain(rows::tables_of(relation)) {
-            // SAFETY: a lock on an oid; of a relation that is gone it is a lock on nothing.
-            unsafe { pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as i32) };
-        }
+        // SAFETY: a lock on an oid; of a relation that is gone it is a lock on nothing.
+        unsafe { pg_sys::LockRelationOid(relation, pg_sys::AccessShareLock as i32) };
+        rows::tables_of(relation);
     }
 }
 

@@ -137,9 +137,24 @@ impl Part {
         Self { number, ..self }
     }
 
-    pub(super) fn has(self, fingerprint: u128) -> bool {
-        self.of == 1 || (fingerprint ^ fingerprint >> 64) as u64 % self.of == self.number
+    /// Whether a row's key is of this part, which it is in every run: one that goes on has others
+    /// behind it already.
+    ///
+    /// # Safety
+    /// As of [`Key::fingerprint`].
+    pub(super) unsafe fn has(self, key: &Key, row: &rows::Row) -> bool {
+        // SAFETY: the caller vouches.
+        self.of == 1
+            || unsafe { key.fingerprint(row, &Keys::fixed()) }
+                .is_some_and(|fixed| spread(fixed) % self.of == self.number)
     }
+}
+
+/// Keys that are multiples of something, as those that have a time in them are, over all parts alike.
+fn spread(fingerprint: u128) -> u64 {
+    let folded = (fingerprint ^ fingerprint >> 64) as u64;
+    let product = u128::from(folded).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    (product >> 64) as u64
 }
 
 /// The rows that are referred to, by their key, each with its account; none where the key is of a type
@@ -283,8 +298,8 @@ impl Examiner {
                 // SAFETY: the row is of this table.
                 unsafe {
                     if let Some(fingerprint) = key.fingerprint(row, keys)
-                        && part.has(fingerprint)
                         && fits
+                        && part.has(&key, row)
                     {
                         let account = owner.account(row, keys, accounts).unwrap_or(NO_ACCOUNT);
                         all.insert(fingerprint, account);
@@ -360,7 +375,11 @@ impl Examiner {
         let accounts_too = subject.accounts && part.number == 0;
         let paths: Vec<_> = { subject.paths.iter() }
             .filter(|_| part.number == 0)
-            .map(|(column, template)| (column_number(of, column), template))
+            .map(|(column, template)| {
+                let number = column_number(of, column);
+                let number = number.filter(|number| Form::of(of, *number) == Some(Form::Text));
+                (number, template)
+            })
             .collect();
         let shown = Shown::of(of);
         let widest = { ways.iter().flatten().map(Reaching::widest) }

@@ -6,6 +6,7 @@ use super::examine::{Misdirected, Part, Reference, Source, Way};
 use super::rows::Row;
 use super::values::{AccountReader, Accounts, Form, Keys, NO_ACCOUNT, Table, column_number};
 use crate::isolation::registry;
+use crate::subtransaction;
 
 /// Columns of one table that make a key.
 pub(super) struct Key(Vec<(i16, Form)>);
@@ -57,14 +58,16 @@ impl Kind {
         let number = column_number(of, column)?;
         let form = Form::of(of, number)?;
         let value = std::ffi::CString::new(value.as_str()).ok()?;
+        // No row has a value that the column's type does not know, or no longer.
         // SAFETY: input functions of PostgreSQL's own types, which `Form` names; the value stays in the
         // memory of the call.
-        let value = unsafe {
+        let value = subtransaction::attempt(|| unsafe {
             let kind = pg_sys::getBaseType(pg_sys::get_atttype(of, number));
             let (mut function, mut parameter) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
             pg_sys::getTypeInputInfo(kind, &mut function, &mut parameter);
             pg_sys::OidInputFunctionCall(function, value.as_ptr().cast_mut(), parameter, -1)
-        };
+        });
+        let value = value.ok()?;
         Some(Self {
             number,
             form,
@@ -214,7 +217,7 @@ impl<'a> Reaching<'a> {
             let Some(fingerprint) = self.key.fingerprint(row, keys) else {
                 return;
             };
-            if !part.has(fingerprint) {
+            if !part.has(&self.key, row) {
                 return;
             }
             match (self.rows.get(&fingerprint), account) {

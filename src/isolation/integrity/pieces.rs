@@ -132,8 +132,18 @@ fn examine(examiner: &mut Examiner, examined: &Examined, blocks: u32) {
                 Some(known) if first > 0 || number == 0 => known,
                 _ => examiner.all_referred(&examined.subject, part),
             };
-            let place = (first as u32, length as u32);
-            referred = Some(piece(examiner, examined, of_part, part, of.table, place));
+            // What VACUUM gave back meanwhile had no rows.
+            let left = match rows::tables_of(examined.subject.relation).contains(&of.table) {
+                true => i64::from(rows::blocks(of.table)) - first,
+                false => 0,
+            };
+            referred = Some(match left {
+                1.. => {
+                    let place = (first as u32, length.min(left) as u32);
+                    piece(examiner, examined, of_part, part, of.table, place)
+                }
+                _ => of_part,
+            });
             done += length;
             write(
                 "UPDATE tenant_guard.data_check SET done = $2, parts = $3, finished = $4 \
@@ -171,12 +181,16 @@ fn piece(
     place: (u32, u32),
 ) -> Vec<Referred> {
     let subject = &examined.subject;
-    let outcome = examiner.examine_table(subject, &referred, part, table, Some(place));
+    let mut outcome = examiner.examine_table(subject, &referred, part, table, Some(place));
+    // What was read before may have gone on since.
+    if outcome.unknown_account.count > 0 {
+        data::know_accounts(examiner);
+        outcome = examiner.examine_table(subject, &referred, part, table, Some(place));
+    }
     if !outcome.is_misdirected() {
         keep_all(examined, outcome);
         return referred;
     }
-    // What was read before may have gone on since.
     drop(referred);
     examiner.forget_parents();
     let now = examiner.all_referred(subject, part);

@@ -194,8 +194,25 @@ pub(super) fn for_each(
 }
 
 /// The tables that hold the rows of a relation: of a partitioned one its leaves, of any other the
-/// relation without inheritance children, which no foreign key is over.
+/// relation without inheritance children, which no foreign key is over. They are held against changes of
+/// their columns from here on: of what type a value is, the catalog says only so long.
 pub(super) fn tables_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let mut tables = named_tables_of(relation);
+    tables.retain(|table| hold(*table));
+    tables
+}
+
+/// Locks a table; whether it is there. Waiting for the lock may be waiting for its end.
+fn hold(table: pg_sys::Oid) -> bool {
+    // SAFETY: a lock on an oid; of a relation that is gone it is a lock on nothing. Then a catalog
+    // look-up, which sees what was committed before the lock was given.
+    unsafe {
+        pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as i32);
+        pg_sys::get_rel_relkind(table) as u8 == pg_sys::RELKIND_RELATION
+    }
+}
+
+fn named_tables_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     super::super::registry::read(
         "SELECT c.oid FROM pg_class AS r \
          CROSS JOIN LATERAL (SELECT r.oid AS relid WHERE r.relkind = 'r' UNION ALL \

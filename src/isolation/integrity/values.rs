@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher, RandomState};
 
 use pgrx::prelude::*;
 use tenant_guard_core::account::AccountId;
@@ -14,8 +14,10 @@ use crate::audit::values::with_varlena;
 /// alike, up to what is said here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// By value, of so many bytes.
+    /// An integer of so many bytes.
     Number(i16),
+    /// By value, of so many bytes, and compared with values of its own type only.
+    Own(pg_sys::Oid, i16),
     Uuid,
     Text,
     /// `character(n)`, whose trailing spaces say nothing.
@@ -44,13 +46,15 @@ impl Form {
             Some(match base {
                 pg_sys::UUIDOID => Self::Uuid,
                 pg_sys::INT2OID => Self::Number(2),
-                pg_sys::INT4OID | pg_sys::DATEOID => Self::Number(4),
-                pg_sys::INT8OID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID => Self::Number(8),
-                pg_sys::OIDOID => Self::Number(-4),
-                pg_sys::BOOLOID | pg_sys::CHAROID => Self::Number(1),
+                pg_sys::INT4OID => Self::Number(4),
+                pg_sys::INT8OID => Self::Number(8),
+                pg_sys::DATEOID => Self::Own(base, 4),
+                pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID => Self::Own(base, 8),
+                pg_sys::OIDOID => Self::Own(base, -4),
+                pg_sys::BOOLOID | pg_sys::CHAROID => Self::Own(base, 1),
                 pg_sys::TEXTOID | pg_sys::VARCHAROID if exact() => Self::Text,
                 pg_sys::BPCHAROID if exact() => Self::Padded,
-                base if pg_sys::type_is_enum(base) => Self::Number(-4),
+                base if pg_sys::type_is_enum(base) => Self::Own(base, -4),
                 _ => return None,
             })
         }
@@ -59,7 +63,7 @@ impl Form {
     /// Whether equal values of both forms have equal fingerprints.
     pub(super) fn fits(self, other: Self) -> bool {
         match (self, other) {
-            (Self::Number(one), Self::Number(other)) => (one < 0) == (other < 0),
+            (Self::Number(_), Self::Number(_)) => true,
             (Self::Text | Self::Padded, Self::Text | Self::Padded) => true,
             (one, other) => one == other,
         }
@@ -73,7 +77,9 @@ impl Form {
         // SAFETY: the caller vouches: a uuid is a pointer to 16 bytes, the others as they say.
         unsafe {
             match self {
-                Self::Number(length) => integer(length, value) as u64 as u128,
+                Self::Number(length) | Self::Own(_, length) => {
+                    integer(length, value) as u64 as u128
+                }
                 Self::Uuid => u128::from_be_bytes(*value.cast_mut_ptr::<[u8; 16]>()),
                 Self::Text => with_varlena(value, |bytes| keys.of(bytes)),
                 Self::Padded => with_varlena(value, |bytes| keys.of(trimmed(bytes))),
@@ -104,11 +110,26 @@ impl Form {
         unsafe {
             match self {
                 Self::Number(length) => integer(length, value).to_string(),
+                Self::Own(kind, _) => output(kind, value),
                 Self::Uuid => uuid::Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>()).to_string(),
                 Self::Text => with_varlena(value, read),
                 Self::Padded => with_varlena(value, |bytes| read(trimmed(bytes))),
             }
         }
+    }
+}
+
+/// What a type of PostgreSQL's own prints.
+///
+/// # Safety
+/// `value` must be one of the type.
+unsafe fn output(kind: pg_sys::Oid, value: pg_sys::Datum) -> String {
+    let (mut function, mut varlena) = (pg_sys::Oid::INVALID, false);
+    // SAFETY: the caller vouches; an output function gives a terminated text.
+    unsafe {
+        pg_sys::getTypeOutputInfo(kind, &mut function, &mut varlena);
+        let text = pg_sys::OidOutputFunctionCall(function, value);
+        CStr::from_ptr(text).to_string_lossy().into_owned()
     }
 }
 
@@ -127,27 +148,41 @@ fn trimmed(bytes: &[u8]) -> &[u8] {
     &bytes[..end.map_or(0, |last| last + 1)]
 }
 
-/// Secret keys of hashes: whoever writes rows cannot choose some that meet.
-pub(super) struct Keys(RandomState, RandomState);
+/// Keys of hashes.
+pub(super) enum Keys {
+    /// Secret ones: whoever writes rows cannot choose some that meet.
+    Drawn(RandomState, RandomState),
+    /// The same in every run.
+    Fixed(BuildHasherDefault<DefaultHasher>),
+}
 
 impl Keys {
     pub(super) fn new() -> Self {
-        Self(RandomState::new(), RandomState::new())
+        Self::Drawn(RandomState::new(), RandomState::new())
+    }
+
+    pub(super) fn fixed() -> Self {
+        Self::Fixed(BuildHasherDefault::new())
     }
 
     fn of(&self, bytes: &[u8]) -> u128 {
-        let half = |state: &RandomState| {
-            let mut hasher = state.build_hasher();
-            hasher.write(bytes);
-            u128::from(hasher.finish())
-        };
-        half(&self.0) << 64 | half(&self.1)
+        self.hash(|hasher| hasher.write(bytes))
     }
 
     /// One number for the values of several columns.
     pub(super) fn several(&self, values: &[u128]) -> u128 {
-        let half = |state: &RandomState| u128::from(state.hash_one(values));
-        half(&self.0) << 64 | half(&self.1)
+        self.hash(|hasher| values.hash(hasher))
+    }
+
+    fn hash(&self, write: impl Fn(&mut DefaultHasher)) -> u128 {
+        let half = |mut hasher: DefaultHasher| {
+            write(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        match self {
+            Self::Drawn(one, other) => half(one.build_hasher()) << 64 | half(other.build_hasher()),
+            Self::Fixed(state) => half(state.build_hasher()),
+        }
     }
 }
 

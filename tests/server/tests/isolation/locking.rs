@@ -40,7 +40,7 @@ fn until(db: &Database, condition: &str) {
 
 /// Waits until a session tries to lock a table and does not get it.
 #[track_caller]
-fn until_locking(db: &Database) {
+pub(super) fn until_locking(db: &Database) {
     until(
         db,
         "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()

@@ -5,7 +5,8 @@ use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, expect_error, lines};
 
 use super::super::Shop;
 
-pub(super) const BIND: &str = "SELECT relation, statement FROM tenant_guard.bind_foreign_keys('shop')";
+pub(super) const BIND: &str =
+    "SELECT relation, statement FROM tenant_guard.bind_foreign_keys('shop')";
 const PLAN: &str = "SELECT relation, statement FROM tenant_guard.bind_foreign_keys('shop', true)";
 const KEYS: &str = "SELECT conrelid::regclass, pg_get_constraintdef(oid), convalidated
     FROM pg_constraint WHERE contype = 'f' AND connamespace = 'shop'::regnamespace

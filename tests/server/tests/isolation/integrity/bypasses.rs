@@ -37,7 +37,8 @@ fn a_key_deferred_alone_does_not_point_at_what_another_account_will_make() {
     let mut session = shop.app();
     let mut open = session.transaction().unwrap();
     shop.issuer.sign_in(&mut open, ACCOUNT_A);
-    open.batch_execute("SET CONSTRAINTS shop.t DEFERRED").unwrap();
+    open.batch_execute("SET CONSTRAINTS shop.t DEFERRED")
+        .unwrap();
     expect_error(
         open.batch_execute("UPDATE shop.booking SET template_id = 99"),
         "23503",
@@ -47,10 +48,8 @@ fn a_key_deferred_alone_does_not_point_at_what_another_account_will_make() {
     // With both deferred the row that comes meanwhile is seen when the transaction ends.
     let mut open = session.transaction().unwrap();
     shop.issuer.sign_in(&mut open, ACCOUNT_A);
-    open.batch_execute(
-        "SET CONSTRAINTS ALL DEFERRED; UPDATE shop.booking SET template_id = 99",
-    )
-    .unwrap();
+    open.batch_execute("SET CONSTRAINTS ALL DEFERRED; UPDATE shop.booking SET template_id = 99")
+        .unwrap();
     shop.within(ACCOUNT_B, |other| {
         other
             .batch_execute("INSERT INTO shop.template (id) VALUES (99)")

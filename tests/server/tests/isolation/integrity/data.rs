@@ -4,13 +4,13 @@ use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, expect_error, lines};
 
 use super::super::Shop;
 
-const CHECK: &str = "SELECT severity, code, object, detail, count, sample
+pub(super) const CHECK: &str = "SELECT severity, code, object, detail, count, sample
     FROM tenant_guard.check_data() ORDER BY code, object, detail";
-const FOUND: &str = "SELECT severity, code, object, detail, count, sample
+pub(super) const FOUND: &str = "SELECT severity, code, object, detail, count, sample
     FROM tenant_guard.data_check_finding ORDER BY code, object, detail";
 
 /// Two accounts that exist, and rows of them: contact 1 is A's, contact 2 is B's.
-fn shop(ddl: &str) -> Shop {
+pub(super) fn shop(ddl: &str) -> Shop {
     Shop::with(&format!(
         "CREATE TABLE shop.account (id uuid PRIMARY KEY);
          CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
@@ -24,11 +24,11 @@ fn shop(ddl: &str) -> Shop {
     ))
 }
 
-fn found(shop: &Shop) -> Vec<String> {
+pub(super) fn found(shop: &Shop) -> Vec<String> {
     lines(&mut shop.owner(), CHECK)
 }
 
-fn damage(shop: &Shop, statements: &str) {
+pub(super) fn damage(shop: &Shop, statements: &str) {
     let mut superuser = shop.db.superuser();
     superuser
         .batch_execute("SET session_replication_role = replica")
@@ -213,6 +213,57 @@ fn children_and_parents_of_several_types_are_followed() {
 }
 
 #[test]
+fn a_kind_that_its_type_no_longer_knows_is_no_rows_kind() {
+    let shop = shop("");
+    shop.run(
+        "CREATE TYPE shop.kind AS ENUM ('contact', 'booking');
+         CREATE TABLE shop.note (id int PRIMARY KEY, about int, kind shop.kind);
+         SELECT tenant_guard.protect('shop.note', via => 'about', type_column => 'kind',
+             parents => '{\"contact\": \"shop.contact\", \"booking\": \"shop.booking\"}');
+         ALTER TYPE shop.kind RENAME VALUE 'booking' TO 'visit'",
+    );
+    damage(
+        &shop,
+        "INSERT INTO shop.note VALUES (1, 1, 'contact'), (2, 99, 'contact')",
+    );
+    assert_eq!(
+        found(&shop),
+        [
+            "warning|reference-dangling|shop.note|rows refer to no row of shop.contact by column \
+             about, through which they find their account|1|{2}",
+            "info|reference-not-compared|shop.note|values of a type that is not compared lead to \
+             shop.booking by column about, through which they find their account|0|{}",
+        ]
+    );
+}
+
+#[test]
+fn a_day_is_no_number_of_microseconds() {
+    let shop = shop(
+        "CREATE TABLE shop.slot (at timestamp PRIMARY KEY, account_id uuid);
+         CREATE TABLE shop.visit (day date PRIMARY KEY, account_id uuid,
+             contact_id int CONSTRAINT c REFERENCES shop.contact,
+             FOREIGN KEY (day) REFERENCES shop.slot)",
+    );
+    damage(
+        &shop,
+        &format!(
+            "INSERT INTO shop.slot VALUES ('2026-01-01', '{ACCOUNT_A}');
+             INSERT INTO shop.visit VALUES ('2026-01-01', '{ACCOUNT_A}', 2)"
+        ),
+    );
+    assert_eq!(
+        found(&shop),
+        [
+            "error|reference-foreign-account|shop.visit|rows refer to rows of shop.contact of another \
+             account by foreign key \"c\" (contact_id), marked valid|1|{2026-01-01}",
+            "info|reference-not-compared|shop.visit|values of a type that is not compared lead to \
+             shop.slot by foreign key \"visit_day_fkey\" (day), marked valid|0|{}",
+        ]
+    );
+}
+
+#[test]
 fn code_of_a_tables_owner_is_not_run() {
     let shop = shop(
         "CREATE FUNCTION shop.bad(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
@@ -286,6 +337,8 @@ fn a_run_that_was_cut_off_goes_on_where_it_stopped() {
     owner.batch_execute("SET lock_timeout = '100ms'").unwrap();
     let call = "CALL tenant_guard.check_data_in_pieces(blocks => 3)";
     expect_error(owner.batch_execute(call), "55P03", "lock timeout");
+    // The run is let go of after the error was sent.
+    owner.batch_execute("SELECT").unwrap();
     open.rollback().unwrap();
     // Half of a table is done.
     let mut superuser = shop.db.superuser();

@@ -4,5 +4,6 @@ mod binding;
 mod buckets;
 mod bypasses;
 mod data;
+mod moving;
 mod origins;
 mod unique;
