@@ -6,6 +6,10 @@
 #                                                    that name and prints its socket directory
 #   tools/cluster.sh hold NAME [SETTING=VALUE]...    start, then drop at the end of standard
 #                                                    input: it goes when its user goes, however
+#   tools/cluster.sh backup NAME LABEL               a base backup of a running cluster; prints where
+#   tools/cluster.sh hold_backup NAME DIRECTORY SIGNAL [SETTING=VALUE]...
+#                                                    hold, of a base backup; SIGNAL is standby,
+#                                                    recovery or none
 #   tools/cluster.sh pool NAME ROLE...               starts PgBouncer before a running cluster, with
 #                                                    the settings of standard input, lets the roles
 #                                                    in and prints its socket directory, port 6432
@@ -51,10 +55,14 @@ start_server() {
 # A new initdb each time takes half a second and gives each cluster a system identifier of its
 # own, which a copied data directory would not have.
 create() {
-    local setting
     as_server_user mkdir -m 0700 "$dir"
     as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C -N \
         --no-instructions >/dev/null || die "initdb of cluster \"$name\" failed"
+    configure "$@"
+}
+
+configure() {
+    local setting
     {
         echo "listen_addresses = ''"
         echo "unix_socket_directories = '$dir'"
@@ -79,6 +87,25 @@ start() {
     [ "$length" -le 107 ] || die "\"$dir\" is too long for a Unix socket: set TMPDIR"
     drop
     create "$@"
+    start_server
+    printf '%s\n' "$dir"
+}
+
+backup() {
+    local directory=$dir/backup_$1
+    as_server_user "$bin/pg_basebackup" -h "$dir" -U postgres -D "$directory" -X stream -c fast ||
+        die "cluster \"$name\" gives no base backup"
+    printf '%s\n' "$directory"
+}
+
+start_backup() {
+    local backup=$1 signal=$2
+    shift 2
+    drop
+    as_server_user mkdir -m 0700 "$dir"
+    as_server_user cp -a "$backup" "$dir/data"
+    [ "$signal" = none ] || as_server_user touch "$dir/data/$signal.signal"
+    configure "$@"
     start_server
     printf '%s\n' "$dir"
 }
@@ -134,7 +161,7 @@ stop_pooler() {
 # The holder must outlive an interrupt that ends the process it serves, to clean up after it.
 hold() {
     trap '' INT TERM HUP
-    start "$@"
+    "$@"
     cat >/dev/null
     drop
 }
@@ -149,7 +176,9 @@ shift 2
 
 case $command in
 start) start "$@" ;;
-hold) hold "$@" ;;
+hold) hold start "$@" ;;
+backup) backup "$@" ;;
+hold_backup) hold start_backup "$@" ;;
 pool) pool "$@" ;;
 restart)
     stop

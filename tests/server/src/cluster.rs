@@ -37,11 +37,24 @@ impl Cluster {
     ///
     /// When the server does not start, most often because `tools/build.sh` has not run.
     pub fn start(settings: &[&str]) -> Arc<Self> {
+        Self::hold("hold", &[], settings)
+    }
+
+    /// Starts a cluster on a base backup, as a `standby`, a `recovery` to a point in time, or with
+    /// the signal `none` as what it was.
+    pub fn of_backup(backup: &Path, signal: &str, settings: &[&str]) -> Arc<Self> {
+        let backup = backup.to_str().expect("our own paths are UTF-8");
+        Self::hold("hold_backup", &[backup, signal], settings)
+    }
+
+    fn hold(command: &str, source: &[&str], settings: &[&str]) -> Arc<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{number}", std::process::id());
         let mut holder = Command::new(tool("cluster.sh"))
-            .args(["hold", &name, "fsync=off", NO_SEALER])
+            .args([command, &name])
+            .args(source)
+            .args(["fsync=off", NO_SEALER])
             .args(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -98,6 +111,36 @@ impl Cluster {
             status.expect("tools/cluster.sh is executable").success(),
             "restart failed"
         );
+    }
+
+    /// Starts a server that was killed again. The processes it left end by themselves, and the new
+    /// one must wait for them.
+    pub fn restart_after_kill(&self) {
+        for _ in 0..100 {
+            let status = Command::new(tool("cluster.sh"))
+                .args(["restart", &self.name])
+                .stderr(Stdio::null())
+                .status();
+            if status.expect("tools/cluster.sh is executable").success() {
+                return;
+            }
+        }
+        panic!("the server does not start again");
+    }
+
+    /// A base backup of the running server; where it stands.
+    pub fn backup(&self, label: &str) -> PathBuf {
+        let output = Command::new(tool("cluster.sh"))
+            .args(["backup", &self.name, label])
+            .output()
+            .expect("tools/cluster.sh is executable");
+        assert!(output.status.success(), "there is no backup");
+        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
+    }
+
+    /// A database that a backup or an upgrade brought along.
+    pub fn attach(self: &Arc<Self>, name: &str) -> Database {
+        Database::attach(Arc::clone(self), name.to_owned())
     }
 
     /// Adds lines to the server's configuration file, for the next restart or reload.

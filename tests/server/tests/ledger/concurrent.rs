@@ -367,7 +367,7 @@ fn check_against_truth(client: &mut Client, mut truth: Vec<String>, sealed: Vec<
 
 /// PostgreSQL's own judgement of every transaction by the snapshot of every block: each must be
 /// seen from one block on, and as many events begin to be seen in a block as it says it holds.
-const BLOCKS_THAT_DIFFER: &str = "
+pub(super) const BLOCKS_THAT_DIFFER: &str = "
     WITH transaction AS (
         SELECT xid, count(*) AS events FROM tenant_guard.audit_log GROUP BY xid
     ), snapshot AS MATERIALIZED (
@@ -387,7 +387,7 @@ const BLOCKS_THAT_DIFFER: &str = "
     WHERE b.events IS DISTINCT FROM c.events OR NOT for_good";
 
 /// The same for accounts: what their leaves add up to and what their trees hold.
-const ACCOUNTS_THAT_DIFFER: &str = "
+pub(super) const ACCOUNTS_THAT_DIFFER: &str = "
     SELECT account_id, logged.events, leaves.events, leaves.size, a.size
     FROM (SELECT account_id, count(*) AS events
           FROM tenant_guard.audit_log GROUP BY account_id) AS logged

@@ -2,6 +2,8 @@
 
 mod concurrent;
 mod configuration;
+mod crash;
+mod epochs;
 mod forgery;
 mod restore;
 mod rights;
