@@ -2,9 +2,10 @@
 -- whose new tables are protected as they are made. They come last, so that they do not judge this script.
 
 -- What new tables with the account column are protected with. Roles by name: one that is gone must
--- not make the dump of this table unreadable.
+-- not make the dump of this table unreadable. The schema by name: pg_upgrade gives schemas other oids
+-- and refuses a column of type regnamespace.
 CREATE TABLE tenant_guard.governed_schema (
-    schema regnamespace PRIMARY KEY,
+    schema name PRIMARY KEY,
     account_column name NOT NULL,
     roles name[] CHECK (pg_catalog.cardinality(roles) > 0),
     redact name[] NOT NULL,
@@ -14,7 +15,7 @@ REVOKE ALL ON tenant_guard.governed_schema FROM PUBLIC;
 -- Whoever answers for isolation sees what will be under it.
 GRANT SELECT ON tenant_guard.governed_schema TO tenant_guard_admin, tenant_guard_auditor;
 SELECT pg_catalog.pg_extension_config_dump('tenant_guard.governed_schema',
-    'WHERE schema IN (SELECT oid FROM pg_catalog.pg_namespace)');
+    'WHERE schema IN (SELECT nspname FROM pg_catalog.pg_namespace)');
 
 CREATE FUNCTION tenant_guard.govern_schema(
     schema name, account_column name DEFAULT 'account_id', roles regrole[] DEFAULT NULL,
@@ -83,7 +84,7 @@ CREATE EVENT TRIGGER tenant_guard_command_start ON ddl_command_start
     EXECUTE FUNCTION tenant_guard.guard_command_start();
 CREATE EVENT TRIGGER tenant_guard_command_end ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER POLICY', 'ALTER TRIGGER',
-        'CREATE TRIGGER', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO',
+        'ALTER SCHEMA', 'CREATE TRIGGER', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO',
         'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
     EXECUTE FUNCTION tenant_guard.guard_command_end();
 -- Whatever the command is: a cascade can take a policy with a column, a type or a parent.

@@ -10,6 +10,9 @@
 #   tools/cluster.sh hold_backup NAME DIRECTORY SIGNAL [SETTING=VALUE]...
 #                                                    hold, of a base backup; SIGNAL is standby,
 #                                                    recovery or none
+#   tools/cluster.sh hold_upgrade NAME OLD [SETTING=VALUE]...
+#                                                    hold, of what pg_upgrade makes of the cluster
+#                                                    OLD, which it stops
 #   tools/cluster.sh pool NAME ROLE...               starts PgBouncer before a running cluster, with
 #                                                    the settings of standard input, lets the roles
 #                                                    in and prints its socket directory, port 6432
@@ -110,6 +113,22 @@ start_backup() {
     printf '%s\n' "$dir"
 }
 
+start_upgrade() {
+    local old=$clusters/$1 log=$dir/upgrade.log
+    shift
+    drop
+    create "$@"
+    as_server_user "$bin/pg_ctl" -D "$old/data" -s -w stop -m fast
+    as_server_user mkdir "$dir/upgrade"
+    as_server_user env -C "$dir/upgrade" "$bin/pg_upgrade" -U postgres -b "$bin" -B "$bin" \
+        -d "$old/data" -D "$dir/data" -s "$dir" >"$log" 2>&1 || {
+        cat "$log" >&2
+        die "pg_upgrade of cluster \"$name\" failed"
+    }
+    start_server
+    printf '%s\n' "$dir"
+}
+
 # Settings given first, places last: PgBouncer takes the last value of a setting. One section, because
 # a second one of the same name would begin with the defaults again.
 pool() {
@@ -179,6 +198,7 @@ start) start "$@" ;;
 hold) hold start "$@" ;;
 backup) backup "$@" ;;
 hold_backup) hold start_backup "$@" ;;
+hold_upgrade) hold start_upgrade "$@" ;;
 pool) pool "$@" ;;
 restart)
     stop

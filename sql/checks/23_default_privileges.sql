@@ -29,5 +29,5 @@ WHERE d.defaclobjtype = 'r' AND a.grantee <> d.defaclrole
     AND EXISTS (
         SELECT FROM tenant_guard.protected_member AS m
         WHERE (n.oid IS NULL OR m.schema = n.nspname) AND ($1 IS NULL OR m.schema = ANY ($1)))
-    AND NOT EXISTS (SELECT FROM tenant_guard.governed_schema AS g WHERE g.schema = n.oid)
+    AND NOT EXISTS (SELECT FROM tenant_guard.governed_schema AS g WHERE g.schema = n.nspname)
 GROUP BY n.nspname, o.rolname, grantee.name, account.name

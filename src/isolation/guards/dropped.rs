@@ -1,5 +1,5 @@
-//! Policies and triggers of ours that a command dropped from a relation that stays, and tables of
-//! the ledger.
+//! Policies and triggers of ours that a command dropped from a relation that stays, tables of the
+//! ledger, and governed schemas.
 
 use std::cell::Cell;
 
@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 use super::command::Command;
 use super::refusal::refuse;
+use super::schemas;
 use super::wanted::{At, Member, POLICY, policy, trigger};
 use crate::audit::pinned::Settings;
 use crate::audit::tables::TABLES;
@@ -40,8 +41,10 @@ pub(super) fn judge(command: &Command) {
         return;
     }
     let _settings = Settings::for_catalog();
-    for (catalog, oid, table) in dropped {
-        if let Some(table) = TABLES.into_iter().find(|known| *known == table) {
+    for (catalog, oid, name) in dropped {
+        if catalog == pg_sys::NamespaceRelationId {
+            schemas::dropped(&name);
+        } else if let Some(table) = TABLES.into_iter().find(|known| *known == name) {
             refuse(command, None, Guarded::Ledger("drop", table));
         } else if catalog == POLICY {
             judge_policy(command, oid);
@@ -51,15 +54,17 @@ pub(super) fn judge(command: &Command) {
     }
 }
 
-/// Catalog and oid of each policy and trigger, and the name of each table of our schema, that the
-/// command dropped.
+/// Catalog and oid of each policy and trigger, and the name of each schema and of each table of ours,
+/// that the command dropped.
 fn dropped() -> Vec<(pg_sys::Oid, pg_sys::Oid, String)> {
     Spi::connect(|client| {
         let rows = client.select(
-            "SELECT d.classid, d.objid, CASE WHEN d.classid OPERATOR(pg_catalog.=) 1259 \
-                 THEN d.object_name END \
+            "SELECT d.classid, d.objid, \
+                 CASE WHEN d.classid OPERATOR(pg_catalog.=) 1259 \
+                     OR d.classid OPERATOR(pg_catalog.=) 2615 THEN d.object_name END \
              FROM pg_catalog.pg_event_trigger_dropped_objects() AS d \
              WHERE d.classid OPERATOR(pg_catalog.=) 3256 OR d.classid OPERATOR(pg_catalog.=) 2620 \
+                 OR d.classid OPERATOR(pg_catalog.=) 2615 AND NOT d.is_temporary \
                  OR d.classid OPERATOR(pg_catalog.=) 1259 AND d.objsubid OPERATOR(pg_catalog.=) 0 \
                      AND d.schema_name OPERATOR(pg_catalog.=) 'tenant_guard'",
             None,

@@ -67,7 +67,10 @@ fn judge_end(command: &Command) {
             created::attached(command);
         }
         NodeTag::T_AlterObjectSchemaStmt => created::moved(command),
-        NodeTag::T_RenameStmt => members::renamed(command),
+        NodeTag::T_RenameStmt => {
+            members::renamed(command);
+            schemas::renamed(command);
+        }
         NodeTag::T_AlterPolicyStmt => members::policy_altered(command),
         NodeTag::T_CreateTrigStmt => members::trigger_created(command),
         NodeTag::T_CreateStmt | NodeTag::T_CreateForeignTableStmt => created::made(command),

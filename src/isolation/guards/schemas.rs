@@ -2,9 +2,11 @@
 
 use std::ffi::{CStr, CString};
 
+use pgrx::pg_sys::ObjectType;
 use pgrx::prelude::*;
 use tenant_guard_core::archetype::Archetype;
 
+use super::command::{self, Command};
 use crate::audit::record::record_system;
 use crate::catalog::write;
 use crate::error::{Error, OrRaise};
@@ -52,7 +54,8 @@ pub(super) fn rule_for(relation: pg_sys::Oid) -> Option<Rule> {
                      AND a.attnum > 0 AND NOT a.attisdropped \
                  ORDER BY r.position) \
          FROM tenant_guard.governed_schema AS g \
-         JOIN pg_class AS c ON c.relnamespace = g.schema \
+         JOIN pg_namespace AS n ON n.nspname = g.schema \
+         JOIN pg_class AS c ON c.relnamespace = n.oid \
          JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = g.account_column \
              AND a.attnum > 0 AND NOT a.attisdropped \
          WHERE c.oid = $1 AND c.relkind IN ('r', 'p')",
@@ -81,8 +84,8 @@ fn govern_schema<'a>(
     let schema = schema.ok_or(Error::NullArgument("schema")).or_raise();
     require_admin().or_raise();
     let common = Request::of_schema(account_column, roles, redact, audit).or_raise();
-    let oid = owned_schema(schema).or_raise();
-    govern(oid, schema, &common).or_raise();
+    require_owned_schema(schema).or_raise();
+    govern(schema, &common).or_raise();
 }
 
 /// No longer does so. Tables that are protected stay so.
@@ -90,25 +93,58 @@ fn govern_schema<'a>(
 fn ungovern_schema(schema: Option<&CStr>) {
     let schema = schema.ok_or(Error::NullArgument("schema")).or_raise();
     require_admin().or_raise();
-    let oid = owned_schema(schema).or_raise();
-    let removed = write(
-        "DELETE FROM tenant_guard.governed_schema WHERE schema OPERATOR(pg_catalog.=) $1 \
-         RETURNING 1",
-        &[oid.into()],
-    );
+    require_owned_schema(schema).or_raise();
     let name = text(schema);
-    if removed == 0 {
+    if remove(&name) == 0 {
         Error::NotGoverned(name).raise();
     }
     let data = serde_json::json!({ "schema": name }).to_string();
     record_system("ungovern_schema", None, "", Some(&data));
 }
 
+/// Has the rule of a schema go with it.
+pub(super) fn dropped(schema: &str) {
+    remove(schema);
+}
+
+/// Has the rule of a schema follow it to its new name.
+pub(super) fn renamed(command: &Command) {
+    // SAFETY: dispatched by the statement's tag.
+    let (kind, old, new) = unsafe {
+        let statement: &pg_sys::RenameStmt = command.statement();
+        let name = |name| command::text(name);
+        (
+            statement.renameType,
+            name(statement.subname),
+            name(statement.newname),
+        )
+    };
+    if kind != ObjectType::OBJECT_SCHEMA {
+        return;
+    }
+    // No schema had the new name, so a rule under it was left by one that is gone.
+    remove(&new);
+    write(
+        "UPDATE tenant_guard.governed_schema SET schema = $2 \
+         WHERE schema OPERATOR(pg_catalog.=) $1",
+        &[old.as_str().into(), new.as_str().into()],
+    );
+}
+
+/// Removes the rule of a schema; how many there were.
+fn remove(schema: &str) -> usize {
+    write(
+        "DELETE FROM tenant_guard.governed_schema WHERE schema OPERATOR(pg_catalog.=) $1 \
+         RETURNING 1",
+        &[schema.into()],
+    )
+}
+
 /// Registers the rule of a schema after `protect_schema`, where the schema is the caller's.
 pub(in crate::isolation) fn govern_protected(schema: &str, common: &Request) -> Result<(), Error> {
     let name = CString::new(schema).unwrap_or_default();
-    match owned_schema(&name) {
-        Ok(oid) => govern(oid, &name, common),
+    match require_owned_schema(&name) {
+        Ok(()) => govern(&name, common),
         Err(Error::NotSchemaOwner(_)) => {
             notice!("schema \"{schema}\" is not yours: tables made in it later stay unprotected");
             Ok(())
@@ -117,7 +153,7 @@ pub(in crate::isolation) fn govern_protected(schema: &str, common: &Request) -> 
     }
 }
 
-fn govern(oid: pg_sys::Oid, schema: &CStr, common: &Request) -> Result<(), Error> {
+fn govern(schema: &CStr, common: &Request) -> Result<(), Error> {
     write(
         "INSERT INTO tenant_guard.governed_schema (schema, account_column, roles, redact, audit) \
          VALUES ($1, $2, $3::text[]::name[], $4::text[]::name[], $5) \
@@ -125,7 +161,7 @@ fn govern(oid: pg_sys::Oid, schema: &CStr, common: &Request) -> Result<(), Error
              account_column = excluded.account_column, roles = excluded.roles, \
              redact = excluded.redact, audit = excluded.audit",
         &[
-            oid.into(),
+            text(schema).into(),
             common.column.as_deref().into(),
             common.roles.clone().into(),
             common.redact.clone().into(),
@@ -140,8 +176,8 @@ fn govern(oid: pg_sys::Oid, schema: &CStr, common: &Request) -> Result<(), Error
     Ok(())
 }
 
-/// A schema of the caller's that may be governed.
-fn owned_schema(schema: &CStr) -> Result<pg_sys::Oid, Error> {
+/// Refuses a schema that is not the caller's or may not be governed.
+fn require_owned_schema(schema: &CStr) -> Result<(), Error> {
     let name = text(schema);
     let reserved =
         name.starts_with("pg_") || ["information_schema", "tenant_guard"].contains(&name.as_str());
@@ -157,6 +193,6 @@ fn owned_schema(schema: &CStr) -> Result<pg_sys::Oid, Error> {
         if !versions::owns_schema(oid) {
             return Err(Error::NotSchemaOwner(name));
         }
-        Ok(oid)
+        Ok(())
     }
 }

@@ -164,7 +164,7 @@ fn ownership(archetype: &str, column: String) -> Ownership {
 fn governed_schemas() -> BTreeMap<String, Governed> {
     let rows = read(
         "SELECT n.nspname::text, g.account_column::text, g.roles::text[], g.redact::text[], g.audit \
-         FROM tenant_guard.governed_schema AS g JOIN pg_namespace AS n ON n.oid = g.schema",
+         FROM tenant_guard.governed_schema AS g JOIN pg_namespace AS n ON n.nspname = g.schema",
         &[],
         |row| {
             let set = |column| {

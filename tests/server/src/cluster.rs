@@ -47,6 +47,11 @@ impl Cluster {
         Self::hold("hold_backup", &[backup, signal], settings)
     }
 
+    /// Starts what `pg_upgrade` makes of a cluster, which is stopped for good.
+    pub fn upgrade_of(old: &Self) -> Arc<Self> {
+        Self::hold("hold_upgrade", &[&old.name], &[])
+    }
+
     fn hold(command: &str, source: &[&str], settings: &[&str]) -> Arc<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);

@@ -174,10 +174,14 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // The whole cluster goes in the end; this only bounds the disk space of a long run.
-        if !std::thread::panicking() {
+        // The whole cluster goes in the end, if it is not stopped already; this only bounds the disk
+        // space of a long run.
+        if std::thread::panicking() {
+            return;
+        }
+        if let Ok(mut client) = self.cluster.config("postgres", "postgres").connect(NoTls) {
             let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-            let _ = self.cluster.maintenance().batch_execute(&drop);
+            let _ = client.batch_execute(&drop);
         }
     }
 }

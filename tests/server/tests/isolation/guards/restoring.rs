@@ -1,13 +1,18 @@
 //! Dumps: restored whole, in parts, over what is there, and by pg_upgrade.
 
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, feed, lines};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Cluster, Database, feed, lines};
 
 use super::super::{Shop, dump};
 use super::done;
 
 /// Protected tables, partitions, a governed schema and a ledger with events.
 fn shop() -> Shop {
-    let shop = Shop::with(
+    shop_in(Database::new())
+}
+
+fn shop_in(db: Database) -> Shop {
+    let shop = Shop::of(db);
+    shop.run(
         "CREATE TABLE shop.t (id int PRIMARY KEY, account_id uuid);
          CREATE TABLE shop.m (account_id uuid, n int) PARTITION BY LIST (n);
          CREATE TABLE shop.m1 PARTITION OF shop.m FOR VALUES IN (1);
@@ -25,23 +30,31 @@ fn shop() -> Shop {
     shop
 }
 
-#[track_caller]
-fn assert_same(shop: &Shop, restored: &Database) {
-    let schema = ["--schema=shop"];
+/// What a database must have again: the dump of its schema and the rows of tables of ours.
+fn state(db: &Database) -> (String, Vec<String>) {
     // The copy made by LIKE took the names of these constraints before the table that is dumped first.
     let unnamed = |dump: String| {
         dump.replace(" CONSTRAINT t_id_not_null1 NOT NULL", " NOT NULL")
             .replace(" CONSTRAINT t_account_id_not_null1 NOT NULL", " NOT NULL")
     };
-    assert_eq!(
-        unnamed(dump(restored, &schema)),
-        unnamed(dump(&shop.db, &schema))
-    );
-    for table in ["audit_log", "protection_member", "governed_schema"] {
-        let rows = format!("SELECT count(*) FROM tenant_guard.{table}");
-        let before = lines(&mut shop.db.superuser(), &rows);
-        assert_eq!(lines(&mut restored.superuser(), &rows), before, "{table}");
-    }
+    let rows = [
+        "(SELECT count(*) FROM tenant_guard.audit_log)",
+        "(SELECT count(*) FROM tenant_guard.protection_member)",
+        "(SELECT string_agg(g::text, ' ') FROM tenant_guard.governed_schema AS g)",
+    ];
+    let rows = format!("SELECT {}", rows.join(", "));
+    let rows = lines(&mut db.superuser(), &rows);
+    (unnamed(dump(db, &["--schema=shop"])), rows)
+}
+
+#[track_caller]
+fn assert_same(shop: &Shop, restored: &Database) {
+    assert_holds(shop, state(&shop.db), restored);
+}
+
+#[track_caller]
+fn assert_holds(shop: &Shop, before: (String, Vec<String>), restored: &Database) {
+    assert_eq!(state(restored), before);
     let findings = "SELECT * FROM tenant_guard.check() WHERE severity <> 'info' AND code !~ '^(0[2345]|1[01]|3[45]|6[4568]|70|72|73)-'";
     assert_eq!(lines(&mut restored.superuser(), findings), [""; 0]);
     let session = &mut restored.connect_as(&shop.app);
@@ -92,6 +105,57 @@ fn dump_is_restored_over_what_is_there_with_the_guards_off() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     assert_same(&shop, &restored);
+}
+
+#[test]
+fn upgraded_cluster_isolates_and_goes_on_with_the_ledger_in_another_epoch() {
+    let old = Cluster::start(&[]);
+    let shop = shop_in(old.database());
+    let mut client = shop.db.superuser();
+    lines(&mut client, "SELECT tenant_guard.seal()");
+    let [earlier] = lines(&mut client, "SELECT tenant_guard.checkpoint()")
+        .try_into()
+        .unwrap();
+    done(
+        &mut client,
+        &format!("INSERT INTO shop.t VALUES (3, '{ACCOUNT_A}')"),
+    );
+    let status = "SELECT blocks, unsealed_events FROM tenant_guard.ledger_status()";
+    assert_eq!(lines(&mut client, status), ["1|1"]);
+    drop(client);
+    let before = state(&shop.db);
+
+    let new = Cluster::upgrade_of(&old);
+    let upgraded = new.attach(shop.db.name());
+    assert_holds(&shop, before, &upgraded);
+    let mut client = upgraded.superuser();
+    assert_eq!(lines(&mut client, status), ["1|1"]);
+    let verify = format!("SELECT * FROM tenant_guard.verify_ledger(against => '{earlier}')");
+    assert_eq!(lines(&mut client, &verify), [""; 0]);
+    done(
+        &mut client,
+        &format!(
+            "SET ROLE {}; CREATE TABLE shop.after (account_id uuid); RESET ROLE;
+             INSERT INTO shop.after VALUES ('{ACCOUNT_A}'), ('{ACCOUNT_B}')",
+            shop.owner
+        ),
+    );
+    let session = &mut upgraded.connect_as(&shop.app);
+    let mut t = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut t, ACCOUNT_B);
+    assert_eq!(
+        lines(&mut t, "SELECT account_id FROM shop.after"),
+        [ACCOUNT_B]
+    );
+    t.rollback().unwrap();
+    lines(&mut client, "SELECT tenant_guard.seal()");
+    let epochs = "SELECT block, epoch, adopted <> '' FROM tenant_guard.ledger_block
+                  ORDER BY block";
+    assert_eq!(lines(&mut client, epochs), ["1|1|f", "2|2|t"]);
+    let sealed = "SELECT (SELECT count(*) FROM tenant_guard.audit_log)
+                      = (SELECT sum(events) FROM tenant_guard.ledger_block)";
+    assert_eq!(lines(&mut client, sealed), ["t"]);
+    assert_eq!(lines(&mut client, &verify), [""; 0]);
 }
 
 #[test]

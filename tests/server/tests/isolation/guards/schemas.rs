@@ -101,6 +101,48 @@ fn protect_schema_governs_what_comes_later_and_ungovern_ends_it() {
 }
 
 #[test]
+fn rule_follows_its_schema_to_another_name_and_goes_with_it() {
+    let shop = Shop::with("SELECT tenant_guard.govern_schema('shop')");
+    let rules = "SELECT schema, account_column FROM tenant_guard.governed_schema";
+    for (mut client, name) in [
+        (shop.db.superuser(), "two words"),
+        (shop.unguarded(), "Shop"),
+    ] {
+        let old = lines(
+            &mut client,
+            "SELECT schema FROM tenant_guard.governed_schema",
+        );
+        done(
+            &mut client,
+            &format!("ALTER SCHEMA \"{}\" RENAME TO \"{name}\"", old[0]),
+        );
+        assert_eq!(lines(&mut client, rules), [format!("{name}|account_id")]);
+    }
+    done(
+        &mut shop.owner(),
+        "CREATE TABLE \"Shop\".t (account_id uuid)",
+    );
+    assert_eq!(members(&shop), ["\"Shop\".t|\"Shop\".t"]);
+    done(
+        &mut shop.db.superuser(),
+        &format!(
+            "CREATE SCHEMA shop AUTHORIZATION {0}; SET ROLE {0};
+             CREATE TABLE shop.t (account_id uuid)",
+            shop.owner
+        ),
+    );
+    assert_eq!(members(&shop), ["\"Shop\".t|\"Shop\".t"]);
+    for mut client in [shop.db.superuser(), shop.unguarded()] {
+        done(
+            &mut client,
+            "CREATE SCHEMA passing; SELECT tenant_guard.govern_schema('passing');
+             DROP SCHEMA passing",
+        );
+        assert_eq!(lines(&mut client, rules), ["Shop|account_id"]);
+    }
+}
+
+#[test]
 fn only_an_admin_who_owns_the_schema_governs_it() {
     let shop = Shop::empty();
     let mut app = shop.app();
