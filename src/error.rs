@@ -283,6 +283,12 @@ pub(crate) enum Error {
     /// A capture trigger whose arguments no longer fit the table: relation and column.
     #[error("capture trigger of \"{0}\" does not fit column \"{1}\"")]
     StaleTrigger(String, String),
+    /// A column in two lists of which it can only be in one.
+    #[error("column \"{0}\" is in two lists")]
+    TwoLists(String),
+    /// Values are to be hashed, and the key for that is gone.
+    #[error("the key for hashed columns is missing")]
+    HashKeyMissing,
     /// A relation vanished while it was looked up.
     #[error("relation with OID {0} does not exist")]
     RelationGone(u32),
@@ -407,6 +413,9 @@ pub(crate) enum Obstacle {
     /// Not under protection.
     #[error("relation {0} is not protected")]
     NotProtected(String),
+    /// Relation.
+    #[error("relation {0} is not audited by itself")]
+    NotAudited(String),
     /// A column that says nothing about a parent: column, relation.
     #[error("column \"{0}\" of relation {1} does not say which relation is the parent")]
     NoParent(String, String),
@@ -467,9 +476,10 @@ impl Obstacle {
             }
             Self::NullAccounts { .. } => ERRCODE_NOT_NULL_VIOLATION,
             Self::RedactsKey(..) | Self::PersonalKey(..) => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::NotProtected(_) | Self::UnprotectedParent(..) | Self::NoAccountsInParent(..) => {
-                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-            }
+            Self::NotProtected(_)
+            | Self::NotAudited(_)
+            | Self::UnprotectedParent(..)
+            | Self::NoAccountsInParent(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NoParent(..) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::UnlikeKey(..) => ERRCODE_DATATYPE_MISMATCH,
             Self::OwnParent(..) => ERRCODE_INVALID_OBJECT_DEFINITION,
@@ -585,9 +595,10 @@ impl Error {
             | Self::ColumnAltered(_)
             | Self::AppendOnly(_)
             | Self::StaleFloor(..)
+            | Self::HashKeyMissing
             | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::RelationGone(_) | Self::UnknownRelation(_) => ERRCODE_UNDEFINED_TABLE,
-            Self::UnfitAction(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::UnfitAction(_) | Self::TwoLists(_) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotUtf8 => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
             Self::OutOfMemory => ERRCODE_OUT_OF_MEMORY,
             Self::AccountTooLong(_) | Self::EventTooLarge | Self::TooManyEvents => {
@@ -696,7 +707,15 @@ impl Error {
                 "See what is on the table, then drop it or give it to a superuser."
             }
             Self::StaleTrigger(..) | Self::StaleFloor(..) => {
-                "Call tenant_guard.protect() on the table again."
+                "Call tenant_guard.protect() on the table again, or tenant_guard.audit() where that \
+                 named the column."
+            }
+            Self::TwoLists(_) => {
+                "A column is left out, redacted or hashed; include names those that are shown."
+            }
+            Self::HashKeyMissing => {
+                "Restore tenant_guard.capture_key from a backup: hashes under another key would \
+                 be those of other values."
             }
             Self::LockNotHad { .. } => {
                 "Nothing was changed: end the transactions in the way, or try again with a longer \

@@ -7,7 +7,7 @@ use tenant_guard_core::event::Kind;
 
 use super::events::Event;
 use super::pinned;
-use super::relation::{self, Column, Relation};
+use super::relation::{self, Column, Relation, Shown};
 use super::text::checked;
 use super::values::{grow, same_image};
 use crate::error::Error;
@@ -32,7 +32,7 @@ raw_function! {
 }
 
 raw_function! {
-    /// `capture_truncate() returns trigger`: AFTER TRUNCATE, FOR EACH STATEMENT.
+    /// `capture_truncate() returns trigger`: BEFORE or AFTER TRUNCATE, FOR EACH STATEMENT.
     tenant_guard_capture_truncate, pg_finfo_tenant_guard_capture_truncate, |fcinfo| {
         // SAFETY: PostgreSQL passed `fcinfo`.
         unsafe {
@@ -41,6 +41,14 @@ raw_function! {
                 Error::NotATrigger("capture_truncate()").raise();
             }
             let table = relation::of(trigger);
+            let before = trigger.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK
+                == pg_sys::TRIGGER_EVENT_BEFORE;
+            if table.truncate_rows != before {
+                Error::NotATrigger("capture_truncate()").raise();
+            }
+            if before {
+                truncated_rows(trigger, &table);
+            }
             write(&table, "truncate", &Image::default(), None);
         }
         pg_sys::Datum::from(0)
@@ -59,6 +67,10 @@ struct Image {
     new: Vec<u8>,
     /// Positions of the redacted columns concerned.
     redacted: Vec<usize>,
+    /// Positions of the hashed columns concerned.
+    hashed: Vec<usize>,
+    /// JSON of a value that is to be hashed.
+    value: Vec<u8>,
 }
 
 /// Values of one row by position.
@@ -108,13 +120,55 @@ unsafe fn capture_row(trigger: &pg_sys::TriggerData) {
             }
         }
     }
-    if work.image.data.capacity().max(work.image.new.capacity()) <= KEPT_BYTES {
-        WORK.set(Some(work));
+    work.keep();
+}
+
+/// Writes an event for each row that TRUNCATE is about to remove. Reads the heap itself, under a
+/// snapshot of now: no policy hides a row, and whatever stands there goes.
+unsafe fn truncated_rows(trigger: &pg_sys::TriggerData, table: &Relation) {
+    let mut work = WORK.take().unwrap_or_default();
+    // SAFETY: TRUNCATE holds the relation open and locked against everybody. A partitioned table has
+    // no rows of its own. Each tuple is read before the next one is fetched; on ERROR the resource
+    // owner ends the scan and releases the snapshot.
+    unsafe {
+        let relation = trigger.tg_relation;
+        if (*(*relation).rd_rel).relkind != pg_sys::RELKIND_RELATION as i8 {
+            return;
+        }
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::Oid::INVALID,
+            false,
+            snapshot,
+            0,
+            std::ptr::null_mut(),
+        );
+        loop {
+            pgrx::check_for_interrupts!();
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            work.image.clear();
+            work.old.read(tuple, (*relation).rd_att);
+            work.row(table, "truncate", pg_sys::GetCurrentCommandId(true));
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
     }
+    work.keep();
 }
 
 impl Work {
-    /// Writes the event of an inserted or deleted row, which is in `old`.
+    /// Keeps the buffers for the next row, unless they have grown large.
+    fn keep(self: Box<Self>) {
+        if self.image.data.capacity().max(self.image.new.capacity()) <= KEPT_BYTES {
+            WORK.set(Some(self));
+        }
+    }
+
+    /// Writes the event of an inserted or removed row, which is in `old`.
     unsafe fn row(&mut self, table: &Relation, action: &str, command_id: pg_sys::CommandId) {
         let Self { image, old, .. } = self;
         // SAFETY: the row was read from `table`.
@@ -130,11 +184,16 @@ impl Work {
         let Self { image, old, new } = self;
         // SAFETY: both rows were read from `table`.
         unsafe {
-            pinned(table, || image.of_update(table, old, new));
+            let mut changed = false;
+            pinned(table, || changed = image.of_update(table, old, new));
             old.account(table, &mut image.account);
-            write(table, "update", image, Some(command_id));
             new.account(table, &mut image.account_after);
-            if image.account_after != image.account {
+            let moves = image.account_after != image.account;
+            if table.skip_unchanged && !changed && !moves {
+                return;
+            }
+            write(table, "update", image, Some(command_id));
+            if moves {
                 std::mem::swap(&mut image.account_after, &mut image.account);
                 write(table, "update", image, Some(command_id));
             }
@@ -154,11 +213,10 @@ fn pinned(table: &Relation, write: impl FnOnce()) {
 }
 
 fn write(table: &Relation, action: &str, image: &Image, command_id: Option<pg_sys::CommandId>) {
-    let redacted: Vec<&str> = image
-        .redacted
-        .iter()
-        .filter_map(|&i| table.columns[i].as_ref().map(|column| column.name.as_str()))
-        .collect();
+    let named = |positions: &[usize]| -> Vec<&str> {
+        let columns = positions.iter().filter_map(|&i| table.columns[i].as_ref());
+        columns.map(|column| column.name.as_str()).collect()
+    };
     Event {
         kind: Kind::Row,
         action,
@@ -168,8 +226,8 @@ fn write(table: &Relation, action: &str, image: &Image, command_id: Option<pg_sy
         row_key: present(&image.row_key),
         target: None,
         data: present(&image.data),
-        redacted: &redacted,
-        hashed: &[],
+        redacted: &named(&image.redacted),
+        hashed: &named(&image.hashed),
         command_id,
     }
     .write();
@@ -202,33 +260,32 @@ impl Row {
         unsafe { table.account_of(&self.values, &self.nulls, out) }
     }
 
-    /// Appends one column as a member of a JSON object that began at `start`.
-    unsafe fn push_member(&self, out: &mut Vec<u8>, start: usize, i: usize, column: &Column) {
+    /// Appends one column as a member of a JSON object that began at `start`. `value` is scratch
+    /// space.
+    unsafe fn push_member(
+        &self,
+        out: &mut Vec<u8>,
+        start: usize,
+        (i, column): (usize, &Column),
+        table: &Relation,
+        value: &mut Vec<u8>,
+    ) {
         if out.len() > start + 1 {
             out.push(b',');
         }
         out.extend_from_slice(&column.member);
-        if self.nulls[i] {
-            out.extend_from_slice(b"null");
-        } else {
-            // SAFETY: the row was read with the descriptor that the column's form was made for.
-            unsafe { column.form.push(out, self.values[i]) }
+        // SAFETY: the row was read with the descriptor that the column's form was made for.
+        unsafe {
+            match &table.keyed_hash {
+                _ if self.nulls[i] => out.extend_from_slice(b"null"),
+                Some(keyed_hash) if column.shown == Shown::Hashed => {
+                    value.clear();
+                    column.form.push(value, self.values[i]);
+                    keyed_hash.push(out, value);
+                }
+                _ => column.form.push(out, self.values[i]),
+            }
         }
-    }
-
-    /// Appends a JSON object of the columns at these positions.
-    unsafe fn push_object<'a>(
-        &self,
-        out: &mut Vec<u8>,
-        columns: impl Iterator<Item = (usize, &'a Column)>,
-    ) {
-        let start = out.len();
-        out.push(b'{');
-        for (i, column) in columns {
-            // SAFETY: as of `push_member`.
-            unsafe { self.push_member(out, start, i, column) }
-        }
-        out.push(b'}');
     }
 }
 
@@ -239,22 +296,34 @@ impl Image {
         self.data.clear();
         self.new.clear();
         self.redacted.clear();
+        self.hashed.clear();
+    }
+
+    /// Appends the row's shown columns, as a JSON object, to `data`.
+    unsafe fn push_row(&mut self, table: &Relation, row: &Row) {
+        let start = self.data.len();
+        self.data.push(b'{');
+        for (i, column) in table.live_columns() {
+            match column.shown {
+                Shown::Not => continue,
+                Shown::Redacted => {
+                    self.redacted.push(i);
+                    continue;
+                }
+                Shown::Hashed => self.hashed.push(i),
+                Shown::Plain => {}
+            }
+            // SAFETY: the caller passes a row of `table`.
+            unsafe { row.push_member(&mut self.data, start, (i, column), table, &mut self.value) }
+        }
+        self.data.push(b'}');
     }
 
     /// The image of an inserted or deleted row.
     unsafe fn of_row(&mut self, table: &Relation, row: &Row, is_insert: bool) {
         // SAFETY: `row` is one of `table`.
         unsafe {
-            row.push_object(
-                &mut self.data,
-                table.live_columns().filter(|(_, c)| !c.redacted),
-            );
-            self.redacted.extend(
-                table
-                    .live_columns()
-                    .filter(|(_, c)| c.redacted)
-                    .map(|(i, _)| i),
-            );
+            self.push_row(table, row);
             if !table.key.is_empty() {
                 self.key_of(table, row);
             } else if !is_insert {
@@ -265,14 +334,19 @@ impl Image {
     }
 
     /// The image of an UPDATE: what changed, before and after. The key is the old row's, so that
-    /// events of one row can be followed where the key itself changes.
-    unsafe fn of_update(&mut self, table: &Relation, old: &Row, new: &Row) {
+    /// events of one row can be followed where the key itself changes. Returns whether anything
+    /// changed that is captured.
+    unsafe fn of_update(&mut self, table: &Relation, old: &Row, new: &Row) -> bool {
+        let mut changed = false;
         self.data.extend_from_slice(b"{\"old\":{");
         self.new.extend_from_slice(b"},\"new\":{");
         let (old_start, new_start) = (self.data.len() - 1, self.new.len() - 1);
         // SAFETY: both rows are of `table`.
         unsafe {
             for (i, column) in table.live_columns() {
+                if column.shown == Shown::Not {
+                    continue;
+                }
                 let same = match (old.nulls[i], new.nulls[i]) {
                     (true, true) => true,
                     (false, false) => {
@@ -283,31 +357,58 @@ impl Image {
                 if same {
                     continue;
                 }
-                if column.redacted {
-                    self.redacted.push(i);
-                    continue;
+                changed = true;
+                match column.shown {
+                    Shown::Redacted => {
+                        self.redacted.push(i);
+                        continue;
+                    }
+                    Shown::Hashed => self.hashed.push(i),
+                    _ => {}
                 }
-                old.push_member(&mut self.data, old_start, i, column);
-                new.push_member(&mut self.new, new_start, i, column);
+                let member = (i, column);
+                old.push_member(&mut self.data, old_start, member, table, &mut self.value);
+                new.push_member(&mut self.new, new_start, member, table, &mut self.value);
             }
             grow(&mut self.data, self.new.len());
             self.data.extend_from_slice(&self.new);
             self.data.extend_from_slice(b"}}");
             if table.key.is_empty() {
-                let shown = table.live_columns().filter(|(_, c)| !c.redacted);
-                old.push_object(&mut self.row_key, shown);
+                self.whole_row_as_key(table, old);
             } else {
                 self.key_of(table, old);
             }
         }
+        changed
+    }
+
+    unsafe fn whole_row_as_key(&mut self, table: &Relation, row: &Row) {
+        let start = self.row_key.len();
+        self.row_key.push(b'{');
+        for (i, column) in table.live_columns() {
+            if matches!(column.shown, Shown::Plain | Shown::Hashed) {
+                // SAFETY: the caller passes a row of `table`.
+                unsafe {
+                    let member = (i, column);
+                    row.push_member(&mut self.row_key, start, member, table, &mut self.value);
+                }
+            }
+        }
+        self.row_key.push(b'}');
     }
 
     unsafe fn key_of(&mut self, table: &Relation, row: &Row) {
-        let key = table
-            .key
-            .iter()
-            .filter_map(|&i| table.columns[i].as_ref().map(|c| (i, c)));
-        // SAFETY: the caller passes a row of `table`.
-        unsafe { row.push_object(&mut self.row_key, key) }
+        let start = self.row_key.len();
+        self.row_key.push(b'{');
+        for &i in &table.key {
+            if let Some(column) = &table.columns[i] {
+                // SAFETY: the caller passes a row of `table`.
+                unsafe {
+                    let member = (i, column);
+                    row.push_member(&mut self.row_key, start, member, table, &mut self.value);
+                }
+            }
+        }
+        self.row_key.push(b'}');
     }
 }

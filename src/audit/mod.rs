@@ -4,6 +4,7 @@
 mod capture;
 pub(crate) mod configuration;
 mod events;
+pub(crate) mod hash_key;
 mod log;
 pub(crate) mod pinned;
 pub(crate) mod record;

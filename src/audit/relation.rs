@@ -9,7 +9,10 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::account::{AccountError, AccountId};
 use tenant_guard_core::audit::push_json_string;
+use tenant_guard_core::keyed_hash::KeyedHash;
+use tenant_guard_core::trigger::CaptureRule;
 
+use super::hash_key;
 use super::text::{checked, name, qualified_name, relation_name};
 use super::values::{Form, follows_settings, with_varlena};
 use crate::error::Error;
@@ -33,19 +36,38 @@ pub(super) struct Relation {
     pub(super) account: Option<usize>,
     /// Whether some column's text follows settings that cost time to pin.
     pub(super) follows_settings: bool,
+    /// Hashes the values of columns that are hashed.
+    pub(super) keyed_hash: Option<KeyedHash>,
+    /// Whether an UPDATE that changes no captured column leaves no event.
+    pub(super) skip_unchanged: bool,
+    /// Whether TRUNCATE leaves an event for each row.
+    pub(super) truncate_rows: bool,
     /// Oids whose changes make this description stale.
     depends: Vec<pg_sys::Oid>,
     /// Holds the function look-ups of the columns.
     _memory: Memory,
 }
 
-/// A column of a protected relation.
+/// What of a column stands in the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Its value.
+    Plain,
+    /// A keyed hash of its value, and its name in `hashed`.
+    Hashed,
+    /// Its name in `redacted`.
+    Redacted,
+    /// Nothing.
+    Not,
+}
+
+/// A column of a captured relation.
 pub(super) struct Column {
     pub(super) name: String,
     /// `"name":`, ready to stand before the value.
     pub(super) member: Vec<u8>,
     pub(super) form: Form,
-    pub(super) redacted: bool,
+    pub(super) shown: Shown,
     pub(super) by_value: bool,
     pub(super) length: i16,
 }
@@ -142,20 +164,40 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
     unsafe {
         let relation = trigger.tg_relation;
         let oid = (*relation).rd_id;
-        let (account_name, redacted_names) = arguments(trigger);
+        let (account_name, rule) = arguments(trigger);
         let memory = Memory::new(c"tenant_guard captured relation");
         let mut depends = vec![oid];
         let mut follows = false;
 
         let attributes = versions::attributes((*relation).rd_att);
-        let is_redacted = |attribute: &pg_sys::FormData_pg_attribute| {
-            redacted_names.contains(&name(attribute.attname.data.as_ptr()))
+        let numbers = |names: &[String]| -> Vec<i16> {
+            let live = attributes
+                .iter()
+                .filter(|attribute| !attribute.attisdropped);
+            let named =
+                live.filter(|attribute| names.contains(&name(attribute.attname.data.as_ptr())));
+            named.map(|attribute| attribute.attnum).collect()
         };
-        let secret: Vec<i16> = attributes
-            .iter()
-            .filter(|attribute| !attribute.attisdropped && is_redacted(attribute))
-            .map(|attribute| attribute.attnum)
-            .collect();
+        let (redacted, hashed) = (numbers(&rule.redact), numbers(&rule.hash));
+        let shown = |attribute: &pg_sys::FormData_pg_attribute, name: &String| {
+            let is_of = |secret: &[i16]| {
+                secret.contains(&attribute.attnum) || is_generated_from(relation, attribute, secret)
+            };
+            if is_of(&redacted) {
+                Shown::Redacted
+            } else if is_of(&hashed) {
+                Shown::Hashed
+            } else if rule.exclude.contains(name)
+                || rule
+                    .include
+                    .as_ref()
+                    .is_some_and(|only| !only.contains(name))
+            {
+                Shown::Not
+            } else {
+                Shown::Plain
+            }
+        };
         let columns: Vec<Option<Column>> = attributes
             .iter()
             .map(|attribute| {
@@ -163,9 +205,9 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
                     return None;
                 }
                 let name = name(attribute.attname.data.as_ptr());
-                let redacted = secret.contains(&attribute.attnum)
-                    || is_generated_from(relation, attribute, &secret);
-                follows |= !redacted && follows_settings(attribute.atttypid, &mut depends);
+                let shown = shown(attribute, &name);
+                follows |= matches!(shown, Shown::Plain | Shown::Hashed)
+                    && follows_settings(attribute.atttypid, &mut depends);
                 let mut member = Vec::new();
                 push_json_string(&mut member, name.as_bytes());
                 member.push(b':');
@@ -173,7 +215,7 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
                     form: memory.within(|| Form::of(attribute.atttypid)),
                     name,
                     member,
-                    redacted,
+                    shown,
                     by_value: attribute.attbyval,
                     length: attribute.attlen,
                 })
@@ -192,9 +234,14 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
                 .position(named)
                 .unwrap_or_else(|| stale(wanted))
         };
-        redacted_names.iter().for_each(|name| {
+        let lists = [&rule.redact, &rule.hash, &rule.exclude];
+        for name in lists
+            .into_iter()
+            .flatten()
+            .chain(rule.include.iter().flatten())
+        {
             position(name);
-        });
+        }
         let account = (!account_name.is_empty()).then(|| position(&account_name));
         // Under the name may stand another column by now, and events would go to its account.
         let registered = Registry::find().and_then(|registry| registry.account_number(oid));
@@ -205,7 +252,8 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
         }
         let key = primary_key(relation);
         for &i in key.iter().chain(&account) {
-            if columns[i].as_ref().is_some_and(|column| column.redacted) {
+            let hidden = |column: &Column| matches!(column.shown, Shown::Redacted | Shown::Hashed);
+            if columns[i].as_ref().is_some_and(hidden) {
                 stale(
                     &columns[i]
                         .as_ref()
@@ -229,6 +277,9 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
             Vec::new()
         };
         depends.extend_from_slice(&ancestors);
+        if !hashed.is_empty() {
+            depends.push(hash_key::table());
+        }
         let own_name = qualified_name(oid);
         let (name, leaf_name) = match ancestors.last() {
             Some(&root) => (qualified_name(root), Some(own_name)),
@@ -241,20 +292,26 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
             key,
             account,
             follows_settings: follows,
+            keyed_hash: (!hashed.is_empty()).then(hash_key::keyed_hash),
+            skip_unchanged: rule.skip_unchanged,
+            truncate_rows: rule.truncate_rows,
             depends,
             _memory: memory,
         }
     }
 }
 
-/// The trigger's arguments: the account column, empty where there is none, and the redacted columns.
-unsafe fn arguments(trigger: &pg_sys::TriggerData) -> (String, Vec<String>) {
+/// The trigger's arguments: the account column, empty where there is none, and how to capture.
+unsafe fn arguments(trigger: &pg_sys::TriggerData) -> (String, CaptureRule) {
     // SAFETY: tgargs holds tgnargs terminated strings. array_in takes the text of an array, the
     // type of its elements and a modifier.
     unsafe {
         let definition = &*trigger.tg_trigger;
-        if definition.tgnargs != 2 {
-            Error::StaleTrigger(relation_name(trigger.tg_relation), String::new()).raise();
+        let unfit = || -> ! {
+            Error::StaleTrigger(relation_name(trigger.tg_relation), String::new()).raise()
+        };
+        if !matches!(definition.tgnargs, 2 | 3) {
+            unfit();
         }
         let redacted = pg_sys::OidInputFunctionCall(
             pg_sys::Oid::from(pg_sys::F_ARRAY_IN),
@@ -263,10 +320,10 @@ unsafe fn arguments(trigger: &pg_sys::TriggerData) -> (String, Vec<String>) {
             -1,
         );
         let redacted = Vec::<Option<String>>::from_datum(redacted, false).unwrap_or_default();
-        (
-            name(*definition.tgargs),
-            redacted.into_iter().flatten().collect(),
-        )
+        let more = (definition.tgnargs == 3).then(|| name(*definition.tgargs.add(2)));
+        let rule = CaptureRule::read(redacted.into_iter().flatten().collect(), more.as_deref());
+        let rule = rule.unwrap_or_else(|_| unfit());
+        (name(*definition.tgargs), rule)
     }
 }
 

@@ -10,6 +10,9 @@ pub(crate) enum Guarded {
     /// It would take a part of protection away: what it would do, relation.
     #[error("cannot {0} of protected relation {1}")]
     Weakens(String, String),
+    /// It would stop changes from being captured: what it would do, relation.
+    #[error("cannot {0} of audited relation {1}")]
+    Uncaptures(String, String),
     /// Its new owner could switch everything off: relation, role.
     #[error("protected relation {0} cannot belong to role \"{1}\", which can log in")]
     OwnerCanLogIn(String, String),
@@ -55,6 +58,7 @@ impl Guarded {
         use PgSqlErrorCode::*;
         match self {
             Self::Weakens(..)
+            | Self::Uncaptures(..)
             | Self::OwnerCanLogIn(..)
             | Self::LessProtected(..)
             | Self::CaptureTrigger(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -75,6 +79,11 @@ impl Guarded {
                  tenant_guard.protect() changes it. A superuser can let the command through by \
                  setting tenant_guard.guards to off; that leaves an event."
             }
+            Self::Uncaptures(..) => {
+                "tenant_guard.unaudit() stops the capture of changes, and tenant_guard.audit() \
+                 changes it. A superuser can let the command through by setting \
+                 tenant_guard.guards to off; that leaves an event."
+            }
             Self::OwnerCanLogIn(..) => {
                 "An owner can take protection off. Give the table to a role that nobody logs in \
                  as, and grant the other one what it needs."
@@ -84,7 +93,7 @@ impl Guarded {
                  or tenant_guard.unprotect() what is to be its part: below a protected relation it \
                  is protected in the same command."
             }
-            Self::CaptureTrigger(_) => "tenant_guard.protect() creates it.",
+            Self::CaptureTrigger(_) => "tenant_guard.protect() and tenant_guard.audit() create it.",
             Self::Copies(..) => {
                 "Select the account column under its own name too, so that the copy can be \
                  protected, or create the table and protect it before it is filled."

@@ -107,6 +107,28 @@ pub(super) fn name_of(relation: pg_sys::Oid) -> Option<String> {
     names.into_iter().next().flatten()
 }
 
+/// Whether a relation is a partition.
+pub(super) fn is_partition(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up by oid, false for a relation that is gone.
+    unsafe { pg_sys::get_rel_relispartition(relation) }
+}
+
+/// The relations from `root` down to `relation`, and those below that, parents first.
+pub(super) fn path_below(root: pg_sys::Oid, relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let mut path = read(
+        "WITH RECURSIVE above AS ( \
+             SELECT $2::oid AS relation, 0 AS distance \
+             UNION ALL \
+             SELECT i.inhparent, a.distance + 1 FROM above AS a \
+             JOIN pg_inherits AS i ON i.inhrelid = a.relation WHERE a.relation <> $1) \
+         SELECT a.relation FROM above AS a WHERE a.distance > 0 ORDER BY a.distance DESC",
+        &[root.into(), relation.into()],
+        |row| Ok(row.get(1)?.unwrap_or(pg_sys::Oid::INVALID)),
+    );
+    path.extend(tree_of(relation));
+    path
+}
+
 /// The relations from `root` down to the parents of `relation`, parents first; only `root` where
 /// that is not above.
 pub(super) fn path_to(root: pg_sys::Oid, relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {

@@ -4,6 +4,7 @@ mod acceptance;
 mod allowing;
 mod arrival;
 mod assurance;
+mod capturing;
 mod check;
 pub(crate) mod column_hook;
 pub(crate) mod copy_from;
@@ -237,7 +238,13 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     registry::forget(relation);
     integrity::drop_of(tree.relations());
     let members = tree.plan_members(|_| Vec::new());
-    execute(&plan::unprotect(&members, &columns, &flags));
+    let audited = capturing::root_of(relation).and_then(capturing::rule_of);
+    execute(&plan::unprotect(
+        &members,
+        &columns,
+        &flags,
+        audited.as_ref(),
+    ));
     assurance::forget(&tree);
     roles::forget(relation);
     manifest::forget_annotations(relation);
@@ -296,8 +303,7 @@ fn difference(request: &Request, tree: &Tree) -> Result<(Ownership, Vec<String>)
         register: (!registry::is_registered(request, tree))
             .then(|| request.register_call(tree.name())),
         column,
-        redact: request.redact.clone(),
-        audit: request.audit,
+        capture: capturing::wanted(request),
     };
     let roles = lookup::quoted(request.roles.as_deref().unwrap_or_default());
     let permissions = Permissions::of(request.relation)?;

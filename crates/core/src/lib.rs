@@ -18,6 +18,7 @@ pub mod issuer;
 pub mod json;
 pub mod json_path;
 pub mod jwk;
+pub mod keyed_hash;
 pub mod ledger;
 pub mod locking;
 pub mod manifest;

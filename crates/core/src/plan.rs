@@ -4,7 +4,7 @@
 //! the statements, or prints them for a migration file.
 
 use crate::policy::{AccountColumn, AccountType, Policy};
-use crate::trigger::{CAPTURE, CAPTURE_TRUNCATE, Trigger};
+use crate::trigger::{CAPTURE, CAPTURE_TRUNCATE, CaptureRule, Trigger};
 
 /// The protection asked for.
 #[derive(Clone, Debug)]
@@ -13,10 +13,8 @@ pub struct Wanted {
     pub register: Option<String>,
     /// The account column, of archetypes that have one.
     pub column: Option<WantedColumn>,
-    /// Names of columns whose values are never logged.
-    pub redact: Vec<String>,
-    /// Whether changes are captured.
-    pub audit: bool,
+    /// How changes are captured; none where they are not.
+    pub capture: Option<CaptureRule>,
 }
 
 /// What is wanted of an account column.
@@ -122,9 +120,23 @@ pub fn protect(wanted: &Wanted, members: &[Member]) -> Vec<String> {
         plan.extend(column(wanted, members, index));
     }
     plan.extend(members.iter().filter_map(withdraw));
-    plan.extend(members.iter().filter_map(drop_own_capture));
+    let account = wanted
+        .column
+        .as_ref()
+        .map_or("", |wanted| &wanted.column.name);
+    plan.extend(capture(members, account, wanted.capture.as_ref()));
+    plan
+}
+
+/// The statements that have changes of `members` captured by this rule, or no longer captured.
+/// `account` is the account column, empty where there is none.
+pub fn capture(members: &[Member], account: &str, rule: Option<&CaptureRule>) -> Vec<String> {
+    let Some(rule) = rule else {
+        return members.iter().flat_map(drop_triggers).collect();
+    };
+    let mut plan: Vec<_> = members.iter().filter_map(drop_own_capture).collect();
     for member in members {
-        plan.extend(triggers(wanted, member));
+        plan.extend(triggers(member, account, rule));
     }
     plan
 }
@@ -222,15 +234,8 @@ fn follows_parent(member: &Member) -> bool {
     member.partition && member.parent.is_some()
 }
 
-fn triggers(wanted: &Wanted, member: &Member) -> Vec<String> {
-    if !wanted.audit {
-        return drop_triggers(member);
-    }
+fn triggers(member: &Member, account: &str, rule: &CaptureRule) -> Vec<String> {
     let name = &member.name;
-    let account = wanted
-        .column
-        .as_ref()
-        .map_or("", |wanted| &wanted.column.name);
     let mut statements = Vec::new();
     if !follows_parent(member)
         || member
@@ -238,10 +243,10 @@ fn triggers(wanted: &Wanted, member: &Member) -> Vec<String> {
             .as_ref()
             .is_some_and(|trigger| trigger.inherited)
     {
-        let capture = Trigger::capture(name, account, &wanted.redact);
+        let capture = Trigger::capture(name, account, rule);
         statements.extend(capture.difference(member.capture.as_ref(), CAPTURE, name));
     }
-    let truncate = Trigger::capture_truncate(name, account, &wanted.redact);
+    let truncate = Trigger::capture_truncate(name, account, rule);
     statements.extend(truncate.difference(member.truncate.as_ref(), CAPTURE_TRUNCATE, name));
     statements
 }
@@ -259,15 +264,16 @@ fn drop_triggers(member: &Member) -> Vec<String> {
 
 /// The statements that take protection off, all but the privileges that were withdrawn.
 ///
-/// `columns` and `flags_before` hold, for each member, what is remembered of it.
+/// `columns` and `flags_before` hold, for each member, what is remembered of it; `audited` is how
+/// changes go on being captured, none where they do not.
 pub fn unprotect(
     members: &[Member],
     columns: &[Option<RememberedColumn>],
     flags_before: &[FlagsBefore],
+    audited: Option<&CaptureRule>,
 ) -> Vec<String> {
-    let mut plan = Vec::new();
+    let mut plan = capture(members, "", audited);
     for member in members {
-        plan.extend(drop_triggers(member));
         plan.extend(Policy::difference(&[], &member.policies, &member.name));
     }
     for (member, before) in members.iter().zip(flags_before) {
@@ -369,8 +375,7 @@ mod tests {
                 sets_default: true,
                 not_null: true,
             }),
-            redact: vec![],
-            audit: true,
+            capture: Some(CaptureRule::default()),
         }
     }
 
@@ -392,8 +397,16 @@ mod tests {
                 default: Some(column().kind.reader().into()),
             },
             policies: policies(name),
-            capture: Some(Trigger::capture(name, "account_id", &[])),
-            truncate: Some(Trigger::capture_truncate(name, "account_id", &[])),
+            capture: Some(Trigger::capture(
+                name,
+                "account_id",
+                &CaptureRule::default(),
+            )),
+            truncate: Some(Trigger::capture_truncate(
+                name,
+                "account_id",
+                &CaptureRule::default(),
+            )),
             ..bare(name)
         }
     }

@@ -10,7 +10,7 @@ use crate::audit::pinned::Settings;
 use crate::audit::text::qualified_name;
 use crate::error::{Error, Guarded, Obstacle};
 use crate::isolation::lookup;
-use crate::isolation::{arrival, registry};
+use crate::isolation::{arrival, capturing, registry};
 
 /// What a relation is that a command made.
 struct Made {
@@ -141,6 +141,9 @@ pub(super) fn attached(command: &Command) {
                         above::judge(command, child);
                         judge(command, child, &[]);
                     }
+                    if let Some(root) = capturing::root_of(altered).filter(|_| on()) {
+                        capturing::join(root, altered);
+                    }
                 }
                 AlterTableType::AT_AddInherit => {
                     above::judge(command, altered);
@@ -186,6 +189,12 @@ fn judge(command: &Command, relation: pg_sys::Oid, sources: &[pg_sys::Oid]) {
         admit(command, relation, because, || arrival::join(root, relation));
         if !made.protected {
             above::judge(command, relation);
+        }
+    } else if let Some(root) = capturing::root_of(relation).filter(|_| !made.protected)
+        && root != relation
+    {
+        if on() {
+            capturing::join(root, relation);
         }
     } else if made.protected {
         // Protected by itself already, and only moved.

@@ -122,6 +122,6 @@ fn judge_trigger(command: &Command, oid: pg_sys::Oid) {
         return;
     }
     let what = format!("drop trigger \"{}\"", trigger.name);
-    let refusal = Guarded::Weakens(what, member.name);
+    let refusal = member.refusal_to_capture(what);
     refuse(command, Some(member.relation), refusal);
 }

@@ -66,13 +66,14 @@ fn weakens(action: AlterTableType::Type, name: &str) -> Option<Part> {
 fn judge(command: &Command, member: &Member, (kind, name): &Action) {
     let refusal = match weakens(*kind, name) {
         None => return,
+        Some(Part::RowSecurity(_)) if !member.protected => return,
         Some(Part::RowSecurity(what)) => Guarded::Weakens(what.into(), member.name.clone()),
         Some(Part::Triggers(what)) => {
             let all = name.is_empty() && member.audit;
             if !all && !member.wants_trigger(name) {
                 return;
             }
-            Guarded::Weakens(what, member.name.clone())
+            member.refusal_to_capture(what)
         }
         Some(Part::Owner) if !member.owner_can_log_in => return,
         Some(Part::Owner) => Guarded::OwnerCanLogIn(member.name.clone(), member.owner.clone()),
@@ -107,7 +108,7 @@ pub(super) fn renamed(command: &Command) {
                 let member = trigger(oid, At::Now).and_then(|t| Member::of(t.relation));
                 if let Some(member) = member.filter(|member| member.wants_trigger(&name)) {
                     let what = format!("rename trigger \"{name}\"");
-                    let refusal = Guarded::Weakens(what, member.name);
+                    let refusal = member.refusal_to_capture(what);
                     refuse(command, Some(member.relation), refusal);
                 }
             }
@@ -175,7 +176,7 @@ pub(super) fn trigger_created(command: &Command) {
         match (wanting, captures) {
             (Some(member), _) if !member.is_trigger_as_wanted(&trigger) => {
                 let what = format!("replace trigger \"{}\"", trigger.name);
-                let refusal = Guarded::Weakens(what, member.name);
+                let refusal = member.refusal_to_capture(what);
                 refuse(command, Some(member.relation), refusal);
             }
             (None, Some(function)) if !is_admin() => {

@@ -6,15 +6,15 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::archetype::Ownership;
 use tenant_guard_core::policy::{Command as PolicyCommand, Expression, FLOOR, Policy};
-use tenant_guard_core::trigger::{CAPTURE, CAPTURE_TRUNCATE, Trigger};
+use tenant_guard_core::trigger::{CAPTURE, CAPTURE_TRUNCATE, CaptureRule, Trigger};
 
-use crate::error::OrRaise;
+use crate::error::{Guarded, OrRaise};
 use crate::isolation::lookup;
 use crate::isolation::ownership::Ownerships;
 use crate::isolation::permissions::Permissions;
-use crate::isolation::{assurance, integrity, policies, registry};
+use crate::isolation::{assurance, capturing, integrity, policies, registry};
 
-/// A member of a protection.
+/// A member of a protection, or an audited relation and what is below it.
 pub(super) struct Member {
     pub(super) relation: pg_sys::Oid,
     pub(super) root: pg_sys::Oid,
@@ -27,13 +27,35 @@ pub(super) struct Member {
     pub(super) owner_can_log_in: bool,
     /// Whether it is a partition of another member, so that its row trigger comes from there.
     pub(super) follows_parent: bool,
+    /// Whether it is under protection, and not audited only.
+    pub(super) protected: bool,
 }
 
 impl Member {
-    /// The relation as a member; none where it is not protected, or gone.
+    /// The relation as a member; none where it is neither protected nor audited, or gone.
     pub(super) fn of(relation: pg_sys::Oid) -> Option<Self> {
+        Self::of_protection(relation).or_else(|| Self::audited(relation))
+    }
+
+    fn audited(relation: pg_sys::Oid) -> Option<Self> {
+        let root = capturing::root_of(relation)?;
+        Some(Self {
+            relation,
+            root,
+            name: lookup::name_of(relation)?,
+            audit: true,
+            owner: String::new(),
+            owner_can_log_in: false,
+            follows_parent: root != relation && lookup::is_partition(relation),
+            protected: false,
+        })
+    }
+
+    fn of_protection(relation: pg_sys::Oid) -> Option<Self> {
         let found = registry::read(
-            "SELECT m.root::oid, format('%I.%I', n.nspname, c.relname), p.audit, \
+            "SELECT m.root::oid, format('%I.%I', n.nspname, c.relname), \
+                 p.audit OR EXISTS (SELECT FROM tenant_guard.capture_rule AS r \
+                     WHERE r.relation = p.relation), \
                  o.rolname::text, o.rolcanlogin AND NOT o.rolsuper, \
                  c.relispartition AND EXISTS ( \
                      SELECT FROM pg_inherits AS i \
@@ -55,6 +77,7 @@ impl Member {
                     owner: row.get(4)?.unwrap_or_default(),
                     owner_can_log_in: row.get(5)?.unwrap_or(false),
                     follows_parent: row.get(6)?.unwrap_or(false),
+                    protected: true,
                 })
             },
         );
@@ -63,6 +86,9 @@ impl Member {
 
     /// Whether a policy of this name is to stand on it.
     pub(super) fn wants_policy(&self, name: &str) -> bool {
+        if !self.protected {
+            return false;
+        }
         let Some((owner, roles, permissions)) = self.registered() else {
             // What it was protected with is gone; the floor stays until the relation goes too.
             return name.starts_with(FLOOR);
@@ -109,19 +135,37 @@ impl Member {
             || integrity::is_ours(name) && integrity::holds(self.relation, name)
     }
 
+    /// The account column, empty where there is none, and how changes are captured.
+    fn captured(&self) -> Option<(String, CaptureRule)> {
+        if !self.protected {
+            return Some((String::new(), capturing::rule_of(self.root)?));
+        }
+        let request = registry::registered(self.root)?;
+        let rule = capturing::wanted(&request)?;
+        Some((request.column_name().to_owned(), rule))
+    }
+
+    /// That the command would stop changes from being captured: what it would do.
+    pub(super) fn refusal_to_capture(&self, what: String) -> Guarded {
+        let name = self.name.clone();
+        if self.protected {
+            Guarded::Weakens(what, name)
+        } else {
+            Guarded::Uncaptures(what, name)
+        }
+    }
+
     /// Whether the trigger is defined as the registry wants one of its name.
     pub(super) fn is_trigger_as_wanted(&self, trigger: &TriggerRow) -> bool {
-        let Some(request) = registry::registered(self.root) else {
+        let Some((account, rule)) = self.captured() else {
             return false;
         };
         if integrity::is_ours(&trigger.name) {
             return integrity::is_as_made(trigger.oid);
         }
         let wanted = match trigger.name.as_str() {
-            CAPTURE => Trigger::capture(&self.name, request.column_name(), &request.redact),
-            CAPTURE_TRUNCATE => {
-                Trigger::capture_truncate(&self.name, request.column_name(), &request.redact)
-            }
+            CAPTURE => Trigger::capture(&self.name, &account, &rule),
+            CAPTURE_TRUNCATE => Trigger::capture_truncate(&self.name, &account, &rule),
             _ => return false,
         };
         let definition = registry::read(

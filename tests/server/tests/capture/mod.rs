@@ -1,5 +1,6 @@
 //! Capture: what stands in the log after a change, and what never does.
 
+mod audited;
 mod changes;
 mod events;
 mod log_tables;
