@@ -80,12 +80,14 @@ CREATE EVENT TRIGGER tenant_guard_command_start ON ddl_command_start
         'ALTER FOREIGN TABLE', 'ALTER TYPE', 'ALTER TRIGGER', 'ALTER SCHEMA', 'ALTER EXTENSION',
         'DROP TABLE', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP EXTENSION', 'DROP OWNED',
         'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE MATERIALIZED VIEW',
-        'CREATE SCHEMA')
+        'CREATE SCHEMA', 'CREATE TRIGGER', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY',
+        'GRANT', 'REVOKE')
     EXECUTE FUNCTION tenant_guard.guard_command_start();
 CREATE EVENT TRIGGER tenant_guard_command_end ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER POLICY', 'ALTER TRIGGER',
         'ALTER SCHEMA', 'CREATE TRIGGER', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO',
-        'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
+        'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'CREATE POLICY',
+        'GRANT', 'REVOKE')
     EXECUTE FUNCTION tenant_guard.guard_command_end();
 -- Whatever the command is: a cascade can take a policy with a column, a type or a parent.
 CREATE EVENT TRIGGER tenant_guard_dropped ON sql_drop

@@ -249,3 +249,23 @@ pub(crate) unsafe fn on_signal(signal: u32, handler: unsafe extern "C-unwind" fn
         pg_sys::pqsignal_be(signal as i32, Some(handler));
     }
 }
+
+/// An action of ALTER TABLE. Before PostgreSQL 16 some are collected under another number where they
+/// reach relations below.
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+pub(crate) fn action(collected: pg_sys::AlterTableType::Type) -> pg_sys::AlterTableType::Type {
+    use pg_sys::AlterTableType;
+    match collected {
+        AlterTableType::AT_AddColumnRecurse => AlterTableType::AT_AddColumn,
+        AlterTableType::AT_DropColumnRecurse => AlterTableType::AT_DropColumn,
+        AlterTableType::AT_AddConstraintRecurse => AlterTableType::AT_AddConstraint,
+        AlterTableType::AT_DropConstraintRecurse => AlterTableType::AT_DropConstraint,
+        AlterTableType::AT_ValidateConstraintRecurse => AlterTableType::AT_ValidateConstraint,
+        other => other,
+    }
+}
+/// An action of ALTER TABLE.
+#[cfg(not(any(feature = "pg14", feature = "pg15")))]
+pub(crate) fn action(collected: pg_sys::AlterTableType::Type) -> pg_sys::AlterTableType::Type {
+    collected
+}

@@ -6,9 +6,9 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use tenant_guard_core::audit::push_identifier;
 use tenant_guard_core::configuration::{Captured, Configuration, Guard, Holder, LedgerGuard};
 
+use super::text::qualified;
 use crate::ledger::rows::{Row, for_each_row};
 use crate::watch;
 
@@ -82,12 +82,8 @@ fn read() -> Configuration {
         found.extension = row.text(0).to_owned()
     });
     for_each_row(CAPTURED, &[], |row| {
-        let mut relation = String::new();
-        push_identifier(&mut relation, row.text(0));
-        relation.push('.');
-        push_identifier(&mut relation, row.text(1));
         found.relations.push(Captured {
-            relation,
+            relation: qualified(row.text(0), row.text(1)),
             trigger: owned(row, 2),
             enabled: enabled(row, 3),
             arguments: arguments(row.optional_bytes(4).unwrap_or_default()),

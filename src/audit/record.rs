@@ -83,15 +83,24 @@ pub(crate) fn record_system(
     account: &str,
     data: Option<&str>,
 ) -> EventKey {
+    let relation = relation.map(super::text::qualified_name);
+    record_named(action, relation.as_deref(), account, data)
+}
+
+fn record_named(
+    action: &str,
+    relation: Option<&str>,
+    account: &str,
+    data: Option<&str>,
+) -> EventKey {
     if !log::exists(&log::AUDIT_LOG) {
         ensure_ledger();
     }
-    let relation = relation.map(super::text::qualified_name);
     Event {
         kind: Kind::System,
         action,
         account,
-        relation: relation.as_deref(),
+        relation,
         leaf_relation: None,
         row_key: None,
         target: None,
@@ -106,8 +115,19 @@ pub(crate) fn record_system(
 /// The same where the ledger can take the event. What a superuser does to a ledger that is altered
 /// or lost, to mend it, must not fail for want of it.
 pub(crate) fn record_where_possible(action: &str, relation: Option<pg_sys::Oid>, data: &str) {
-    let sound = || [&log::AUDIT_LOG, &log::AUDIT_CONTEXT].map(log::is_as_made) == [true; 2];
-    if TABLES.into_iter().all(is_there) && sound() {
+    if is_sound() {
         record_system(action, relation, "", Some(data));
     }
+}
+
+/// The same of a relation that is gone, by its qualified name.
+pub(crate) fn record_named_where_possible(action: &str, relation: &str, data: &str) {
+    if is_sound() {
+        record_named(action, Some(relation), "", Some(data));
+    }
+}
+
+fn is_sound() -> bool {
+    let sound = || [&log::AUDIT_LOG, &log::AUDIT_CONTEXT].map(log::is_as_made) == [true; 2];
+    TABLES.into_iter().all(is_there) && sound()
 }

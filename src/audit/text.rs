@@ -43,10 +43,15 @@ pub(crate) fn qualified_name(relation: pg_sys::Oid) -> String {
         if schema.is_null() || bare.is_null() {
             Error::RelationGone(relation.to_u32()).raise();
         }
-        let mut out = String::new();
-        push_identifier(&mut out, &name(schema));
-        out.push('.');
-        push_identifier(&mut out, &name(bare));
-        out
+        qualified(&name(schema), &name(bare))
     }
+}
+
+/// A schema-qualified name, quoted where it must be.
+pub(crate) fn qualified(schema: &str, bare: &str) -> String {
+    let mut out = String::new();
+    push_identifier(&mut out, schema);
+    out.push('.');
+    push_identifier(&mut out, bare);
+    out
 }

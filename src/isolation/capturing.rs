@@ -163,6 +163,8 @@ pub(super) fn join(root: pg_sys::Oid, coming: pg_sys::Oid) {
         rule_of(root).as_ref(),
     );
     execute(&plan);
+    let root = serde_json::json!({ "root": lookup::name_of(root) }).to_string();
+    record_system("audit", Some(coming), "", Some(&root));
 }
 
 /// How changes of a protected relation are captured: what `audit` asked for, and no less redacted

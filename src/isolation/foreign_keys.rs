@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 
 use super::lookup;
 use super::request::text;
-use super::{execute, require_admin};
+use super::{execute_as_theirs, require_admin};
 use crate::catalog::past_forced_row_security;
 use crate::error::{Error, Obstacle, OrRaise};
 
@@ -24,7 +24,7 @@ fn replace_foreign_key(relation: pg_sys::Oid, constraint_name: &CStr, definition
     if !is_one_foreign_key(&statement) {
         Error::UnfitForeignKey.raise();
     }
-    past_forced_row_security(|| execute(&[statement]));
+    past_forced_row_security(|| execute_as_theirs(&statement));
 }
 
 /// Validates a foreign key that was added NOT VALID.
@@ -33,7 +33,7 @@ fn validate_foreign_key(relation: pg_sys::Oid, constraint_name: &CStr) {
     require_admin().or_raise();
     let (relation, name) = quoted(relation, constraint_name).or_raise();
     let statement = format!("ALTER TABLE {relation} VALIDATE CONSTRAINT {name}");
-    past_forced_row_security(|| execute(&[statement]));
+    past_forced_row_security(|| execute_as_theirs(&statement));
 }
 
 fn quoted(relation: pg_sys::Oid, constraint: &CStr) -> Result<(String, String), Error> {

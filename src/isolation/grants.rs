@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+use super::guards::recorded;
 use super::registry::read;
 use crate::catalog::as_role;
 
@@ -23,7 +24,9 @@ pub(super) fn restore(relation: pg_sys::Oid) {
     });
     for (role, statement) in statements {
         let done = as_role(role, || {
-            Spi::connect_mut(|client| client.update(statement.as_str(), None, &[]).map(drop))
+            recorded::as_ours(|| {
+                Spi::connect_mut(|client| client.update(statement.as_str(), None, &[]).map(drop))
+            })
         });
         if let Err(error) = done {
             pgrx::error!("privileges cannot be restored: {error}");

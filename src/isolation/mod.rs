@@ -351,13 +351,18 @@ fn parents(request: &Request) -> Vec<Link> {
     request.links.iter().filter_map(link).collect()
 }
 
-/// Runs statements in the name of the caller, who must own what they touch.
+/// Runs statements of a plan in the name of the caller, who must own what they touch.
 fn execute(statements: &[String]) {
+    for statement in statements {
+        guards::recorded::as_ours(|| execute_as_theirs(statement));
+    }
+}
+
+/// Runs one statement as if the caller had.
+fn execute_as_theirs(statement: &str) {
     Spi::connect_mut(|client| {
-        for statement in statements {
-            if let Err(error) = client.update(statement.as_str(), None, &[]) {
-                pgrx::error!("statement of a protection plan failed: {error}");
-            }
+        if let Err(error) = client.update(statement, None, &[]) {
+            pgrx::error!("statement of a protection plan failed: {error}");
         }
     });
 }

@@ -392,3 +392,15 @@ pub(super) fn read<T>(
     })
     .unwrap_or_else(|error| pgrx::error!("protections cannot be read: {error}"))
 }
+
+/// Runs one query with the caller's rights and maps its rows.
+pub(super) fn read_as_caller<T>(
+    query: &str,
+    row: impl Fn(&SpiHeapTupleData<'_>) -> Result<T, SpiError>,
+) -> Vec<T> {
+    Spi::connect(|client| {
+        let rows = client.select(query, None, &[])?;
+        rows.map(|found| row(&found)).collect::<Result<Vec<_>, _>>()
+    })
+    .unwrap_or_else(|error| pgrx::error!("the command cannot be judged: {error}"))
+}

@@ -84,6 +84,8 @@ pub(super) enum Collected {
     Simple(pg_sys::ObjectAddress, NodeTag),
     /// ALTER TABLE of the relation, with what was executed.
     AlterTable(pg_sys::Oid, Vec<Action>),
+    /// GRANT or REVOKE on these relations.
+    Grant(Vec<pg_sys::Oid>),
 }
 
 /// A part of ALTER TABLE, with the trigger, column, ... it names.
@@ -133,19 +135,29 @@ unsafe fn read(command: &pg_sys::CollectedCommand) -> Option<Collected> {
                     parts.filter_map(|part| action(part)).collect(),
                 ))
             }
+            pg_sys::CollectedCommandType::SCT_Grant => Some(Collected::Grant(
+                super::recorded::granted_relations(command.d.grant.istmt),
+            )),
             _ => None,
         }
     }
 }
 
 unsafe fn action(part: &pg_sys::CollectedATSubcmd) -> Option<Action> {
-    // SAFETY: what is collected of ALTER TABLE are AlterTableCmd nodes.
+    // SAFETY: what is collected of ALTER TABLE are AlterTableCmd nodes; a new column is named by its
+    // definition.
     unsafe {
         if (*part.parsetree).type_ != NodeTag::T_AlterTableCmd {
             return None;
         }
         let parsed = &*part.parsetree.cast::<pg_sys::AlterTableCmd>();
-        Some((parsed.subtype, text(parsed.name)))
+        let is_column = !parsed.def.is_null() && (*parsed.def).type_ == NodeTag::T_ColumnDef;
+        let name = if parsed.name.is_null() && is_column {
+            (*parsed.def.cast::<pg_sys::ColumnDef>()).colname
+        } else {
+            parsed.name
+        };
+        Some((parsed.subtype, text(name)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Guards: event triggers that refuse the commands which would take protection apart beside
-//! `unprotect`, and that protect what a command adds to what is protected.
+//! `unprotect`, that protect what a command adds to what is protected, and that record what a
+//! command did to it.
 //!
 //! They judge the command and what the registry wants, never the state, so a dump can be restored
 //! at every point of it. They run as whoever runs the command, possibly a hostile owner of tables:
@@ -14,6 +15,7 @@ mod dropped;
 mod ledger;
 mod members;
 mod noted;
+pub(super) mod recorded;
 mod refusal;
 pub(super) mod schemas;
 mod wanted;
@@ -30,6 +32,7 @@ raw_function! {
     tenant_guard_guard_command_start, pg_finfo_tenant_guard_guard_command_start, |fcinfo| {
         // SAFETY: PostgreSQL passed `fcinfo`.
         if let Some(command) = unsafe { Command::guarded(fcinfo, "guard_command_start()") } {
+            recorded::begun(&command);
             ledger::judge(&command);
             noted::note(&command);
             created::make_way(&command);
@@ -44,6 +47,7 @@ raw_function! {
         // SAFETY: PostgreSQL passed `fcinfo`.
         if let Some(command) = unsafe { Command::guarded(fcinfo, "guard_command_end()") } {
             judge_end(&command);
+            recorded::altered(&command);
         }
         pg_sys::Datum::from(0)
     }
@@ -55,6 +59,7 @@ raw_function! {
         // SAFETY: PostgreSQL passed `fcinfo`.
         if let Some(command) = unsafe { Command::guarded(fcinfo, "guard_dropped()") } {
             dropped::judge(&command);
+            recorded::dropped(&command);
         }
         pg_sys::Datum::from(0)
     }

@@ -2,6 +2,7 @@
 
 mod audited;
 mod changes;
+mod commands;
 mod events;
 mod log_tables;
 mod values;
