@@ -123,7 +123,8 @@ impl Schedule {
         if work || seen.prepared || heartbeat {
             let gap = match seen.urgent {
                 true => SHORTEST_GAP,
-                false if deserted => 0,
+                // Not for prepared transactions, which stay and would have it go round and round.
+                false if deserted && (seen.pending || heartbeat) => 0,
                 false => pace.interval,
             };
             let due = gap - passed(last_round, now);
@@ -269,6 +270,23 @@ mod tests {
         assert_eq!(schedule.step(60 * SECOND, PACE, prepared), SEAL);
         schedule.sealed(60 * SECOND, Some(0));
         assert_eq!(schedule.step(61 * SECOND, PACE, ALONE), Step::Leave);
+    }
+
+    #[test]
+    fn prepared_transaction_in_a_deserted_database_makes_no_busy_loop() {
+        let prepared = Seen {
+            prepared: true,
+            ..ALONE
+        };
+        let mut schedule = after_a_round();
+        schedule.step(0, PACE, prepared);
+        assert_eq!(schedule.step(2 * SECOND, PACE, prepared), SEAL);
+        schedule.sealed(2 * SECOND, Some(0));
+        assert_eq!(
+            schedule.step(2 * SECOND + 1, PACE, prepared),
+            Step::Wait(LONGEST_WAIT)
+        );
+        assert_eq!(schedule.step(3 * SECOND, PACE, prepared), SEAL);
     }
 
     #[test]
