@@ -26,6 +26,8 @@ pub(crate) fn current() -> String {
     register_callbacks();
     let known = KNOWN.with_borrow(|known| known.clone().filter(|_| !STALE.get()));
     known.unwrap_or_else(|| {
+        // Reading may fail, and what was known before must not pass for the present then.
+        KNOWN.set(None);
         STALE.set(false);
         let text = read().into_text();
         KNOWN.set(Some(text.clone()));

@@ -1,6 +1,6 @@
 //! What each block says was captured when it was sealed.
 
-use tenant_guard_tests::lines;
+use tenant_guard_tests::{expect_error, lines};
 
 use super::{database, findings, seal};
 use crate::capture::run;
@@ -152,4 +152,39 @@ fn text_stands_only_where_something_changed() {
             <> (p.block IS NULL OR p.configuration_hash <> b.configuration_hash)
             OR b.configuration_hash <> sha256(convert_to(b.configuration, 'UTF8'))";
     assert_eq!(lines(&mut client, texts), ["0"]);
+}
+
+#[test]
+fn configuration_that_could_not_be_read_is_not_taken_from_the_block_before() {
+    let db = database();
+    let (mut client, mut other) = (db.superuser(), db.superuser());
+    let insert = "INSERT INTO item VALUES (gen_random_uuid(), 'other')";
+    run(&mut client, insert);
+    seal(&mut client);
+    run(
+        &mut other,
+        "SET tenant_guard.guards = off;
+         ALTER TABLE item DISABLE TRIGGER tenant_guard_capture_truncate",
+    );
+    run(&mut client, insert);
+    run(&mut client, "SET lock_timeout = '100ms'");
+    run(
+        &mut other,
+        "BEGIN; LOCK TABLE tenant_guard.protected_member",
+    );
+    expect_error(
+        client.batch_execute("SELECT tenant_guard.seal()"),
+        "55P03",
+        "lock timeout",
+    );
+    run(&mut other, "ROLLBACK");
+    seal(&mut client);
+    let changes = "SELECT h.block, h.change, h.entry->>'enabled'
+         FROM tenant_guard.capture_history() WITH ORDINALITY AS h
+         WHERE h.entry->>'trigger' = 'tenant_guard_capture_truncate' ORDER BY h.ordinality";
+    assert_eq!(
+        lines(&mut client, changes),
+        ["1|added|always", "2|removed|always", "2|added|disabled"]
+    );
+    assert_eq!(findings(&mut client), [""; 0]);
 }
