@@ -33,6 +33,9 @@ pub(crate) fn state() -> (String, Option<i32>, Option<i64>) {
         _ if settings::SEAL_INTERVAL.get() == 0 => "off".to_owned(),
         _ if entry.is_starting(now_us()) => "starting".to_owned(),
         Problem::NoSlot => "cannot run: no worker slot is free".to_owned(),
+        Problem::None if entry.is_fruitless() => {
+            "cannot run: its process ended before it sealed, see the server's log".to_owned()
+        }
         Problem::None => "idle".to_owned(),
     };
     (text, running, entry.last_round())

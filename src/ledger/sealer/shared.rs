@@ -12,6 +12,9 @@ use std::sync::atomic::{
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::PgTryBuilder;
+use tenant_guard_core::sealing::retry_after;
+
+use crate::clock::now_us;
 
 /// Longest text of a failure that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 200;
@@ -51,6 +54,8 @@ pub(crate) struct Entry {
     pub(super) last_round: AtomicI64,
     /// Rounds that failed one after the other.
     pub(super) failures: AtomicU32,
+    /// Sealers that ended before their first round did, one after the other.
+    fruitless: AtomicU32,
     /// Guarded by the table's lock.
     message: UnsafeCell<Message>,
 }
@@ -68,6 +73,9 @@ struct Header {
     tranche: i32,
     entries: u32,
 }
+
+// The entries follow the header.
+const _: () = assert!(size_of::<Header>().is_multiple_of(align_of::<Entry>()));
 
 /// The table as this process sees it.
 #[derive(Clone, Copy)]
@@ -181,7 +189,9 @@ impl Table {
         if let Some(known) = of(database) {
             return Some(known);
         }
-        let free = of(0).or_else(|| self.entries.iter().find(|entry| entry.is_unused()))?;
+        let now = now_us();
+        let unused = |entry: &&Entry| entry.running().is_none() && !entry.is_starting(now);
+        let free = of(0).or_else(|| self.entries.iter().find(unused))?;
         free.reset(database);
         Some(free)
     }
@@ -235,17 +245,15 @@ impl Entry {
         self.database.load(SeqCst) == database.to_u32()
     }
 
-    fn is_unused(&self) -> bool {
-        self.pid.load(SeqCst) == 0 && self.asked_at.load(SeqCst) == 0
-    }
-
     fn reset(&self, database: u32) {
         self.pending.store(false, SeqCst);
         self.urgent.store(false, SeqCst);
         self.set_problem(Problem::None);
+        self.asked_at.store(0, SeqCst);
         self.not_before.store(0, SeqCst);
         self.last_round.store(0, SeqCst);
         self.failures.store(0, SeqCst);
+        self.fruitless.store(0, SeqCst);
         self.database.store(database, SeqCst);
     }
 
@@ -267,6 +275,26 @@ impl Entry {
             0 => None,
             pid => Some(pid),
         }
+    }
+
+    /// Notes that a sealer begins. Until its first round has ended, others like it are started
+    /// ever more rarely: whatever ends it, such as a database it may not enter, would end them too.
+    pub(super) fn begin(&self, now: i64) {
+        let before = self.fruitless.fetch_add(1, SeqCst);
+        if before > 0 {
+            self.not_before.store(now + retry_after(before), SeqCst);
+        }
+    }
+
+    /// Notes that a round has ended, be it badly. Where it went well a next sealer may come at once.
+    pub(super) fn round_ended(&self, not_before: i64) {
+        self.fruitless.store(0, SeqCst);
+        self.not_before.store(not_before, SeqCst);
+    }
+
+    /// Whether the last sealer that ended did so before its first round.
+    pub(super) fn is_fruitless(&self) -> bool {
+        self.fruitless.load(SeqCst) > 0
     }
 
     /// Whether one was asked for and has not begun.

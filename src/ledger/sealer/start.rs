@@ -51,9 +51,7 @@ unsafe extern "C-unwind" fn transaction_ended(
         pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PREPARE
             if HAS_EVENTS.replace(false) =>
         {
-            if let Some(entry) = own_entry() {
-                announce(entry);
-            }
+            announce();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => HAS_EVENTS.set(false),
         _ => {}
@@ -74,14 +72,21 @@ pub(crate) fn own_entry() -> Option<&'static Entry> {
 
 /// Leaves committed events to the sealer, which is started if none runs.
 ///
-/// The flag is read before it is written, so that writers do not pass its cache line around.
-fn announce(entry: &Entry) {
-    if !entry.pending.load(SeqCst) {
-        entry.pending.store(true, SeqCst);
-    }
-    if entry.running().is_none() && settings::SEAL_INTERVAL.get() > 0 {
-        // SAFETY: set when the process connects.
-        start(entry, unsafe { pg_sys::MyDatabaseId });
+/// The flag is read before it is written, so that writers do not pass its cache line around. Where
+/// there are more databases than entries, another one may have been given the entry meanwhile.
+fn announce() {
+    // SAFETY: set when the process connects.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    while let Some(entry) = own_entry() {
+        if !entry.pending.load(SeqCst) {
+            entry.pending.store(true, SeqCst);
+        }
+        if entry.running().is_none() && settings::SEAL_INTERVAL.get() > 0 {
+            start(entry, database);
+        }
+        if entry.is_of(database) {
+            return;
+        }
     }
 }
 
@@ -99,6 +104,10 @@ pub(crate) fn hurry(entry: &Entry) {
 /// Starts the sealer of a database, unless one runs, is on its way, must wait, or would take the
 /// last worker slot. Raises nothing.
 pub(super) fn start(entry: &Entry, database: pg_sys::Oid) {
+    // SAFETY: set at the start of the server. pg_upgrade copies what the old one had when it began.
+    if unsafe { pg_sys::IsBinaryUpgrade } {
+        return;
+    }
     let now = now_us();
     let wanted = || {
         entry.is_of(database)

@@ -56,17 +56,24 @@ pub extern "C-unwind" fn tenant_guard_sealer_main(database: pg_sys::Datum) {
         pg_sys::BackgroundWorkerUnblockSignals();
     }
     let Some(table) = shared::table() else { return };
-    let Some(entry) = table.entry(database).filter(|entry| claim(&table, entry)) else {
+    let claimed = |entry: &&'static Entry| claim(&table, entry, database);
+    let Some(entry) = table.entry(database).filter(claimed) else {
         return;
     };
+    entry.begin(now_us());
     // SAFETY: entry and callback outlive the process. Role 0 is the bootstrap superuser, who can
-    // connect whatever the extension's owner may.
+    // connect whatever the extension's owner may; ALLOW_CONNECTIONS, which the database's owner
+    // sets, keeps out nobody who is connected and writes.
     unsafe {
         pg_sys::on_shmem_exit(
             Some(release),
             pg_sys::Datum::from(ptr::from_ref(entry) as usize),
         );
-        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::Oid::INVALID, 0);
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(
+            database,
+            pg_sys::Oid::INVALID,
+            pg_sys::BGWORKER_BYPASS_ALLOWCONN,
+        );
         for (name, value) in PINNED {
             pg_sys::SetConfigOption(
                 name.as_ptr(),
@@ -79,12 +86,13 @@ pub extern "C-unwind" fn tenant_guard_sealer_main(database: pg_sys::Datum) {
     Sealer::new(table, entry).run();
 }
 
-/// Makes this process the sealer of the entry's database, unless there is one.
-fn claim(table: &Table, entry: &Entry) -> bool {
+/// Makes this process the sealer of the database, unless there is one or the entry has become
+/// another database's.
+fn claim(table: &Table, entry: &Entry, database: pg_sys::Oid) -> bool {
     // SAFETY: backend-local variables.
     let (pid, latch) = unsafe { (pg_sys::MyProcPid, pg_sys::MyLatch) };
     table.decide(|| {
-        if entry.running().is_some() {
+        if entry.running().is_some() || !entry.is_of(database) {
             return false;
         }
         entry.asked_at.store(0, SeqCst);
@@ -145,7 +153,7 @@ impl Sealer {
             let pace = pace();
             if pace.interval == 0 {
                 // Sessions may still be told otherwise.
-                self.entry.not_before.store(now_us() + 10_000_000, SeqCst);
+                self.entry.round_ended(now_us() + 10_000_000);
                 return;
             }
             let now = now_us();
@@ -185,6 +193,7 @@ impl Sealer {
                 let now = now_us();
                 self.schedule.sealed(now, last_block);
                 self.entry.last_round.store(now, SeqCst);
+                self.entry.round_ended(0);
                 self.entry.failures.store(0, SeqCst);
                 self.entry.set_problem(Problem::None);
                 if self.logged.take().is_some() {
@@ -194,11 +203,13 @@ impl Sealer {
             }
             Ok(Round::Busy) => {
                 self.entry.pending.fetch_or(pending, SeqCst);
+                self.entry.round_ended(0);
                 self.schedule.busy(now_us());
                 true
             }
             Ok(Round::Gone) => {
                 self.entry.last_round.store(now_us(), SeqCst);
+                self.entry.round_ended(0);
                 self.entry.pending.fetch_or(pending, SeqCst);
                 self.entry.pid.store(0, SeqCst);
                 false
@@ -217,9 +228,7 @@ impl Sealer {
         self.schedule.failed(now);
         let failures = self.entry.failures.load(SeqCst).saturating_add(1);
         self.entry.failures.store(failures, SeqCst);
-        self.entry
-            .not_before
-            .store(now + retry_after(failures), SeqCst);
+        self.entry.round_ended(now + retry_after(failures));
         let known = self.table.failure(self.entry);
         self.table.note_failure(self.entry, failure);
         if (failures == 1 || known != failure) && self.logged.as_deref() != Some(failure) {
@@ -234,7 +243,9 @@ impl Sealer {
         self.entry.pid.store(0, SeqCst);
         let left_over = self.entry.pending.load(SeqCst) || self.entry.urgent.load(SeqCst);
         let failing = self.entry.failures.load(SeqCst) > 0;
-        !left_over || failing || !claim(&self.table, self.entry)
+        // SAFETY: set when the process connected.
+        let database = unsafe { pg_sys::MyDatabaseId };
+        !left_over || failing || !claim(&self.table, self.entry, database)
     }
 
     /// A transaction that seals. An error is caught, and its text returned.
@@ -363,6 +374,8 @@ pub(super) fn serve_interrupts() {
         if (&raw const pg_sys::ProcDiePending).read_volatile() != 0 {
             pg_sys::proc_exit(0);
         }
+        // There is nothing to cancel between rounds, and the process would end with it.
+        pg_sys::QueryCancelPending = 0;
         if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
             pg_sys::ConfigReloadPending = 0;
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);

@@ -215,6 +215,67 @@ fn terminated_sealer_is_followed_by_another() {
     assert_eq!(findings(&mut client), [""; 0]);
 }
 
+/// The owner, who may do it without being superuser, would widen the window in which changes of
+/// those who are connected leave no trace.
+#[test]
+fn database_owner_who_disallows_connections_does_not_stop_the_sealer() {
+    let db = sealed_database();
+    let (mut client, mut other) = (db.superuser(), observer(&db));
+    let allow = |allowed: bool| format!("ALTER DATABASE {} ALLOW_CONNECTIONS {allowed}", db.name());
+    run(&mut other, &allow(false));
+    add(&mut client, "one", "a");
+    await_lines(&mut client, UNSEALED, &["0"]);
+    run(&mut other, &allow(true));
+    assert_eq!(findings(&mut client), [""; 0]);
+}
+
+#[test]
+fn sealer_that_cannot_begin_is_not_started_by_each_commit() {
+    let db = sealed_database();
+    let (mut client, mut other) = (db.superuser(), observer(&db));
+    let limit = |limit: i32| {
+        format!(
+            "UPDATE pg_database SET datconnlimit = {limit} WHERE datname = '{}'",
+            db.name()
+        )
+    };
+    // What an interrupted DROP DATABASE leaves: nobody may enter any more.
+    run(&mut other, &limit(-2));
+    for key in 0..200 {
+        add(&mut client, &key.to_string(), "a");
+    }
+    let state = "cannot run: its process ended before it sealed, see the server's log";
+    await_lines(&mut client, STATE, &[state]);
+    let complaint = format!("cannot connect to invalid database \"{}\"", db.name());
+    let complaints = db.server_log().matches(&complaint).count();
+    assert!((1..=5).contains(&complaints), "{complaints} complaints");
+    run(&mut other, &limit(-1));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for key in 200.. {
+        if lines(&mut client, STATE) == ["running"] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no sealer is started again");
+        add(&mut client, &key.to_string(), "a");
+        thread::sleep(Duration::from_millis(100));
+    }
+    await_lines(&mut client, UNSEALED, &["0"]);
+    assert_eq!(findings(&mut client), [""; 0]);
+}
+
+#[test]
+fn cancelled_sealer_goes_on() {
+    let db = sealed_database();
+    let mut client = db.superuser();
+    add(&mut client, "one", "a");
+    await_lines(&mut client, UNSEALED, &["0"]);
+    let [pid] = sealers(&db, &mut client).try_into().unwrap();
+    run(&mut client, &format!("SELECT pg_cancel_backend({pid})"));
+    add(&mut client, "two", "a");
+    await_lines(&mut client, UNSEALED, &["0"]);
+    assert_eq!(sealers(&db, &mut client), [pid]);
+}
+
 #[test]
 fn sealer_takes_no_last_worker_slot() {
     // One slot is the logical replication launcher's.
@@ -272,6 +333,13 @@ fn settings_of_the_database_do_not_stop_the_sealer() {
         "search_path = 'nowhere'",
         "synchronous_commit = off",
         "session_replication_role = 'replica'",
+        // What the owner of the database may set without being superuser.
+        "role = 'tenant_guard_auditor'",
+        "session_authorization = 'tenant_guard_auditor'",
+        "row_security = off",
+        "standard_conforming_strings = off",
+        "transform_null_equals = on",
+        "client_encoding = 'SQL_ASCII'",
     ] {
         let statement = format!("ALTER DATABASE {} SET {setting}", db.name());
         run(&mut superuser, &statement);
@@ -280,7 +348,8 @@ fn settings_of_the_database_do_not_stop_the_sealer() {
         .config("postgres")
         .options(
             "-c statement_timeout=0 -c default_transaction_read_only=off \
-             -c default_transaction_isolation=read\\ committed -c search_path=public",
+             -c default_transaction_isolation=read\\ committed -c search_path=public \
+             -c session_authorization=postgres -c role=none -c client_encoding=UTF8",
         )
         .connect(postgres::NoTls)
         .unwrap();
