@@ -216,6 +216,13 @@ pub(crate) fn local_transaction() -> u32 {
     })
 }
 
+/// The setting that ends a process for the length of its transactions, in versions that have one.
+#[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+pub(crate) const TRANSACTION_TIMEOUT: Option<&std::ffi::CStr> = None;
+/// The setting that ends a process for the length of its transactions, in versions that have one.
+#[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+pub(crate) const TRANSACTION_TIMEOUT: Option<&std::ffi::CStr> = Some(c"transaction_timeout");
+
 /// Memory for the `extra` of a setting, which PostgreSQL releases itself; null where there is none left.
 ///
 /// # Safety

@@ -74,7 +74,8 @@ pub extern "C-unwind" fn tenant_guard_sealer_main(database: pg_sys::Datum) {
             pg_sys::Oid::INVALID,
             pg_sys::BGWORKER_BYPASS_ALLOWCONN,
         );
-        for (name, value) in PINNED {
+        let no_timeout = versions::TRANSACTION_TIMEOUT.map(|name| (name, c"0"));
+        for (name, value) in PINNED.into_iter().chain(no_timeout) {
             pg_sys::SetConfigOption(
                 name.as_ptr(),
                 value.as_ptr(),

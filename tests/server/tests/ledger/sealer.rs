@@ -326,6 +326,9 @@ fn sealer_is_superusers_process_and_holds_back_no_vacuum() {
 fn settings_of_the_database_do_not_stop_the_sealer() {
     let db = sealed_database();
     let mut superuser = db.superuser();
+    // The first version that has it.
+    let transactions_end = db.version() >= 17;
+    let timeout = transactions_end.then_some("transaction_timeout = '10ms'");
     for setting in [
         "default_transaction_isolation = 'serializable'",
         "default_transaction_read_only = on",
@@ -340,17 +343,25 @@ fn settings_of_the_database_do_not_stop_the_sealer() {
         "standard_conforming_strings = off",
         "transform_null_equals = on",
         "client_encoding = 'SQL_ASCII'",
-    ] {
+    ]
+    .into_iter()
+    .chain(timeout)
+    {
         let statement = format!("ALTER DATABASE {} SET {setting}", db.name());
         run(&mut superuser, &statement);
     }
+    let own = if transactions_end {
+        " -c transaction_timeout=0"
+    } else {
+        ""
+    };
     let mut client = db
         .config("postgres")
-        .options(
+        .options(&format!(
             "-c statement_timeout=0 -c default_transaction_read_only=off \
              -c default_transaction_isolation=read\\ committed -c search_path=public \
-             -c session_authorization=postgres -c role=none -c client_encoding=UTF8",
-        )
+             -c session_authorization=postgres -c role=none -c client_encoding=UTF8{own}",
+        ))
         .connect(postgres::NoTls)
         .unwrap();
     add(&mut client, "one", "a");
