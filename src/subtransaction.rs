@@ -18,21 +18,24 @@ pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Box<ErrorReportW
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
         let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(work())))
-            .catch_others(|error| match error {
-                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
-                    if report.sql_error_code() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED =>
-                {
-                    Err(Box::new(report))
-                }
-                other => other.rethrow(),
-            })
+            .catch_others(|error| Err(Box::new(error)))
+            .catch_rust_panic(|error| Err(Box::new(error)))
             .execute();
         match result {
             Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+            // What is raised on, too: nobody else ends this subtransaction, and the session would
+            // stay in it.
+            _ => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
         }
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
-        result
+        result.map_err(|error: Box<CaughtError>| match *error {
+            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
+                if report.sql_error_code() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED =>
+            {
+                Box::new(report)
+            }
+            other => other.rethrow(),
+        })
     }
 }

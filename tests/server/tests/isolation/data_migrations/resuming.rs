@@ -161,6 +161,22 @@ fn cancelled_run_goes_on_where_it_was() {
 }
 
 #[test]
+fn session_whose_run_was_cancelled_is_in_no_transaction() {
+    let migration = Migration::contacts();
+    let mut session = migration.session();
+    session
+        .batch_execute("SET statement_timeout = '300ms'")
+        .unwrap();
+    expect_error(
+        call(&mut session, "SELECT pg_sleep(60)", ""),
+        "57014",
+        "canceling statement due to statement timeout",
+    );
+    session.batch_execute("RESET statement_timeout").unwrap();
+    assert_eq!(lines(&mut session, "SELECT 1"), ["1"]);
+}
+
+#[test]
 fn run_whose_session_was_ended_goes_on_where_it_was() {
     let migration = Migration::contacts();
     let ended = while_it_waits(&migration, |other| {
