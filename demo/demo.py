@@ -7,6 +7,7 @@ session of the application's role. The exit code is 0 only when every outcome wa
 """
 
 import sys
+import time
 from pathlib import Path
 
 import psycopg2
@@ -137,6 +138,25 @@ def show_checks(server, narrator):
     narrator.outcome(not findings, f"check() reports {len(findings)} errors and warnings")
 
 
+def show_probe(server, narrator):
+    narrator.act("The probe: rows of two made-up accounts, every role, every way across, all undone")
+    superuser = server.superuser()
+    before, seconds = counts(superuser), time.monotonic()
+    failed = []
+    for table in TABLES:
+        gate = lambda: superuser.rows("SELECT tenant_guard.probe_gate(%s)", f"chat.{table}")
+        refusal = superuser.refused(gate)
+        if refusal.sqlstate != "00000":
+            failed.append(f"{table}: {refusal}")
+    seconds = time.monotonic() - seconds
+    narrator.outcome(
+        not failed,
+        f"nothing crosses in {len(TABLES)} tables, tried in {seconds:.1f} s",
+        "; ".join(failed),
+    )
+    narrator.outcome(before == counts(superuser), "no row of the probe is left")
+
+
 def show_log_is_clean(server, narrator, tokens):
     narrator.act("The server's own log")
     log = server.log()
@@ -153,6 +173,7 @@ def play(server, narrator, sabotage):
     show_pooled_session(server, narrator, issuer, accounts)
     attempt_all(server, narrator, issuer, partner, accounts)
     show_checks(server, narrator)
+    show_probe(server, narrator)
     lead = show_capture(server, narrator, issuer, accounts)
     show_audit_trail(server, narrator, lead)
     show_ledger(server, narrator, lead)

@@ -99,6 +99,13 @@ pub(crate) fn as_relation_owner<T>(
     Ok(with_user(owner, context, work))
 }
 
+/// Runs `work` with the rights of `role` as PostgreSQL runs the code of somebody else: it can make
+/// nothing that outlives it.
+pub(crate) fn as_restricted<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    let context = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    with_user(role, context, work)
+}
+
 /// Runs `work` with the caller's rights, past forced row security of relations that are the
 /// caller's: those see all their rows, as before it was forced.
 pub(crate) fn past_forced_row_security<T>(work: impl FnOnce() -> T) -> T {

@@ -51,6 +51,14 @@ pub(crate) enum Error {
     /// Nothing to withdraw: code, object.
     #[error("finding {0} of {1} is not accepted")]
     NoAcceptance(String, String),
+    /// A probe that did not pass.
+    #[error("probe of {relation} failed: {} attempts", failing.len())]
+    ProbeFailed {
+        /// Its name.
+        relation: String,
+        /// What crossed, and what could not be tried.
+        failing: Vec<String>,
+    },
     /// Not a format of reports.
     #[error("format \"{0}\" is not json or sarif")]
     UnknownFormat(String),
@@ -245,6 +253,9 @@ pub(crate) enum Error {
     /// A list of roles that names none.
     #[error("roles must name at least one role")]
     EmptyRoles,
+    /// Not the caller's role to ask about.
+    #[error("must be a member of role \"{0}\"")]
+    NotAMember(String),
     /// The caller may not decide about protection.
     #[error("permission denied: must be a member of role \"tenant_guard_admin\"")]
     NotAdmin,
@@ -359,10 +370,15 @@ pub(crate) struct Failure {
 impl Failure {
     /// The five characters of its SQLSTATE.
     pub(crate) fn sqlstate(&self) -> String {
-        // SAFETY: the function returns a static buffer with a terminated string.
-        let text = unsafe { CStr::from_ptr(pgrx::pg_sys::unpack_sql_state(self.code as i32)) };
-        text.to_string_lossy().into_owned()
+        sqlstate(self.code)
     }
+}
+
+/// The five characters of a SQLSTATE.
+pub(crate) fn sqlstate(code: PgSqlErrorCode) -> String {
+    // SAFETY: the function returns a static buffer with a terminated string.
+    let text = unsafe { CStr::from_ptr(pgrx::pg_sys::unpack_sql_state(code as i32)) };
+    text.to_string_lossy().into_owned()
 }
 
 /// Why a relation cannot be protected, or why its protection cannot be taken off. Names of
@@ -410,6 +426,9 @@ pub(crate) enum Obstacle {
     /// A column of persons' data that says which row it is: column, relation.
     #[error("column \"{0}\" of relation {1} cannot be personal")]
     PersonalKey(String, String),
+    /// A relation whose rows belong to everybody or to nobody.
+    #[error("rows of {0} belong to no account")]
+    NoAccounts(String),
     /// Not under protection.
     #[error("relation {0} is not protected")]
     NotProtected(String),
@@ -478,6 +497,7 @@ impl Obstacle {
             Self::RedactsKey(..) | Self::PersonalKey(..) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotProtected(_)
             | Self::NotAudited(_)
+            | Self::NoAccounts(_)
             | Self::UnprotectedParent(..)
             | Self::NoAccountsInParent(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NoParent(..) => ERRCODE_INVALID_PARAMETER_VALUE,
@@ -562,6 +582,7 @@ impl Error {
             | Self::SourceGone(_)
             | Self::NothingToRevoke(_)
             | Self::Findings(_)
+            | Self::ProbeFailed { .. }
             | Self::SessionIdentityOff
             | Self::SessionIdentityInBlock => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnfitIssuer(_)
@@ -648,7 +669,7 @@ impl Error {
             Self::UnknownColumn(..) => ERRCODE_UNDEFINED_COLUMN,
             Self::UnknownSchema(_) => ERRCODE_INVALID_SCHEMA_NAME,
             Self::EmptyRoles => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::NotAdmin => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NotAdmin | Self::NotAMember(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::LockNotHad { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
         }
     }
@@ -661,6 +682,9 @@ impl Error {
             Self::Migration(failure) => return failure.hint.as_deref(),
             Self::NoIdentity => {
                 "Call tenant_guard.authenticate(token) at the start of the transaction."
+            }
+            Self::ProbeFailed { .. } => {
+                "What cannot be tried is accepted by its name: accept => '{\"function f(integer)\"}'."
             }
             Self::Findings(_) => "SELECT * FROM tenant_guard.check() says what mends each of them.",
             Self::NoFinding(..) => "What is accepted is what tenant_guard.check() reports now.",
@@ -696,6 +720,9 @@ impl Error {
             Self::StaleBinding(..) => "Call tenant_guard.bind_foreign_keys() on the schema again.",
             Self::UnfitForeignKey => "It begins with FOREIGN KEY (...) REFERENCES.",
             Self::ManifestObstacles(found) => return found.first()?.1.hint(),
+            Self::NotAMember(_) => {
+                "What policies call would run with its rights: SET ROLE must be allowed."
+            }
             Self::EmptyRoles => "Pass NULL to leave it to the table's grants.",
             Self::LedgerMissing => {
                 "A member of tenant_guard_admin creates it with tenant_guard.init_ledger()."
@@ -751,7 +778,9 @@ impl Error {
             }
             Self::Migration(failure) => failure.detail.clone(),
             Self::Permission(error) => error.detail(),
-            Self::Findings(lines) => Some(lines.join("\n")),
+            Self::Findings(lines) | Self::ProbeFailed { failing: lines, .. } => {
+                Some(lines.join("\n"))
+            }
             Self::LockNotHad { holders, .. } if !holders.is_empty() => {
                 Some(format!("Locked by process {holders}."))
             }

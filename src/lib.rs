@@ -42,6 +42,14 @@ extension_sql_file!(
 
 extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["isolation"]);
 
+extension_sql_file!("../sql/probe.sql", name = "probe", requires = ["isolation"]);
+
+extension_sql_file!(
+    "../sql/explain.sql",
+    name = "explain",
+    requires = ["isolation"]
+);
+
 extension_sql_file!(
     "../sql/checks.sql",
     name = "checks",
@@ -69,7 +77,15 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/guards.sql",
     name = "guards",
-    requires = ["isolation", "ledger", "audit", "manifest", "integrity"]
+    requires = [
+        "isolation",
+        "ledger",
+        "audit",
+        "manifest",
+        "integrity",
+        "explain",
+        "probe"
+    ]
 );
 
 /// Called by PostgreSQL when it loads the library into a backend or a parallel worker.

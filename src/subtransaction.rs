@@ -10,6 +10,16 @@ use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 /// Runs `work` in a subtransaction. What it did is undone where it raises, and the error returned;
 /// a cancelled query and a panic of our own code are raised on.
 pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Box<ErrorReportWithLevel>> {
+    within(work, true)
+}
+
+/// The same, but what `work` did is undone in any case. What it returns must not be memory of the
+/// subtransaction.
+pub(crate) fn undone<T>(work: impl FnOnce() -> T) -> Result<T, Box<ErrorReportWithLevel>> {
+    within(work, false)
+}
+
+fn within<T>(work: impl FnOnce() -> T, keep: bool) -> Result<T, Box<ErrorReportWithLevel>> {
     // SAFETY: the pattern of PL/pgSQL's blocks with handlers: memory context and resource owner
     // are those of before when the subtransaction is over, however it ended.
     unsafe {
@@ -22,7 +32,7 @@ pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Box<ErrorReportW
             .catch_rust_panic(|error| Err(Box::new(error)))
             .execute();
         match result {
-            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Ok(_) if keep => pg_sys::ReleaseCurrentSubTransaction(),
             // What is raised on, too: nobody else ends this subtransaction, and the session would
             // stay in it.
             _ => pg_sys::RollbackAndReleaseCurrentSubTransaction(),

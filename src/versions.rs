@@ -145,6 +145,26 @@ pub(crate) unsafe fn owns_schema(schema: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether a role may execute a function.
+///
+/// # Safety
+/// Needs a transaction, for catalog look-ups.
+pub(crate) unsafe fn may_execute(function: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    let execute = pg_sys::ACL_EXECUTE as pg_sys::AclMode;
+    // SAFETY: catalog look-ups.
+    let checked = unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        {
+            pg_sys::pg_proc_aclcheck(function, role, execute)
+        }
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        {
+            pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, role, execute)
+        }
+    };
+    checked == pg_sys::AclResult::ACLCHECK_OK
+}
+
 /// The attributes of a row type, dropped ones included. They stand behind shorter descriptions of
 /// themselves since PostgreSQL 18.
 ///
@@ -201,6 +221,32 @@ pub(crate) unsafe fn insert_index_tuples(
             std::ptr::null_mut(),
             #[cfg(not(any(feature = "pg14", feature = "pg15")))]
             false,
+        )
+    }
+}
+
+/// Begins a COPY of what a query returns to a file of the server.
+///
+/// # Safety
+/// The query must be one statement as the parser returns it, and the state hold its text.
+pub(crate) unsafe fn copy_to_file(
+    state: *mut pg_sys::ParseState,
+    query: *mut pg_sys::RawStmt,
+    file: &std::ffi::CStr,
+) -> pg_sys::CopyToState {
+    // SAFETY: the caller vouches for the state and the query; nothing keeps the name of the file.
+    unsafe {
+        pg_sys::BeginCopyTo(
+            state,
+            std::ptr::null_mut(),
+            query,
+            pg_sys::Oid::INVALID,
+            file.as_ptr(),
+            false,
+            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+            None,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
         )
     }
 }

@@ -12,6 +12,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::rc::Rc;
 
+use pgrx::pg_sys::panic::ErrorReportWithLevel;
 use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use tenant_guard_core::account::AccountId;
@@ -21,6 +22,7 @@ use super::revocation;
 use crate::clock::statement_start_us;
 use crate::error::Error;
 use crate::settings::{ON_MISSING_IDENTITY, OnMissingIdentity};
+use crate::subtransaction::undone;
 use crate::versions::{self, local_transaction};
 
 /// Parsed form of the setting: this header, then the bytes of the value itself.
@@ -155,6 +157,17 @@ pub(crate) fn with_current<T>(read: impl FnOnce(&IdentityView<'_>) -> T) -> Opti
     }
 }
 
+/// What stands against the identity that is bound; `None` where it is valid.
+pub(crate) fn problem() -> Option<Error> {
+    // SAFETY: as in `current`.
+    match unsafe { CURRENT.get().as_ref() } {
+        None => Some(Error::NoIdentity),
+        Some(extra) if extra.valid_until_us <= statement_start_us() => Some(Error::Expired),
+        Some(extra) if revocation::is_revoked(|| extra.view()) => Some(Error::Revoked),
+        Some(_) => None,
+    }
+}
+
 /// Calls `read` with the bound identity whether or not it has expired: for capture, which records
 /// who acted, also at COMMIT.
 pub(crate) fn with_unchecked<T>(read: impl FnOnce(Option<&IdentityView<'_>>) -> T) -> T {
@@ -267,6 +280,38 @@ pub(crate) fn admit(account: &AccountId) -> Result<(), Error> {
 /// Binds `identity` to the transaction, or to the session when `is_local` is false.
 pub(crate) fn bind(identity: &Identity, is_local: bool) {
     set(&identity.encode(), is_local);
+}
+
+/// Runs `work` under `identity` in a subtransaction that is always undone, and puts back what was
+/// bound before.
+///
+/// The one way in which a transaction meets a second account. It is no way for anybody else: what
+/// `work` saw or wrote ends with the subtransaction, and the account of the transaction is the one it
+/// was, so that nobody can be bound to another afterwards.
+pub(crate) fn borrow<T>(
+    identity: &Identity,
+    work: impl FnOnce() -> T,
+) -> Result<T, Box<ErrorReportWithLevel>> {
+    struct Restore(Rc<Last>, u32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let before = Rc::clone(&self.0);
+            release_later(LAST.with_borrow_mut(|last| std::mem::replace(last, before)));
+            BOUND_TRANSACTION.set(self.1);
+        }
+    }
+
+    // Dropped when the rollback has put back the setting.
+    let _restore = Restore(LAST.with_borrow(Rc::clone), BOUND_TRANSACTION.get());
+    undone(|| {
+        bind(identity, true);
+        work()
+    })
+}
+
+/// Binds another identity, or none, within [`borrow`].
+pub(crate) fn switch(identity: Option<&Identity>) {
+    set(&identity.map(Identity::encode).unwrap_or_default(), true);
 }
 
 /// Ends the identity of the transaction and of the session.

@@ -13,7 +13,7 @@ use tenant_guard_core::identity::Identity;
 use tenant_guard_core::issuer::Explanation;
 use tenant_guard_core::token::{MAX_TOKEN_BYTES, Refusal};
 
-use super::{authenticate, binding, issuers, membership, readers};
+use super::{authenticate, binding, issuers, membership, readers, revocation};
 use crate::audit::record::record_system;
 use crate::clock::statement_start_us;
 use crate::error::{Error, OrRaise};
@@ -152,6 +152,16 @@ pub(crate) fn migrate_as(
     binding::bind(&acting, true);
     record_acting(&acting);
     Ok(())
+}
+
+/// The identity that a token with these claims, JSON text, would give. Nobody signed it: for an
+/// administrator's question, never to be bound beyond it.
+pub(crate) fn imagined(claims: &str) -> Result<Identity, Error> {
+    let (_, issuers) = issuers::current();
+    let accepted = issuers.unsigned(claims, statement_start_us())?;
+    let identity = membership::identity(&accepted, None)?;
+    revocation::refuse_revoked(&identity)?;
+    Ok(identity)
 }
 
 /// An identity that nobody signed.

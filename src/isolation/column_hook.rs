@@ -106,6 +106,18 @@ fn denied(entry: &Rights, known: &Known) -> Option<Error> {
     })
 }
 
+/// The columns that lists leave to the bound identity for a command; `None` where there is no list, or
+/// no valid identity.
+pub(super) fn reached_columns(relation: pg_sys::Oid, command: Command) -> Option<BTreeSet<i16>> {
+    let known = known();
+    let listed = known.get(&relation).filter(|_| binding::is_bound())?;
+    let reached = binding::with_current(|identity| reached(listed, command, identity))?;
+    match reached {
+        Columns::All => None,
+        Columns::Only(columns) => Some(columns),
+    }
+}
+
 fn reached(listed: &Listed, command: Command, identity: &IdentityView<'_>) -> Columns {
     let granted = |role: &str| { identity.roles }.any(|granted| granted == role);
     let stated = identity.assurance;

@@ -34,6 +34,25 @@ pub(crate) fn install() {
     }
 }
 
+/// Runs `work` as in a session that has not loaded the library: held by policies alone. Plans made
+/// before are not used in it, nor those made in it afterwards.
+pub(super) fn without<T>(work: impl FnOnce() -> T) -> T {
+    struct Held;
+    impl Drop for Held {
+        fn drop(&mut self) {
+            SUSPENDED.set(false);
+            // SAFETY: it marks plans of this backend and does not raise.
+            unsafe { pg_sys::ResetPlanCache() };
+        }
+    }
+
+    // SAFETY: as above.
+    unsafe { pg_sys::ResetPlanCache() };
+    SUSPENDED.set(true);
+    let _held = Held;
+    work()
+}
+
 /// Called for each relation of a statement that row security applies to, once for each kind of
 /// access; the result is added to the policies of the relation.
 #[pg_guard]
@@ -48,7 +67,7 @@ unsafe extern "C-unwind" fn restrictive_policies(
             Some(previous) => pg_sys::ffi::pg_guard_ffi_boundary(|| previous(command, relation)),
             None => ptr::null_mut(),
         };
-        if pg_sys::IsBinaryUpgrade {
+        if pg_sys::IsBinaryUpgrade || SUSPENDED.get() {
             return others;
         }
         match policy_of((*relation).rd_id, command) {
@@ -95,6 +114,8 @@ thread_local! {
     /// Counts the changes of the catalog that may concern a floor.
     static CHANGES: Cell<u64> = const { Cell::new(0) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    /// Whether a probe asks what holds without this hook.
+    static SUSPENDED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The policy for a command on a relation; none where the relation is not registered.

@@ -16,14 +16,7 @@ pub(super) fn kind_and_owner(member: &MemberState) -> Result<(), Obstacle> {
     let kind = match member.kind.as_str() {
         "r" | "p" if member.reserved => "a system catalog or a table of tenant_guard",
         "r" | "p" if member.temporary => "a temporary table",
-        "r" | "p" => "",
-        "v" => "a view",
-        "m" => "a materialized view",
-        "f" => "a foreign table",
-        "i" | "I" => "an index",
-        "S" => "a sequence",
-        "t" => "a TOAST table",
-        _ => "not a table",
+        kind => other_kind(kind),
     };
     if !kind.is_empty() {
         return Err(Obstacle::WrongKind(member.plan.name.clone(), kind));
@@ -33,6 +26,20 @@ pub(super) fn kind_and_owner(member: &MemberState) -> Result<(), Obstacle> {
         Ok(())
     } else {
         Err(Obstacle::NotOwner(member.plan.name.clone()))
+    }
+}
+
+/// What a relation is by its `relkind`; empty for tables.
+pub(super) fn other_kind(kind: &str) -> &'static str {
+    match kind {
+        "r" | "p" => "",
+        "v" => "a view",
+        "m" => "a materialized view",
+        "f" => "a foreign table",
+        "i" | "I" => "an index",
+        "S" => "a sequence",
+        "t" => "a TOAST table",
+        _ => "not a table",
     }
 }
 

@@ -234,7 +234,8 @@ pub(super) fn registered(relation: pg_sys::Oid) -> Option<Request> {
     })
 }
 
-fn links_of(relation: pg_sys::Oid) -> Vec<Link> {
+/// The ways from rows of a relation to their parents.
+pub(super) fn links_of(relation: pg_sys::Oid) -> Vec<Link> {
     read(
         "SELECT l.via::text, l.parent::oid, l.parent_key::text, l.type_column::text, l.type_value \
          FROM tenant_guard.protection_link AS l WHERE l.relation = $1 ORDER BY l.position",

@@ -71,15 +71,7 @@ impl ClaimPaths {
     /// Reads `{"account": ["app_metadata", "account_id"], ...}`; claims left out keep their
     /// default place.
     pub(crate) fn parse(text: &str) -> Result<Self, ClaimPathsError> {
-        let [account, subject, roles, session, assurance] =
-            Self::DEFAULTS.map(|(_, member)| vec![member.to_owned()]);
-        let mut paths = Self {
-            account,
-            subject,
-            roles,
-            session,
-            assurance,
-        };
+        let mut paths = Self::default();
         let Ok(Json::Object(given)) = json::parse(text) else {
             return Err(ClaimPathsError::NotAnObject);
         };
@@ -142,6 +134,20 @@ impl ClaimPaths {
             .iter()
             .map(|item| name(item).ok_or(Refusal::ClaimShape("roles")))
             .collect()
+    }
+}
+
+impl Default for ClaimPaths {
+    fn default() -> Self {
+        let [account, subject, roles, session, assurance] =
+            Self::DEFAULTS.map(|(_, member)| vec![member.to_owned()]);
+        Self {
+            account,
+            subject,
+            roles,
+            session,
+            assurance,
+        }
     }
 }
 

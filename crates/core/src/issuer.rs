@@ -158,6 +158,23 @@ impl Issuer {
         })
     }
 
+    /// The defaults, without a key.
+    fn nobody(name: Option<&str>) -> Self {
+        Self {
+            name: name.unwrap_or_default().to_owned(),
+            keys: Vec::new(),
+            by_id: HashMap::new(),
+            by_algorithm: HashMap::new(),
+            audiences: None,
+            paths: ClaimPaths::default(),
+            times: TimeRules {
+                leeway_us: 0,
+                max_age_us: None,
+                require_exp: false,
+            },
+        }
+    }
+
     /// The name compared with `iss`.
     pub fn name(&self) -> &str {
         &self.name
@@ -266,6 +283,26 @@ impl Issuers {
             identity: accepted.identity(account)?,
             valid_from_us: accepted.valid_from_us,
         })
+    }
+
+    /// What a token with these claims would be accepted as, had somebody signed it: by the rules of
+    /// the issuer it names, or by the defaults where it names none that is registered.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept) of the claims.
+    pub fn unsigned(&self, claims: &str, now_us: i64) -> Result<Accepted, Refusal> {
+        let Json::Object(payload) = json::parse(claims)? else {
+            return Err(Refusal::Malformed);
+        };
+        let issuer = claims::issuer(&payload).ok();
+        let mut accepted = match issuer.and_then(|issuer| self.0.get(issuer)) {
+            Some(issuer) => issuer.accept(&payload, now_us)?,
+            None => Issuer::nobody(issuer).accept(&payload, now_us)?,
+        };
+        drop(payload);
+        accepted.claims = claims.to_owned();
+        Ok(accepted)
     }
 
     /// What a token says and the first reason to refuse it, for an administrator who asks.

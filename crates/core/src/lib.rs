@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+pub mod access;
 pub mod account;
 pub mod archetype;
 pub mod assurance;
@@ -29,6 +30,7 @@ pub mod origin;
 pub mod permission;
 pub mod plan;
 pub mod policy;
+pub mod probe;
 pub mod proof;
 pub mod reference;
 pub mod report;

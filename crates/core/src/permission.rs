@@ -18,6 +18,8 @@ pub use columns::{ColumnLists, Columns};
 pub use compile::{Assignment, Command, Grant, Link, Scope, SubjectColumn, SubjectType, condition};
 pub use condition::Condition;
 pub use error::PermissionError;
+pub use leaf::meaning;
+pub use leaf::relation as relation_of;
 pub use matrix::{Cell, Reach, StandingPolicy, cells};
 pub use policies::policies;
 pub use reading::{Reading, recursion};

@@ -3,6 +3,7 @@
 use pgrx::PgList;
 use pgrx::prelude::*;
 
+use super::memory;
 use super::rows::{Rows, copied, insertion};
 use super::source::Insertion;
 use crate::error::Error;
@@ -168,7 +169,7 @@ impl<'a> Loading<'a> {
                 filter.cast(),
                 std::ptr::null(),
                 false,
-                None,
+                memory::source(),
                 self.copy.attlist,
                 self.copy.options,
             )

@@ -5,8 +5,11 @@
 //! to the table in batches; everywhere else the rows become one `INSERT`, or one each under rules.
 
 mod loading;
+mod memory;
 mod rows;
 mod source;
+
+use std::ffi::CString;
 
 use pgrx::prelude::*;
 
@@ -199,6 +202,48 @@ unsafe fn prepare(
             None => Work::Rows(loading.rows()),
         }
     }
+}
+
+/// Runs a COPY FROM STDIN as if the client had sent `rows`; `None`, and nothing done, where row security
+/// does not hold the caller.
+pub(super) fn from_memory(statement: &str, relation: pg_sys::Oid, rows: String) -> Option<i64> {
+    // SAFETY: a catalog look-up by oid.
+    let bound = unsafe { pg_sys::check_enable_rls(relation, pg_sys::Oid::INVALID, false) }
+        == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32;
+    // PostgreSQL's own COPY would read from the client.
+    if !bound || !is_protected(relation) {
+        return None;
+    }
+    let text = CString::new(statement).expect("names of the catalog hold no NUL");
+    Some(memory::with(rows.into_bytes(), || {
+        // SAFETY: the parser returns a list with one utility statement; the nodes live in the
+        // current memory context, beyond the execution.
+        unsafe {
+            let mode = pg_sys::RawParseMode::RAW_PARSE_DEFAULT;
+            let parsed = pg_sys::raw_parser(text.as_ptr(), mode);
+            let raw = pg_sys::list_nth(parsed, 0).cast::<pg_sys::RawStmt>();
+            let size = size_of::<pg_sys::PlannedStmt>();
+            let planned = pg_sys::palloc0(size).cast::<pg_sys::PlannedStmt>();
+            (*planned).type_ = pg_sys::NodeTag::T_PlannedStmt;
+            (*planned).commandType = pg_sys::CmdType::CMD_UTILITY;
+            (*planned).canSetTag = true;
+            (*planned).utilityStmt = (*raw).stmt;
+            let mut done = pg_sys::QueryCompletion::default();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            pg_sys::ProcessUtility(
+                planned,
+                text.as_ptr(),
+                false,
+                pg_sys::ProcessUtilityContext::PROCESS_UTILITY_QUERY,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone),
+                &mut done,
+            );
+            pg_sys::PopActiveSnapshot();
+            done.nprocessed as i64
+        }
+    }))
 }
 
 fn is_protected(relation: pg_sys::Oid) -> bool {

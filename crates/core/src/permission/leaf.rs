@@ -100,8 +100,26 @@ fn subquery(leaf: &str) -> Option<(&str, &str)> {
     column_name(relation).map(|_| (relation, filter))
 }
 
+/// What an operand of a policy asks for, in words; none for one that is not recognised.
+pub fn meaning(leaf: &str) -> Option<String> {
+    Some(match Test::of(leaf) {
+        Test::Anyone => "an identity, where one is asked for".into(),
+        Test::Nobody => "no row is admitted".into(),
+        Test::Roles(roles) => format!("the token must have one of the roles {}", roles.join(", ")),
+        Test::Level(level) => format!("the token must state assurance level \"{level}\""),
+        Test::Account => "the row must be of the account of the identity".into(),
+        Test::NoAccount(column) => format!("the row must have no account in {column}"),
+        Test::Own(column) => format!("{column} must be the subject"),
+        Test::Assigned(by) => format!("{by} must assign the row to the subject"),
+        Test::Via(relation) | Test::Public(relation) => {
+            format!("the row must lead to a row of {relation} that is shown")
+        }
+        Test::Other => return None,
+    })
+}
+
 /// The relation that a test reads beside the row's own.
-pub(super) fn relation(leaf: &str) -> Option<&str> {
+pub fn relation(leaf: &str) -> Option<&str> {
     subquery(leaf).map(|(relation, _)| relation)
 }
 

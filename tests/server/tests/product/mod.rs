@@ -3,6 +3,7 @@
 mod governing;
 mod manifest;
 mod matrix;
+mod probing;
 mod traffic;
 
 use postgres::{Client, Transaction};

@@ -1,0 +1,495 @@
+//! Trying to cross from one account to another: values for canary rows, the statements that try, and
+//! what their outcomes say.
+
+use crate::policy::literal;
+
+/// How a type of a column makes up values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueType {
+    /// As `format_type(oid, NULL)` names it; of a domain, the type below it.
+    pub name: String,
+    /// `pg_type.typtype` of that type.
+    pub kind: char,
+    /// `pg_type.typcategory` of that type.
+    pub category: char,
+    /// Most characters of a text; none for any number.
+    pub length: Option<usize>,
+    /// A label, of an enumeration.
+    pub label: Option<String>,
+}
+
+/// A value in its text form, another one for each `random`; none for a type that is not known.
+pub fn value(kind: &ValueType, random: u64) -> Option<String> {
+    if kind.category == 'A' {
+        return Some("{}".into());
+    }
+    match kind.kind {
+        'e' => return kind.label.clone(),
+        'r' => return Some("empty".into()),
+        'm' => return Some("{}".into()),
+        _ => {}
+    }
+    let cut = |text: String| match kind.length {
+        Some(length) => text.chars().take(length).collect(),
+        None => text,
+    };
+    Some(match kind.name.as_str() {
+        "uuid" => uuid(random),
+        "smallint" => (1_000 + random % 30_000).to_string(),
+        "integer" => (2_000_000_000 + random % 147_000_000).to_string(),
+        "bigint" => (9_000_000_000_000_000_000 + random % 200_000_000_000_000_000).to_string(),
+        "numeric" | "real" | "double precision" | "money" => (1 + random % 9).to_string(),
+        "boolean" => "false".into(),
+        // It looks like a mail address, which many domains ask for.
+        "text" | "character varying" | "name" | "citext" => {
+            cut(format!("p{random:x}@probe.invalid"))
+        }
+        "character" | "\"char\"" => cut(format!("{random:016x}")),
+        "date" | "timestamp without time zone" | "timestamp with time zone" => "now".into(),
+        "time without time zone" | "time with time zone" => "12:00".into(),
+        "interval" => "1 hour".into(),
+        "json" | "jsonb" => "{}".into(),
+        "bytea" => format!("\\x{random:016x}"),
+        "inet" | "cidr" => "192.0.2.1".into(),
+        "macaddr" => "08:00:2b:01:02:03".into(),
+        "xml" => "<probe/>".into(),
+        "tsvector" | "tsquery" => String::new(),
+        "point" => "(0,0)".into(),
+        "oid" => "1".into(),
+        _ => return None,
+    })
+}
+
+/// A UUID of version 4 (RFC 9562 section 5.4) that `random` decides.
+pub fn uuid(random: u64) -> String {
+    let more = mix(random);
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+        random >> 32,
+        (random >> 16) & 0xffff,
+        random & 0xfff,
+        more >> 52,
+        more & 0xffff_ffff_ffff,
+    )
+}
+
+/// The next of a row of numbers that look random (splitmix64).
+pub fn mix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Columns and values of a row: quoted name, type, text form.
+pub type Values = Vec<(String, String, String)>;
+
+/// The condition that columns of `alias` have these values.
+pub fn filter(alias: &str, values: &Values) -> String {
+    let compared = values.iter().map(|(column, kind, value)| {
+        format!(
+            "{alias}.{column} OPERATOR(pg_catalog.=) CAST({} AS {kind})",
+            literal(value)
+        )
+    });
+    compared.collect::<Vec<_>>().join(" AND ")
+}
+
+/// The list of columns, and of their values as SQL.
+pub fn listed(values: &Values) -> (String, String) {
+    let columns: Vec<_> = { values.iter() }
+        .map(|(column, ..)| column.as_str())
+        .collect();
+    let written = values.iter();
+    let written = written.map(|(_, kind, value)| format!("CAST({} AS {kind})", literal(value)));
+    (columns.join(", "), written.collect::<Vec<_>>().join(", "))
+}
+
+/// What one role tries on one relation: all that it takes to write the statements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// Schema-qualified and quoted.
+    pub relation: String,
+    /// What finds the row of one's own.
+    pub own: Values,
+    /// What all rows of one's own account have.
+    pub owned: Values,
+    /// What finds the other account's row.
+    pub other: Values,
+    /// A further row of the other account.
+    pub another: Values,
+    /// A column that the role may change, quoted; none where it may change none.
+    pub changed: Option<String>,
+    /// What makes a row the other account's: the account, or the link to a parent of its.
+    pub moved: Values,
+    /// Quoted columns of a key without expressions, for ON CONFLICT; empty without one.
+    pub key: Vec<String>,
+    /// Whether rows of other accounts are read by design.
+    pub read_by_all: bool,
+    /// Whether the server knows MERGE.
+    pub merge: bool,
+}
+
+/// How a statement shows that it crossed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// The first column of its first row is a number above zero.
+    Counts,
+    /// It returns or changes a row.
+    Touches,
+    /// It changes the row that the statement before it fetches; nothing where that fetches none.
+    TouchesFetched,
+}
+
+/// One try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// What is tried.
+    pub name: &'static str,
+    /// The statements, the last of which shows whether it crossed.
+    pub statements: Vec<String>,
+    /// How it shows.
+    pub sign: Sign,
+}
+
+const CURSOR: &str = "tenant_guard_probe";
+
+impl Trial {
+    /// All that can be tried by statements alone.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        if !self.read_by_all {
+            attempts.extend(self.reads());
+        }
+        attempts.extend(self.inserts());
+        attempts.extend(self.changes());
+        if self.merge {
+            attempts.extend(self.merges());
+        }
+        attempts
+    }
+
+    /// Counts the rows of one's own: a trial in which they are hidden proves little.
+    pub fn control(&self) -> String {
+        let Self { relation, own, .. } = self;
+        format!(
+            "SELECT count(*) FROM {relation} AS t WHERE {}",
+            filter("t", own)
+        )
+    }
+
+    /// Counts the rows of the other account.
+    pub fn read(&self) -> String {
+        let Self {
+            relation, other, ..
+        } = self;
+        format!(
+            "SELECT count(*) FROM {relation} AS t WHERE {}",
+            filter("t", other)
+        )
+    }
+
+    /// What COPY is to write.
+    pub fn copied(&self) -> String {
+        let Self {
+            relation, other, ..
+        } = self;
+        format!("SELECT t FROM {relation} AS t WHERE {}", filter("t", other))
+    }
+
+    fn reads(&self) -> Vec<Attempt> {
+        let Self { relation, .. } = self;
+        let (own, other) = (filter("a", &self.own), filter("t", &self.other));
+        let counts = |name, statement: String| Attempt {
+            name,
+            statements: vec![statement],
+            sign: Sign::Counts,
+        };
+        vec![
+            counts("select", self.read()),
+            counts(
+                "join",
+                format!(
+                    "SELECT count(*) FROM {relation} AS a JOIN {relation} AS t ON {other} WHERE {own}"
+                ),
+            ),
+            counts(
+                "exists",
+                format!(
+                    "SELECT CASE WHEN EXISTS (SELECT FROM {relation} AS t WHERE {other}) \
+                     THEN 1 ELSE 0 END::int8"
+                ),
+            ),
+            Attempt {
+                name: "cursor",
+                statements: vec![
+                    format!(
+                        "DECLARE {CURSOR} CURSOR FOR SELECT 1 FROM {relation} AS t WHERE {other}"
+                    ),
+                    format!("FETCH ALL FROM {CURSOR}"),
+                ],
+                sign: Sign::Touches,
+            },
+        ]
+    }
+
+    fn inserts(&self) -> Vec<Attempt> {
+        let (columns, values) = listed(&self.another);
+        let insert = format!(
+            "INSERT INTO {} AS t ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values})",
+            self.relation
+        );
+        let mut attempts = vec![
+            touches("insert", insert.clone()),
+            touches("insert returning", format!("{insert} RETURNING 1")),
+            touches(
+                "insert on conflict do nothing",
+                format!("{insert} ON CONFLICT DO NOTHING"),
+            ),
+        ];
+        if let (Some(changed), false) = (&self.changed, self.key.is_empty()) {
+            // The key is the one of the other account's row; a row that is found is not inserted.
+            let mut conflicting = self.another.clone();
+            for (column, _, value) in &mut conflicting {
+                let same = self.other.iter().find(|(other, ..)| other == column);
+                if let Some((.., other)) = same {
+                    value.clone_from(other);
+                }
+            }
+            let (columns, values) = listed(&conflicting);
+            attempts.push(touches(
+                "insert on conflict do update",
+                format!(
+                    "INSERT INTO {} AS t ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values}) \
+                     ON CONFLICT ({}) DO UPDATE SET {changed} = EXCLUDED.{changed}",
+                    self.relation,
+                    self.key.join(", "),
+                ),
+            ));
+        }
+        attempts
+    }
+
+    fn changes(&self) -> Vec<Attempt> {
+        let Self { relation, .. } = self;
+        let (own, other) = (filter("t", &self.own), filter("t", &self.other));
+        let moved: Vec<_> = { self.moved.iter() }
+            .map(|(column, kind, value)| format!("{column} = CAST({} AS {kind})", literal(value)))
+            .collect();
+        let moved = moved.join(", ");
+        let mut attempts = Vec::new();
+        if let Some(changed) = &self.changed {
+            let update = format!("UPDATE {relation} AS t SET {changed} = {changed} WHERE {other}");
+            attempts.push(touches("update", update.clone()));
+            attempts.push(touches("update returning", format!("{update} RETURNING 1")));
+        }
+        if !moved.is_empty() {
+            attempts.push(touches(
+                "update into the account",
+                format!("UPDATE {relation} AS t SET {moved} WHERE {own}"),
+            ));
+            attempts.push(Attempt {
+                name: "update where current of",
+                statements: vec![
+                    format!(
+                        "DECLARE {CURSOR} CURSOR FOR SELECT 1 FROM {relation} AS t WHERE {} \
+                         FOR UPDATE",
+                        // By a partition key it would be of some partitions alone.
+                        filter("t", &self.owned)
+                    ),
+                    format!("FETCH NEXT FROM {CURSOR}"),
+                    format!("UPDATE {relation} SET {moved} WHERE CURRENT OF {CURSOR}"),
+                ],
+                sign: Sign::TouchesFetched,
+            });
+        }
+        let delete = format!("DELETE FROM {relation} AS t WHERE {other}");
+        attempts.push(touches("delete", delete.clone()));
+        attempts.push(touches("delete returning", format!("{delete} RETURNING 1")));
+        attempts
+    }
+
+    fn merges(&self) -> Vec<Attempt> {
+        let merge = format!(
+            "MERGE INTO {} AS t USING (SELECT 1) AS s ON {}",
+            self.relation,
+            filter("t", &self.other)
+        );
+        let (columns, values) = listed(&self.another);
+        let mut attempts = vec![touches(
+            "merge delete",
+            format!("{merge} WHEN MATCHED THEN DELETE"),
+        )];
+        if let Some(changed) = &self.changed {
+            let update = format!("{merge} WHEN MATCHED THEN UPDATE SET {changed} = t.{changed}");
+            attempts.push(touches("merge update", update));
+        }
+        attempts.push(touches(
+            "merge insert",
+            format!(
+                "MERGE INTO {} AS t USING (SELECT 1) AS s ON false WHEN NOT MATCHED THEN \
+                 INSERT ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values})",
+                self.relation
+            ),
+        ));
+        attempts
+    }
+}
+
+fn touches(name: &'static str, statement: String) -> Attempt {
+    Attempt {
+        name,
+        statements: vec![statement],
+        sign: Sign::Touches,
+    }
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An error of row security or privileges.
+    Refused,
+    /// Nothing was found.
+    Hidden,
+    /// It read, changed or made a row of the other account.
+    Crossed,
+    /// Nothing can be said.
+    NotTried,
+    /// Rows are read by every account, as declared.
+    ByDesign,
+}
+
+impl Outcome {
+    /// As it is printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Hidden => "hidden",
+            Self::Crossed => "crossed",
+            Self::NotTried => "not tried",
+            Self::ByDesign => "by design",
+        }
+    }
+
+    /// Of an error, by its SQLSTATE. Row security judges a row before constraints do, so whatever
+    /// met a constraint had got past it.
+    pub fn of_error(sqlstate: &str) -> Self {
+        match sqlstate {
+            "42501" | "28000" => Self::Refused,
+            // Nothing is stored where there is no partition for it.
+            "23514" => Self::NotTried,
+            code if code.starts_with("23") => Self::Crossed,
+            _ => Self::NotTried,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(name: &str, length: Option<usize>) -> ValueType {
+        ValueType {
+            name: name.into(),
+            kind: 'b',
+            category: 'X',
+            length,
+            label: None,
+        }
+    }
+
+    fn values(of: &[(&str, &str)]) -> Values {
+        of.iter()
+            .map(|(column, value)| (column.to_string(), "int".into(), value.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn values_fit_their_types() {
+        assert_eq!(
+            value(&kind("character varying", Some(3)), 0xabcd).unwrap(),
+            "pab"
+        );
+        assert_eq!(value(&kind("uuid", None), 7).unwrap().len(), 36);
+        assert!(
+            value(&kind("integer", None), u64::MAX)
+                .unwrap()
+                .parse::<i32>()
+                .is_ok()
+        );
+        assert!(
+            value(&kind("bigint", None), u64::MAX)
+                .unwrap()
+                .parse::<i64>()
+                .is_ok()
+        );
+        assert!(
+            value(&kind("smallint", None), u64::MAX)
+                .unwrap()
+                .parse::<i16>()
+                .is_ok()
+        );
+        assert_eq!(value(&kind("shop.point3d", None), 1), None);
+        let array = ValueType {
+            category: 'A',
+            ..kind("text[]", None)
+        };
+        assert_eq!(value(&array, 1).unwrap(), "{}");
+    }
+
+    #[test]
+    fn statements_name_only_the_other_accounts_row() {
+        let trial = Trial {
+            relation: "shop.t".into(),
+            own: values(&[("id", "1")]),
+            owned: values(&[("account_id", "7")]),
+            other: values(&[("id", "2")]),
+            another: values(&[("id", "3"), ("account_id", "8")]),
+            changed: Some("name".into()),
+            moved: values(&[("account_id", "8")]),
+            key: vec!["id".into()],
+            read_by_all: false,
+            merge: true,
+        };
+        let names: Vec<_> = trial
+            .attempts()
+            .iter()
+            .map(|attempt| attempt.name)
+            .collect();
+        assert_eq!(names.len(), 17);
+        assert_eq!(
+            trial.read(),
+            "SELECT count(*) FROM shop.t AS t WHERE t.id OPERATOR(pg_catalog.=) CAST('2' AS int)"
+        );
+        let upsert = trial
+            .attempts()
+            .into_iter()
+            .find(|a| a.name.ends_with("do update"));
+        assert_eq!(
+            upsert.unwrap().statements,
+            [
+                "INSERT INTO shop.t AS t (id, account_id) OVERRIDING SYSTEM VALUE \
+              VALUES (CAST('2' AS int), CAST('8' AS int)) \
+              ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name"
+            ]
+        );
+        // What everybody reads is not read.
+        let public = Trial {
+            read_by_all: true,
+            ..trial
+        };
+        assert!(
+            public
+                .attempts()
+                .iter()
+                .all(|attempt| attempt.sign != Sign::Counts)
+        );
+    }
+
+    #[test]
+    fn a_constraint_is_met_only_past_row_security() {
+        assert_eq!(Outcome::of_error("42501"), Outcome::Refused);
+        assert_eq!(Outcome::of_error("23505"), Outcome::Crossed);
+        assert_eq!(Outcome::of_error("P0001"), Outcome::NotTried);
+    }
+}

@@ -1,0 +1,197 @@
+//! One role's attempts, each undone as soon as it is over.
+
+use std::ffi::CString;
+
+use pgrx::prelude::*;
+use tenant_guard_core::identity::Identity;
+use tenant_guard_core::probe::{Attempt, Outcome, Sign, Trial, listed};
+
+use crate::catalog::as_restricted;
+use crate::error::sqlstate;
+use crate::identity::binding;
+use crate::isolation::copy_from;
+use crate::subtransaction::undone;
+use crate::versions;
+
+/// What became of an attempt, and more about it in words.
+pub(super) type Tried = (Outcome, Option<String>);
+
+/// Makes all attempts of a trial in the name of `role`, under the identity that is bound, which is
+/// `mine`; `theirs` is the other account's.
+pub(super) fn all(
+    role: pg_sys::Oid,
+    relation: pg_sys::Oid,
+    trial: &Trial,
+    mine: &Identity,
+    theirs: &Identity,
+) -> Vec<(&'static str, Tried)> {
+    let attempts = trial.attempts();
+    let mut tried: Vec<_> = { attempts.iter() }
+        .map(|attempt| (attempt.name, one(role, attempt)))
+        .collect();
+    if trial.read_by_all {
+        let detail = "rows are read by every account".to_owned();
+        tried.push(("select", (Outcome::ByDesign, Some(detail))));
+    } else {
+        tried.push(("prepared statement", prepared(role, trial, mine, theirs)));
+        tried.push(("select without identity", without_identity(role, trial)));
+        tried.push(("copy to", copied_out(role, trial)));
+    }
+    let copied = copied_in(role, relation, trial).unwrap_or_else(|| {
+        // Where row security does not hold the role, COPY stores what INSERT does.
+        let inserted = tried.iter().find(|(name, _)| *name == "insert");
+        inserted.map_or((Outcome::NotTried, None), |(_, tried)| tried.clone())
+    });
+    tried.push(("copy from", copied));
+    tried
+}
+
+/// Whether the role sees the row of its own account.
+pub(super) fn sees_own(role: pg_sys::Oid, trial: &Trial) -> bool {
+    let counted = undone(|| as_restricted(role, || count(&trial.control())));
+    matches!(counted, Ok(1..))
+}
+
+fn one(role: pg_sys::Oid, attempt: &Attempt) -> Tried {
+    judged(undone(|| {
+        as_restricted(role, || {
+            let (last, before) = attempt
+                .statements
+                .split_last()
+                .map_or(("", [].as_slice()), |s| (s.0.as_str(), s.1));
+            // All of them are run, whatever the one before found.
+            let fetched = before
+                .iter()
+                .fold(None, |_, statement| Some(touched(statement)));
+            match attempt.sign {
+                Sign::Counts => count(last),
+                Sign::TouchesFetched if fetched == Some(0) => 0,
+                Sign::Touches | Sign::TouchesFetched => touched(last),
+            }
+        })
+    }))
+}
+
+/// Plans a statement while the other account is bound, and runs that plan for one's own.
+fn prepared(role: pg_sys::Oid, trial: &Trial, mine: &Identity, theirs: &Identity) -> Tried {
+    judged(undone(|| {
+        as_restricted(role, || {
+            touched("SET LOCAL plan_cache_mode = force_generic_plan");
+            binding::switch(Some(theirs));
+            Spi::connect_mut(|client| {
+                let plan = client.prepare_mut(trial.read().as_str(), &[])?;
+                let first = client.update(&plan, None, &[])?.first();
+                first.get_one::<i64>()?;
+                binding::switch(Some(mine));
+                let second = client.update(&plan, None, &[])?.first();
+                second.get_one::<i64>()
+            })
+            .unwrap_or_else(|error: pgrx::spi::Error| failed(&error))
+            .unwrap_or(0)
+        })
+    }))
+}
+
+fn without_identity(role: pg_sys::Oid, trial: &Trial) -> Tried {
+    judged(undone(|| {
+        binding::switch(None);
+        as_restricted(role, || count(&trial.read()))
+    }))
+}
+
+/// COPY of a query writes what the query returns; COPY of a relation is one under row security. The
+/// rows go to the null device.
+fn copied_out(role: pg_sys::Oid, trial: &Trial) -> Tried {
+    judged(undone(|| {
+        as_restricted(role, || {
+            let query = CString::new(trial.copied()).expect("names and values hold no NUL");
+            // SAFETY: the parser returns a list with one statement; all nodes live in the current
+            // memory context, beyond the copying.
+            unsafe {
+                let mode = pg_sys::RawParseMode::RAW_PARSE_DEFAULT;
+                let parsed = pg_sys::raw_parser(query.as_ptr(), mode);
+                let state = pg_sys::make_parsestate(std::ptr::null_mut());
+                (*state).p_sourcetext = query.as_ptr();
+                pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+                let copying =
+                    versions::copy_to_file(state, pg_sys::list_nth(parsed, 0).cast(), c"/dev/null");
+                let rows = pg_sys::DoCopyTo(copying);
+                pg_sys::EndCopyTo(copying);
+                pg_sys::PopActiveSnapshot();
+                rows as i64
+            }
+        })
+    }))
+}
+
+/// A row of the other account, as a client would send it; none where row security does not hold the role.
+fn copied_in(role: pg_sys::Oid, relation: pg_sys::Oid, trial: &Trial) -> Option<Tried> {
+    let (columns, _) = listed(&trial.another);
+    let escaped = |text: &String| {
+        let text = text.replace('\\', "\\\\").replace('\t', "\\t");
+        text.replace('\n', "\\n").replace('\r', "\\r")
+    };
+    let row: Vec<_> = { trial.another.iter() }
+        .map(|(.., value)| escaped(value))
+        .collect();
+    let statement = format!("COPY {} ({columns}) FROM STDIN", trial.relation);
+    let tried = undone(|| {
+        as_restricted(role, || {
+            copy_from::from_memory(&statement, relation, row.join("\t") + "\n")
+        })
+    });
+    match tried {
+        Ok(None) => None,
+        Ok(Some(rows)) => Some(judged(Ok(rows))),
+        Err(error) => Some(judged(Err(error))),
+    }
+}
+
+fn judged(tried: Result<i64, Box<pgrx::pg_sys::panic::ErrorReportWithLevel>>) -> Tried {
+    match tried {
+        Ok(1..) => (Outcome::Crossed, None),
+        Ok(_) => (Outcome::Hidden, None),
+        Err(error) => {
+            let code = sqlstate(error.sql_error_code());
+            let outcome = Outcome::of_error(&code);
+            let detail = match outcome {
+                Outcome::Crossed => format!("only a constraint was in the way: SQLSTATE {code}"),
+                _ => format!("SQLSTATE {code}"),
+            };
+            (outcome, Some(detail))
+        }
+    }
+}
+
+/// What a view or function shows, as one text; the SQLSTATE where that fails.
+pub(super) fn shown(role: pg_sys::Oid, source: &str) -> Result<String, String> {
+    let query = format!(
+        "SELECT count(*) || md5(coalesce(string_agg(md5(coalesce(tenant_guard_x::text, '')), '' \
+             ORDER BY md5(coalesce(tenant_guard_x::text, ''))), '')) FROM {source}"
+    );
+    let read = undone(|| as_restricted(role, || text(&query)));
+    read.map_err(|error| sqlstate(error.sql_error_code()))
+}
+
+fn text(query: &str) -> String {
+    let found = Spi::connect_mut(|client| client.update(query, None, &[])?.first().get_one());
+    found
+        .unwrap_or_else(|error| failed(&error))
+        .unwrap_or_default()
+}
+
+fn count(query: &str) -> i64 {
+    let found = Spi::connect_mut(|client| client.update(query, None, &[])?.first().get_one());
+    found.unwrap_or_else(|error| failed(&error)).unwrap_or(0)
+}
+
+/// How many rows a statement returns or changes.
+fn touched(statement: &str) -> i64 {
+    let rows =
+        Spi::connect_mut(|client| client.update(statement, None, &[]).map(|rows| rows.len()));
+    rows.unwrap_or_else(|error| failed(&error)) as i64
+}
+
+fn failed(error: &pgrx::spi::Error) -> ! {
+    pgrx::error!("a statement of the probe cannot be run: {error}")
+}
