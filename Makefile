@@ -5,7 +5,7 @@ export PG PG_CONFIG
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop quick test test-long test-server bench install build setup
+.PHONY: help demo demo-stop quick test test-long test-server bench verify-tool install build setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -37,6 +37,9 @@ bench: setup ## what it costs, both sides in one run, on a release build
 	@tools/setup.sh demo
 	@TENANT_GUARD_BUILD=release tools/build.sh
 	@set -e; for script in benches/*.py; do "$$script"; done
+
+verify-tool: setup ## tenant-guard-verify, which needs no database: target/release/tenant-guard-verify
+	@. tools/env.sh && cargo build --release -q -p tenant_guard_verify && say "target/release/tenant-guard-verify"
 
 install: setup ## build for release and install into the PostgreSQL of PG_CONFIG
 	@tools/install.sh

@@ -96,6 +96,19 @@ CREATE TABLE tenant_guard.ledger_leaf (
 ) USING heap;
 COMMENT ON TABLE tenant_guard.ledger_leaf IS 'leaves of the global Merkle tree of each epoch';
 
+-- Signatures on checkpoints, of this ledger's key and of witnesses: hashed into nothing, since each
+-- is evidence by itself to whoever knows its key.
+CREATE TABLE tenant_guard.ledger_checkpoint (
+    epoch bigint NOT NULL,
+    size bigint NOT NULL,
+    taken_at timestamptz NOT NULL,
+    root bytea NOT NULL,
+    note text NOT NULL,
+    PRIMARY KEY (epoch, size)
+) USING heap;
+COMMENT ON TABLE tenant_guard.ledger_checkpoint IS 'signed checkpoints: C2SP signed notes';
+
 -- Auditors read everything and write nothing; nobody else has any right here.
 GRANT SELECT ON tenant_guard.audit_log, tenant_guard.audit_context, tenant_guard.ledger_account,
-    tenant_guard.ledger_block, tenant_guard.ledger_leaf TO tenant_guard_auditor;
+    tenant_guard.ledger_block, tenant_guard.ledger_leaf, tenant_guard.ledger_checkpoint
+    TO tenant_guard_auditor;

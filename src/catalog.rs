@@ -173,6 +173,15 @@ pub(crate) fn refuse_on_standby() {
     unsafe { pg_sys::PreventCommandDuringRecovery(c"changes of tenant_guard's tables".as_ptr()) };
 }
 
+/// Whether the current user has the rights of a role.
+pub(crate) fn has_role(role: &CStr) -> bool {
+    // SAFETY: catalog lookups of a terminated name.
+    unsafe {
+        let role = pg_sys::get_role_oid(role.as_ptr(), true);
+        role != pg_sys::Oid::INVALID && pg_sys::has_privs_of_role(pg_sys::GetUserId(), role)
+    }
+}
+
 /// The name of a role, quoted by nobody: for messages.
 pub(crate) fn role_name(role: pg_sys::Oid) -> String {
     // SAFETY: with noerr true the function returns null for an unknown role, else a palloc'ed

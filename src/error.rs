@@ -152,6 +152,15 @@ pub(crate) enum Error {
     /// There is no block to make a checkpoint of.
     #[error("the ledger has no sealed block")]
     NothingSealed,
+    /// An event that waits for its block.
+    #[error("the event is not sealed yet")]
+    NotSealed,
+    /// A checkpoint without any signature.
+    #[error("the checkpoint is not signed")]
+    NotSigned,
+    /// The file of the key that signs checkpoints.
+    #[error("the checkpoint key file {0}")]
+    KeyFile(&'static str),
     /// Not the body of a checkpoint, nor a signed note with one.
     #[error("against is not a checkpoint of a tenant_guard ledger")]
     UnfitCheckpoint,
@@ -579,6 +588,8 @@ impl Error {
             | Self::NotInstalled
             | Self::NothingSealed
             | Self::WaitInWriter
+            | Self::NotSealed
+            | Self::NotSigned
             | Self::SourceGone(_)
             | Self::NothingToRevoke(_)
             | Self::Findings(_)
@@ -600,6 +611,7 @@ impl Error {
             | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::SealAfterWrite | Self::SealIsolation => ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::BrokenLedger(_) => ERRCODE_DATA_CORRUPTED,
+            Self::KeyFile(_) => ERRCODE_CONFIG_FILE_ERROR,
             Self::NoRandomness => ERRCODE_INTERNAL_ERROR,
             Self::NotATrigger(_) => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
             Self::NotATable(_) => ERRCODE_WRONG_OBJECT_TYPE,
@@ -702,6 +714,15 @@ impl Error {
             }
             Self::SealAfterWrite => {
                 "Its snapshot would leave this transaction out for good. Call it on its own."
+            }
+            Self::NotSealed => "tenant_guard.seal() takes it into a block.",
+            Self::NotSigned => {
+                "Set tenant_guard.checkpoint_key_file, or sign tenant_guard.checkpoint() elsewhere \
+                 and give the note to tenant_guard.add_cosignature()."
+            }
+            Self::KeyFile(_) => {
+                "tenant_guard.checkpoint_key_file names a file of the server's user, mode 0600, \
+                 with a note key: PRIVATE+KEY+name+id+key."
             }
             Self::NothingSealed => "Call tenant_guard.seal() first.",
             Self::WaitInWriter => "Commit, then wait in a transaction of its own.",

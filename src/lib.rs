@@ -33,6 +33,7 @@ extension_sql_file!(
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["identity"]);
 extension_sql_file!("../sql/ledger.sql", name = "ledger", requires = ["audit"]);
 extension_sql_file!("../sql/sealer.sql", name = "sealer", requires = ["ledger"]);
+extension_sql_file!("../sql/proofs.sql", name = "proofs", requires = ["ledger"]);
 
 extension_sql_file!(
     "../sql/isolation.sql",
@@ -80,6 +81,7 @@ extension_sql_file!(
     requires = [
         "isolation",
         "ledger",
+        "proofs",
         "audit",
         "manifest",
         "integrity",

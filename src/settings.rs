@@ -45,6 +45,16 @@ pub(crate) static HEARTBEAT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(0
 /// launcher's alone.
 pub(crate) static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
+/// `tenant_guard.checkpoint_key_file`. Superuser only: whoever chooses the file chooses who signs.
+static CHECKPOINT_KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// The file with the key that signs checkpoints; none where checkpoints are signed elsewhere.
+pub(crate) fn checkpoint_key_file() -> Option<String> {
+    let path = CHECKPOINT_KEY_FILE.get()?;
+    let path = path.to_string_lossy().into_owned();
+    (!path.is_empty()).then_some(path)
+}
+
 /// `tenant_guard.identity`. Written by `authenticate` alone: the check hook refuses every other
 /// non-empty value, whoever sets it and wherever, since who chooses it chooses the account.
 static IDENTITY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
@@ -76,6 +86,14 @@ pub(crate) fn define() {
         GucFlags::default(),
     );
     define_sealer();
+    GucRegistry::define_string_guc(
+        c"tenant_guard.checkpoint_key_file",
+        c"File with the Ed25519 note key that signs checkpoints.",
+        c"It belongs to the server's user and nobody else may read it.",
+        &CHECKPOINT_KEY_FILE,
+        GucContext::Suset,
+        GucFlags::SUPERUSER_ONLY,
+    );
     // SAFETY: both hooks are guarded against panics and follow the contract of GUC hooks: the
     // check hook allocates `extra` the way guc.c frees it, the assign hook does not fail.
     unsafe {

@@ -12,9 +12,14 @@ pkglibdir=$("$PG_CONFIG" --pkglibdir)
 say "building the extension (release)"
 cargo pgrx package --no-default-features --features "pg$PG" --pg-config "$PG_CONFIG" --out-dir "$staged" >&2
 
+say "building tenant-guard-verify"
+cargo build --release -q -p tenant_guard_verify
+bindir=$("$PG_CONFIG" --bindir)
+
 maybe_root=()
-[ -w "$sharedir/extension" ] && [ -w "$pkglibdir" ] || maybe_root=(as_root)
+[ -w "$sharedir/extension" ] && [ -w "$pkglibdir" ] && [ -w "$bindir" ] || maybe_root=(as_root)
 say "installing into $sharedir/extension and $pkglibdir"
 "${maybe_root[@]}" install -m 0644 "$staged$sharedir"/extension/tenant_guard* "$sharedir/extension/"
 "${maybe_root[@]}" install -m 0755 "$staged$pkglibdir/tenant_guard.so" "$pkglibdir/"
+"${maybe_root[@]}" install -m 0755 target/release/tenant-guard-verify "$bindir/"
 say "done: CREATE EXTENSION tenant_guard"

@@ -38,7 +38,9 @@ quick() {
     group "formatting" cargo fmt --all --check
     group "lints" cargo clippy -q --workspace --all-targets -- -D warnings
     group "core" cargo test -q --no-fail-fast -p tenant_guard_core
+    group "command line" cargo test -q --no-fail-fast -p tenant_guard_verify
     group "ledger format, second verifier" tests/vectors/verify_ledger_vectors.py
+    group "bundles and receipts, second verifier" tests/vectors/verify_bundle_vectors.py
 }
 
 fuzz() {

@@ -11,12 +11,13 @@ use crate::error::Error;
 use crate::raw::{raw_function, trigger_data};
 
 /// The ledger's tables.
-pub(crate) const TABLES: [&str; 5] = [
+pub(crate) const TABLES: [&str; 6] = [
     "audit_log",
     "audit_context",
     "ledger_account",
     "ledger_block",
     "ledger_leaf",
+    "ledger_checkpoint",
 ];
 
 thread_local! {

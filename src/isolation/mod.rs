@@ -263,11 +263,7 @@ fn require_admin() -> Result<(), Error> {
 
 /// Whether the current user may decide about protection.
 pub(crate) fn is_admin() -> bool {
-    // SAFETY: catalog lookups; the role name is a static C string.
-    unsafe {
-        let role = pg_sys::get_role_oid(c"tenant_guard_admin".as_ptr(), true);
-        role != pg_sys::Oid::INVALID && pg_sys::has_privs_of_role(pg_sys::GetUserId(), role)
-    }
+    crate::catalog::has_role(c"tenant_guard_admin")
 }
 
 /// Executes the plan for one relation; the caller has locked the registry and the tree.

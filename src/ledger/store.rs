@@ -91,6 +91,19 @@ fn last_block_of(row: &Row<'_>) -> Option<LastBlock> {
     })
 }
 
+/// Which events a block holds, from all blocks up to it.
+pub(super) fn claims_of_block(number: i64) -> Vec<Claim> {
+    let mut claims = Claims::default();
+    let mut held = Vec::new();
+    for_each_row(
+        c"SELECT incarnation, snapshot, adopted FROM tenant_guard.ledger_block \
+          WHERE block OPERATOR(pg_catalog.<=) $1 ORDER BY block",
+        &[(pg_sys::INT8OID, pg_sys::Datum::from(number))],
+        |row| held = add_block(&mut claims, row),
+    );
+    held
+}
+
 /// What all blocks so far hold of each incarnation.
 ///
 /// Reads every block, so callers that only need the newest block's own incarnation take its
@@ -100,20 +113,22 @@ pub(super) fn claims() -> Claims {
     for_each_row(
         c"SELECT incarnation, snapshot, adopted FROM tenant_guard.ledger_block ORDER BY block",
         &[],
-        |row| {
-            let parsed = row
-                .text(1)
-                .parse::<Snapshot>()
-                .ok()
-                .zip(row.text(2).parse().ok());
-            let Some((snapshot, adopted)) = parsed else {
-                Error::BrokenLedger("the snapshot of a block").raise()
-            };
-            let adopted: Adopted = adopted;
-            claims.add_block(row.bigint(0), snapshot, &adopted);
-        },
+        |row| drop(add_block(&mut claims, row)),
     );
     claims
+}
+
+/// Adds a row of incarnation, snapshot and adopted incarnations.
+fn add_block(claims: &mut Claims, row: &Row<'_>) -> Vec<Claim> {
+    let parsed = row
+        .text(1)
+        .parse::<Snapshot>()
+        .ok()
+        .zip(row.text(2).parse::<Adopted>().ok());
+    let Some((snapshot, adopted)) = parsed else {
+        Error::BrokenLedger("the snapshot of a block").raise()
+    };
+    claims.add_block(row.bigint(0), snapshot, &adopted)
 }
 
 /// Incarnations with rows in a table of the log, each with its highest transaction id. One index descent for each incarnation, however many rows there are.

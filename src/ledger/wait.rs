@@ -6,11 +6,12 @@ use pgrx::prelude::*;
 use tenant_guard_core::event::EventKey;
 use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
 
-use super::rows::{for_each_row, with_latest_snapshot};
+use super::proof::account_of;
+use super::rows::with_latest_snapshot;
 use super::sealer::start;
 use super::{seal, store};
 use crate::audit::transaction;
-use crate::catalog::as_owner;
+use crate::catalog::{as_owner, has_role};
 use crate::clock::now_us;
 use crate::error::{Error, OrRaise};
 use crate::identity::binding;
@@ -66,7 +67,7 @@ enum Reader {
 
 impl Reader {
     fn of_session() -> Self {
-        if is_admin() || is_auditor() {
+        if is_admin() || has_role(c"tenant_guard_auditor") {
             return Self::Any;
         }
         match binding::with_current(|identity| identity.account.to_owned()) {
@@ -86,34 +87,6 @@ impl Reader {
             _ => Err(Error::NoEvent(text.to_owned())),
         }
     }
-}
-
-/// Whether the current user may read the whole ledger.
-fn is_auditor() -> bool {
-    // SAFETY: catalog lookups; the role name is a static C string.
-    unsafe {
-        let role = pg_sys::get_role_oid(c"tenant_guard_auditor".as_ptr(), true);
-        role != pg_sys::Oid::INVALID && pg_sys::has_privs_of_role(pg_sys::GetUserId(), role)
-    }
-}
-
-/// The account of an event that the active snapshot sees.
-fn account_of(key: EventKey) -> Option<String> {
-    let mut account = None;
-    if store::exists() {
-        for_each_row(
-            c"SELECT account_id FROM tenant_guard.audit_log \
-              WHERE incarnation OPERATOR(pg_catalog.=) $1 AND xid OPERATOR(pg_catalog.=) $2 \
-                  AND ordinal OPERATOR(pg_catalog.=) $3",
-            &[
-                (pg_sys::INT8OID, key.incarnation.into()),
-                (pg_sys::INT8OID, key.xid.into()),
-                (pg_sys::INT4OID, key.ordinal.into()),
-            ],
-            |row| account = Some(row.text(0).to_owned()),
-        );
-    }
-    account
 }
 
 /// What is waited for.

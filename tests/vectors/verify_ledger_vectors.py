@@ -100,14 +100,14 @@ def context_record(row):
     return cbor(["context", 1, *(row[column] for column in columns)])
 
 
-def entry(event, context_hash):
+def entry(event, context_hash, data_hash=None):
     columns = ("incarnation", "xid", "ordinal", "command_id", "kind", "action", "account_id",
                "relation", "leaf_relation", "row_key", "target", "occurred_at")
     data = event["data"]
     return cbor([
         "entry", 1, *(event[column] for column in columns),
         context_hash,
-        None if data is None else sha256(data.encode()),
+        data_hash if data is None else sha256(data.encode()),
         unhex(event["personal_commitment"]),
         event["redacted"],
         event["hashed"],

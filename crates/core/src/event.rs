@@ -197,14 +197,23 @@ pub struct Entry<'a> {
 impl Entry<'_> {
     /// The leaf hash of the event, `SHA-256(0x00 || entry)`. `buffer` is scratch space.
     pub fn leaf_hash(&self, buffer: &mut Vec<u8>) -> Hash {
+        self.leaf_hash_of_data(self.data_hash(), buffer)
+    }
+
+    /// The same where only the SHA-256 of [`data`](Self::data) is known.
+    pub fn leaf_hash_of_data(&self, data: Option<Hash>, buffer: &mut Vec<u8>) -> Hash {
         buffer.clear();
         buffer.push(LEAF);
-        self.append_to(buffer);
+        self.append_to(data, buffer);
         Sha256::digest(&buffer).into()
     }
 
-    fn append_to(&self, out: &mut Vec<u8>) {
-        let data: Option<Hash> = self.data.map(|data| Sha256::digest(data).into());
+    /// SHA-256 of [`data`](Self::data).
+    pub fn data_hash(&self) -> Option<Hash> {
+        self.data.map(|data| Sha256::digest(data).into())
+    }
+
+    fn append_to(&self, data: Option<Hash>, out: &mut Vec<u8>) {
         let mut w = Writer::new(out);
         w.array(19)
             .text("entry")
@@ -232,7 +241,7 @@ impl Entry<'_> {
 /// Replaces the content of `out` by the entry of an event.
 pub fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
     out.clear();
-    entry.append_to(out);
+    entry.append_to(entry.data_hash(), out);
 }
 
 /// Commits to personal values without revealing them: `SHA-256(0x03 || salt || personal)`. Once

@@ -6,7 +6,7 @@
 use crate::event::Entry;
 use crate::merkle::Hash;
 
-use super::records::BlockRecord;
+use super::records::{AccountLeaf, BlockRecord, EpochRecord};
 
 /// A row of `audit_log`.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +100,45 @@ impl<'a> StoredBlock<'a> {
             configuration: hash_or_none_such(self.configuration_hash),
         }
     }
+
+    /// The block's own record, as its columns give it.
+    pub fn encoded(&self) -> Vec<u8> {
+        let mut record = Vec::new();
+        self.record().encode(&mut record);
+        record
+    }
+}
+
+/// The record of the epoch that a block opens, as its columns give it.
+pub fn epoch_record(row: &StoredBlock<'_>) -> Vec<u8> {
+    let mut record = Vec::new();
+    EpochRecord {
+        epoch: row.epoch,
+        incarnation: row.incarnation,
+        timeline: row.timeline,
+        previous_checkpoint: row.previous_checkpoint,
+    }
+    .encode(&mut record);
+    record
+}
+
+/// The record of an account's leaf, as its columns give it; none where not all are there.
+pub fn leaf_record(row: &StoredLeaf<'_>) -> Option<Vec<u8>> {
+    let mut record = Vec::new();
+    account_leaf(row)?.encode(&mut record);
+    Some(record)
+}
+
+/// What a leaf says about an account, if all of its columns are there.
+pub(super) fn account_leaf(row: &StoredLeaf<'_>) -> Option<AccountLeaf> {
+    Some(AccountLeaf {
+        block: row.block,
+        blinded_id: hash_or_none_such(row.blinded_id?),
+        events: row.events?,
+        events_root: hash_or_none_such(row.events_root?),
+        size: row.size?,
+        root: hash_or_none_such(row.root?),
+    })
 }
 
 /// A row of `ledger_leaf`. The columns after the block are NULL for the leaves of an epoch and of

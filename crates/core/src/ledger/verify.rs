@@ -29,6 +29,8 @@ pub enum Scope {
     All,
     /// Those of one account, in canonical text.
     Account(String),
+    /// The same, where nothing names the other accounts: their leaves have no account.
+    Bundle(String),
 }
 
 /// The verification of one ledger. See [`begin_block`](Self::begin_block) for the order of calls.
@@ -158,7 +160,7 @@ impl Verifier {
     fn in_scope(&self, account: &str) -> bool {
         match &self.scope {
             Scope::All => true,
-            Scope::Account(only) => only == account,
+            Scope::Account(only) | Scope::Bundle(only) => only == account,
         }
     }
 

@@ -6,6 +6,7 @@
 #![allow(missing_docs)]
 
 mod mutation;
+mod proofs;
 #[path = "../../../../tests/tokens/signing.rs"]
 #[expect(dead_code, reason = "one key is enough here")]
 mod signing;

@@ -12,6 +12,7 @@ use tenant_guard_core::identity::Identity;
 use tenant_guard_core::issuer::{Issuer, IssuerSettings, Issuers};
 use tenant_guard_core::ledger::{Adopted, Snapshot};
 
+use crate::proofs;
 use crate::signing::{TestKey, base64url, key};
 
 const ISSUER: &str = "https://issuer.example";
@@ -29,7 +30,7 @@ pub(crate) struct Target {
     pub(crate) least_outcomes: usize,
 }
 
-pub(crate) static TARGETS: [Target; 8] = [
+pub(crate) static TARGETS: [Target; 12] = [
     Target {
         name: "signed token",
         seeds: signed_seeds,
@@ -144,6 +145,52 @@ pub(crate) static TARGETS: [Target; 8] = [
         words: &["\n\n", "tenant_guard/", "/2", "\u{2014} "],
         judge: checkpoint,
         least_outcomes: 2,
+    },
+    Target {
+        name: "signed note",
+        seeds: proofs::note_seeds,
+        words: &["\n\n", "\u{2014} ", "PeterNeumann ", "x08go", "+", "="],
+        judge: proofs::note,
+        least_outcomes: 3,
+    },
+    Target {
+        name: "policy",
+        seeds: proofs::policy_seeds,
+        words: &[
+            "log ", "witness ", "group ", "quorum ", "none", "any", "all", " 2 ", "\t", "#",
+        ],
+        judge: proofs::policy,
+        least_outcomes: 4,
+    },
+    Target {
+        name: "receipt",
+        seeds: proofs::receipt_seeds,
+        words: &[
+            "index ",
+            "\n\n",
+            "\"path\":[]",
+            "\"index\":",
+            "null",
+            "[",
+            "{}",
+            "-1",
+        ],
+        judge: proofs::receipt,
+        least_outcomes: 4,
+    },
+    Target {
+        name: "openings of a bundle",
+        seeds: proofs::openings_seeds,
+        words: &[
+            "end_of_block\n",
+            "unsealed\n",
+            "ledger_leaf ",
+            "null",
+            "-1",
+            "9223372036854775807",
+        ],
+        judge: proofs::openings,
+        least_outcomes: 5,
     },
 ];
 

@@ -1,5 +1,6 @@
 //! The ledger as a whole: its vectors, and what verification finds in a tampered one.
 
+mod bundles;
 mod model;
 mod tampering;
 mod vectors;

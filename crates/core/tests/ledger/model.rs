@@ -2,6 +2,7 @@
 //! Byte strings are hexadecimal, times microseconds.
 
 use serde::{Deserialize, Serialize};
+use tenant_guard_core::bundle::{BundleError, BundleVerifier, BundleWriter, Sink, Summary};
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::event::{Context, Entry, EventKey, personal_commitment};
 use tenant_guard_core::ledger::{
@@ -122,6 +123,120 @@ pub(crate) fn hash(text: &str) -> Hash {
 
 fn borrowed(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
+}
+
+/// Compares a file of vectors with what the code gives, or writes it anew.
+pub(crate) fn check_file(file: &str, expected: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/vectors/ledger")
+        .join(file);
+    if std::env::var_os("TENANT_GUARD_BLESS").is_some() {
+        std::fs::write(&path, expected).expect("vectors are writable");
+    }
+    let found = std::fs::read_to_string(&path).expect("vectors are there");
+    assert!(found == expected, "{file} is not what the code gives");
+}
+
+/// Takes rows in the order of verification.
+trait Rows {
+    fn account(&mut self, row: &StoredAccount<'_>);
+    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim>;
+    fn context(&mut self, context: &Context<'_>, hash: &[u8]);
+    fn event(&mut self, event: &StoredEvent<'_>);
+    fn leaf(&mut self, row: &StoredLeaf<'_>);
+    fn end_block(&mut self);
+    fn begin_unsealed(&mut self, incarnation: i64);
+    fn claims(&self) -> &Claims;
+}
+
+impl Rows for Verifier {
+    fn account(&mut self, row: &StoredAccount<'_>) {
+        self.account(row);
+    }
+    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
+        self.begin_block(row)
+    }
+    fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
+        self.context(context, hash);
+    }
+    fn event(&mut self, event: &StoredEvent<'_>) {
+        self.event(event);
+    }
+    fn leaf(&mut self, row: &StoredLeaf<'_>) {
+        self.leaf(row);
+    }
+    fn end_block(&mut self) {
+        self.end_block();
+    }
+    fn begin_unsealed(&mut self, incarnation: i64) {
+        self.begin_unsealed(incarnation);
+    }
+    fn claims(&self) -> &Claims {
+        self.claims()
+    }
+}
+
+/// The files of a bundle, in the order in which they are written.
+#[derive(Default)]
+struct Files(Vec<(String, Vec<u8>)>);
+
+impl Sink for &mut Files {
+    fn file(&mut self, path: &str, content: &[u8]) {
+        self.0.push((path.to_owned(), content.to_vec()));
+    }
+    fn note(&mut self, checkpoint: &Checkpoint) -> String {
+        checkpoint.to_string()
+    }
+}
+
+struct Exporter<'f> {
+    writer: BundleWriter<&'f mut Files>,
+    claims: Verifier,
+}
+
+impl Rows for Exporter<'_> {
+    fn account(&mut self, row: &StoredAccount<'_>) {
+        self.writer.account(row);
+    }
+    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
+        self.writer.begin_block(row);
+        self.claims.begin_block(row)
+    }
+    fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
+        self.writer.context(context, hash);
+    }
+    fn event(&mut self, event: &StoredEvent<'_>) {
+        self.writer.event(event);
+    }
+    fn leaf(&mut self, row: &StoredLeaf<'_>) {
+        self.writer.leaf(row).expect("short records");
+    }
+    fn end_block(&mut self) {
+        self.writer.end_block();
+        self.claims.end_block();
+    }
+    fn begin_unsealed(&mut self, _incarnation: i64) {
+        self.writer.begin_unsealed();
+    }
+    fn claims(&self) -> &Claims {
+        self.claims.claims()
+    }
+}
+
+/// Verifies a bundle from its files.
+pub(crate) fn verify_bundle(
+    files: &[(String, Vec<u8>)],
+    against: Option<Checkpoint>,
+) -> Result<(Vec<Finding>, Summary), BundleError> {
+    let mut verifier = BundleVerifier::new(against);
+    let mut findings = Vec::new();
+    for (path, content) in files {
+        verifier.file(path, content)?;
+        findings.extend(verifier.take_findings());
+    }
+    let (last, summary) = verifier.finish()?;
+    findings.extend(last);
+    Ok((findings, summary))
 }
 
 impl Event {
@@ -345,7 +460,8 @@ impl Ledger {
         .to_string()
     }
 
-    /// Verifies as the database does. `incarnation` is the server's.
+    /// Verifies as the database does, and what it verifies also as a bundle, which must say the
+    /// same. `incarnation` is the server's.
     pub(crate) fn verify(
         &self,
         scope: Scope,
@@ -354,8 +470,33 @@ impl Ledger {
     ) -> Vec<Finding> {
         let against = against.map(|text| text.parse().expect("checkpoint"));
         let mut verifier = Verifier::new(scope.clone(), against);
+        self.give(&mut verifier, incarnation);
+        verifier.finish();
+        let findings = verifier.take_findings();
+        if scope == Scope::All {
+            let files = self.bundle(incarnation, None);
+            let (offline, _) = verify_bundle(&files, against).expect("a bundle");
+            assert_eq!(offline, findings);
+        }
+        findings
+    }
+
+    /// The files of a bundle.
+    pub(crate) fn bundle(&self, incarnation: i64, account: Option<&str>) -> Vec<(String, Vec<u8>)> {
+        let mut files = Files::default();
+        let mut exporter = Exporter {
+            writer: BundleWriter::new(incarnation, account, &mut files),
+            claims: Verifier::new(Scope::All, None),
+        };
+        self.give(&mut exporter, incarnation);
+        exporter.writer.finish();
+        files.0
+    }
+
+    /// Hands over all rows in the order of verification.
+    fn give(&self, rows: &mut impl Rows, incarnation: i64) {
         for row in &self.ledger_account {
-            verifier.account(&StoredAccount {
+            rows.account(&StoredAccount {
                 account: &row.account_id,
                 blinding: &bytes(&row.blinding),
                 size: row.size,
@@ -368,24 +509,20 @@ impl Ledger {
         let mut blocks: Vec<&BlockRow> = self.ledger_block.iter().collect();
         blocks.sort_by_key(|block| block.block);
         for row in blocks {
-            for claim in begin_block(&mut verifier, row) {
-                self.feed(&mut verifier, claim.incarnation, |xid| {
-                    claim.xids.contains(xid)
-                });
+            for claim in begin_block(rows, row) {
+                self.feed(rows, claim.incarnation, |xid| claim.xids.contains(xid));
             }
             while let Some(leaf) = leaves.next_if(|leaf| leaf.block <= row.block) {
-                feed_leaf(&mut verifier, leaf);
+                feed_leaf(rows, leaf);
             }
-            verifier.end_block();
+            rows.end_block();
         }
-        leaves.for_each(|leaf| feed_leaf(&mut verifier, leaf));
-        verifier.begin_unsealed(incarnation);
+        leaves.for_each(|leaf| feed_leaf(rows, leaf));
+        rows.begin_unsealed(incarnation);
         for of in self.incarnations() {
-            let sealed = verifier.claims().of(of);
-            self.feed(&mut verifier, of, |xid| !sealed.contains(xid));
+            let sealed = rows.claims().of(of);
+            self.feed(rows, of, |xid| !sealed.contains(xid));
         }
-        verifier.finish();
-        verifier.take_findings()
     }
 
     fn claims(&self) -> Claims {
@@ -419,7 +556,7 @@ impl Ledger {
     }
 
     /// Feeds events and contexts merged by transaction, contexts first.
-    fn feed(&self, verifier: &mut Verifier, incarnation: i64, wanted: impl Fn(i64) -> bool) {
+    fn feed(&self, rows: &mut impl Rows, incarnation: i64, wanted: impl Fn(i64) -> bool) {
         let events = self.in_order(incarnation, &wanted);
         let mut contexts: Vec<&ContextRow> = self.audit_context.iter().collect();
         contexts.retain(|row| row.incarnation == incarnation && wanted(row.xid));
@@ -427,13 +564,12 @@ impl Ledger {
         let mut contexts = contexts.into_iter().peekable();
         for event in events {
             while let Some(row) = contexts.next_if(|row| row.xid <= event.xid) {
-                row.with_context(|context| verifier.context(context, &bytes(&row.hash)));
+                row.with_context(|context| rows.context(context, &bytes(&row.hash)));
             }
-            event.with_stored(|event| verifier.event(event));
+            event.with_stored(|event| rows.event(event));
         }
-        contexts.for_each(|row| {
-            row.with_context(|context| verifier.context(context, &bytes(&row.hash)))
-        });
+        contexts
+            .for_each(|row| row.with_context(|context| rows.context(context, &bytes(&row.hash))));
     }
 
     fn begin_round(&self, account: &str) -> AccountRound {
@@ -469,8 +605,8 @@ impl Ledger {
     }
 }
 
-fn begin_block(verifier: &mut Verifier, row: &BlockRow) -> Vec<Claim> {
-    verifier.begin_block(&StoredBlock {
+fn begin_block(rows: &mut impl Rows, row: &BlockRow) -> Vec<Claim> {
+    rows.begin_block(&StoredBlock {
         version: row.version,
         block: row.block,
         epoch: row.epoch,
@@ -494,9 +630,9 @@ fn begin_block(verifier: &mut Verifier, row: &BlockRow) -> Vec<Claim> {
     })
 }
 
-fn feed_leaf(verifier: &mut Verifier, row: &LeafRow) {
+fn feed_leaf(rows: &mut impl Rows, row: &LeafRow) {
     let decoded = |text: &Option<String>| text.as_deref().map(bytes);
-    verifier.leaf(&StoredLeaf {
+    rows.leaf(&StoredLeaf {
         epoch: row.epoch,
         position: row.position,
         block: row.block,

@@ -2,8 +2,6 @@
 //! same files; `tests/vectors/verify_ledger_vectors.py` is one. After a change of the format,
 //! `TENANT_GUARD_BLESS=1 cargo test -p tenant_guard_core --test ledger` writes them anew.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::event::{Entry, EventKey};
@@ -17,15 +15,8 @@ use tenant_guard_core::merkle::{Frontier, Hash, leaf_hash};
 use crate::model::{self, ContextRow, Event, Ledger, sample};
 
 fn check(file: &str, vectors: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/vectors/ledger")
-        .join(file);
     let expected = serde_json::to_string_pretty(vectors).expect("plain data") + "\n";
-    if std::env::var_os("TENANT_GUARD_BLESS").is_some() {
-        std::fs::write(&path, &expected).expect("vectors are writable");
-    }
-    let found = std::fs::read_to_string(&path).expect("vectors are there");
-    assert!(found == expected, "{file} is not what the code gives");
+    model::check_file(file, &expected);
 }
 
 /// Leaves and roots for 1 to 8 of them, from the tests of Certificate Transparency

@@ -389,6 +389,7 @@ fn ledger_planted_before_the_extension_is_not_adopted() {
         "ledger_account",
         "ledger_block",
         "ledger_leaf",
+        "ledger_checkpoint",
     ] {
         let planted = format!("CREATE TABLE tenant_guard.{table} (block bigint)");
         run(&mut client, &planted);

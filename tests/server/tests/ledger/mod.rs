@@ -5,6 +5,8 @@ mod configuration;
 mod crash;
 mod epochs;
 mod forgery;
+mod offline;
+mod proofs;
 mod restore;
 mod rights;
 mod sealer;

@@ -6,12 +6,13 @@ use tenant_guard_tests::{ACCOUNT_A, Database, expect_error, lines};
 use super::{add, database, findings, seal};
 use crate::capture::run;
 
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
     "audit_log",
     "audit_context",
     "ledger_account",
     "ledger_block",
     "ledger_leaf",
+    "ledger_checkpoint",
 ];
 
 const FUNCTIONS: [&str; 5] = [

@@ -6,7 +6,7 @@
 use postgres::{Client, GenericClient, Transaction};
 use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, expect_error, lines};
 
-use super::{database, findings, seal};
+use super::{database, findings, offline, seal};
 use crate::capture::{capture, run, switch_guards_off};
 
 /// A table of the ledger: its key, and what a finding about one of its rows can say of it.
@@ -226,10 +226,11 @@ pub(super) struct Found {
     pub(super) code: String,
     pub(super) block: Option<i64>,
     pub(super) account: Option<String>,
-    event_id: Option<String>,
-    detail: String,
+    pub(super) event_id: Option<String>,
+    pub(super) detail: String,
 }
 
+/// What verification says, which without the database must be the same.
 pub(super) fn verify(client: &mut impl GenericClient) -> Vec<Found> {
     let query =
         "SELECT code, block, account_id, event_id, detail FROM tenant_guard.verify_ledger()";
@@ -243,7 +244,9 @@ pub(super) fn verify(client: &mut impl GenericClient) -> Vec<Found> {
         event_id: row.get(3),
         detail: row.get(4),
     };
-    rows.iter().map(found).collect()
+    let found: Vec<Found> = rows.iter().map(found).collect();
+    offline::assert_same(client, &found);
+    found
 }
 
 impl Found {

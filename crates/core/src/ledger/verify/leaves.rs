@@ -3,13 +3,13 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::Verifier;
 use super::blocks::Current;
 use super::events::Account;
+use super::{Scope, Verifier};
 use crate::ledger::finding::{Code, Finding};
 use crate::ledger::records::{AccountLeaf, blinded_account};
 use crate::ledger::seal::AccountRound;
-use crate::ledger::stored::{StoredLeaf, hash_or_none_such};
+use crate::ledger::stored::{StoredLeaf, account_leaf, hash_or_none_such};
 use crate::merkle::Hash;
 
 /// Owned copy of a row of `ledger_leaf`.
@@ -35,22 +35,12 @@ impl From<&StoredLeaf<'_>> for LeafRow {
             row.size.is_some(),
             row.root.is_some(),
         ];
-        let record = || {
-            Some(AccountLeaf {
-                block: row.block,
-                blinded_id: hash_or_none_such(row.blinded_id?),
-                events: row.events?,
-                events_root: hash_or_none_such(row.events_root?),
-                size: row.size?,
-                root: hash_or_none_such(row.root?),
-            })
-        };
         Self {
             epoch: row.epoch,
             position: row.position,
             account: row.account.map(str::to_owned),
             account_columns: present.into_iter().filter(|present| *present).count(),
-            record: record(),
+            record: account_leaf(row),
             leaf_hash: hash_or_none_such(row.leaf_hash),
             matched: false,
         }
@@ -277,6 +267,16 @@ impl Verifier {
         too_many: bool,
     ) -> Option<Chosen> {
         let name = row.account.as_deref();
+        if name.is_none() && matches!(self.scope, Scope::Bundle(_)) {
+            if row.sound_record().is_none() {
+                let detail = format!(
+                    "the leaf at position {} does not have the hash of its columns",
+                    row.position
+                );
+                self.leaf_finding(Code::LeafAltered, current, None, detail);
+            }
+            return Some(row.into_sealed());
+        }
         let judged = current.claims_known && name.is_none_or(|name| self.in_scope(name));
         let place = format!("the leaf at position {}", row.position);
         let sound = row.sound_record();

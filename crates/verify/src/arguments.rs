@@ -1,0 +1,115 @@
+//! The command line.
+
+use std::ffi::OsString;
+
+use lexopt::prelude::*;
+
+use crate::Failure;
+
+pub(crate) const USAGE: &str = "\
+usage: tenant-guard-verify [options] command
+
+  bundle BUNDLE                   checks all of a bundle of export_ledger(): a file, a directory,
+                                  or - for standard input
+  receipt FILE                    checks that the event of a receipt is in the ledger
+  consistency OLD NEW PROOF       checks that the checkpoint in file NEW grew out of the one in OLD;
+                                  PROOF is a bundle, or a file with a hash of consistency_proof() a line
+  unpack BUNDLE DIRECTORY         writes the files of a bundle into a new directory
+
+  --against FILE   of a bundle: the ledger must contain what it did at this checkpoint
+  --key KEY        the ledger's verifier key must have signed the newest checkpoint
+  --policy FILE    the same by a C2SP tlog-policy: logs, witnesses, and how many of them
+  --json           the result as JSON
+  --help, --version
+
+exit codes: 0 intact, 1 not as it was sealed, 2 usage, 3 unreadable input,
+            4 intact but not signed as --key or --policy ask
+";
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Help,
+    Version,
+    Bundle(OsString),
+    Receipt(OsString),
+    Consistency {
+        old: OsString,
+        new: OsString,
+        proof: OsString,
+    },
+    Unpack {
+        bundle: OsString,
+        directory: OsString,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) against: Option<OsString>,
+    pub(crate) key: Option<String>,
+    pub(crate) policy: Option<OsString>,
+    pub(crate) json: bool,
+}
+
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<(Command, Options), Failure> {
+    let usage = |error: lexopt::Error| Failure::Usage(error.to_string());
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let mut options = Options::default();
+    let mut words = Vec::new();
+    while let Some(argument) = parser.next().map_err(usage)? {
+        match argument {
+            Long("against") => options.against = Some(parser.value().map_err(usage)?),
+            Long("policy") => options.policy = Some(parser.value().map_err(usage)?),
+            Long("key") => {
+                let value = parser.value().map_err(usage)?;
+                options.key = Some(value.string().map_err(usage)?);
+            }
+            Long("json") => options.json = true,
+            Long("help") | Short('h') => return Ok((Command::Help, options)),
+            Long("version") | Short('V') => return Ok((Command::Version, options)),
+            Value(word) => words.push(word),
+            other => return Err(usage(other.unexpected())),
+        }
+    }
+    if options.key.is_some() && options.policy.is_some() {
+        return Err(Failure::Usage(
+            "--key and --policy exclude each other".to_owned(),
+        ));
+    }
+    let command = command(words)?;
+    if options.against.is_some() && !matches!(command, Command::Bundle(_)) {
+        return Err(Failure::Usage(
+            "--against goes with bundle alone".to_owned(),
+        ));
+    }
+    Ok((command, options))
+}
+
+fn command(words: Vec<OsString>) -> Result<Command, Failure> {
+    let mut words = words.into_iter();
+    let name = words
+        .next()
+        .ok_or_else(|| Failure::Usage("a command is missing".to_owned()))?;
+    let name = name.to_string_lossy().into_owned();
+    let rest: Vec<OsString> = words.collect();
+    match (name.as_str(), <[OsString; 1]>::try_from(rest)) {
+        ("bundle", Ok([bundle])) => Ok(Command::Bundle(bundle)),
+        ("receipt", Ok([receipt])) => Ok(Command::Receipt(receipt)),
+        ("consistency", Err(rest)) => match <[OsString; 3]>::try_from(rest) {
+            Ok([old, new, proof]) => Ok(Command::Consistency { old, new, proof }),
+            Err(_) => Err(wrong_number(&name)),
+        },
+        ("unpack", Err(rest)) => match <[OsString; 2]>::try_from(rest) {
+            Ok([bundle, directory]) => Ok(Command::Unpack { bundle, directory }),
+            Err(_) => Err(wrong_number(&name)),
+        },
+        ("bundle" | "receipt" | "consistency" | "unpack", _) => Err(wrong_number(&name)),
+        _ => Err(Failure::Usage(format!("unknown command {name:?}"))),
+    }
+}
+
+fn wrong_number(command: &str) -> Failure {
+    Failure::Usage(format!("{command} takes another number of files"))
+}

@@ -1,0 +1,217 @@
+//! Signed checkpoints: the key in a file, and signatures made elsewhere.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tenant_guard_core::checkpoint::Checkpoint;
+use tenant_guard_core::note::{KeyKind, Note, SigningKey, Verdict};
+
+use super::proof::Blocks;
+use super::rows::{for_each_row, with_latest_snapshot};
+use super::store;
+use crate::audit::tables::LedgerWriting;
+use crate::catalog::{as_owner, write};
+use crate::error::{Error, OrRaise};
+use crate::settings;
+
+/// A key in its text form is far shorter.
+const LONGEST_KEY: u64 = 4096;
+
+/// Signatures kept for one checkpoint.
+const MOST_SIGNATURES: usize = 64;
+
+/// The key that signs checkpoints; none where no file is set.
+fn key() -> Result<Option<SigningKey>, Error> {
+    let path = settings::checkpoint_key_file();
+    path.map(|path| read_key(&path)).transpose()
+}
+
+/// Nothing of the file's content is ever part of an error.
+fn read_key(path: &str) -> Result<SigningKey, Error> {
+    let file = File::open(path).map_err(|_| Error::KeyFile("cannot be opened"))?;
+    let about = file
+        .metadata()
+        .map_err(|_| Error::KeyFile("cannot be read"))?;
+    if !about.is_file() {
+        return Err(Error::KeyFile("is not a regular file"));
+    }
+    // As PostgreSQL asks of the key of its certificate: the server's own file and nobody else's,
+    // or root's, which the server's group may read.
+    let server = server_user().ok_or(Error::KeyFile("cannot be read"))?;
+    let forbidden = match about.uid() {
+        0 if server != 0 => 0o037,
+        owner if owner == server => 0o077,
+        _ => return Err(Error::KeyFile("belongs to another user than the server's")),
+    };
+    if about.mode() & forbidden != 0 {
+        return Err(Error::KeyFile("can be read or written by others"));
+    }
+    let mut text = String::new();
+    file.take(LONGEST_KEY)
+        .read_to_string(&mut text)
+        .map_err(|_| Error::KeyFile("cannot be read"))?;
+    let key: Option<SigningKey> = text.trim_end().parse().ok();
+    key.filter(|key| key.verifier().kind() == KeyKind::Ed25519)
+        .ok_or(Error::KeyFile("does not hold an Ed25519 note key"))
+}
+
+/// The user who runs the server: it does not start on a data directory of anybody else.
+fn server_user() -> Option<u32> {
+    // SAFETY: set once at start-up, a terminated string.
+    let directory = unsafe { CStr::from_ptr(pg_sys::DataDir) };
+    let about = std::fs::metadata(directory.to_str().ok()?).ok()?;
+    Some(about.uid())
+}
+
+/// The note of a checkpoint: its body, the signature of the key in the file, and what was stored.
+/// Without any signature it is the body alone.
+pub(super) fn note_of(checkpoint: &Checkpoint) -> String {
+    let body = checkpoint.to_string();
+    let own = key().or_raise().map(|key| key.sign(&body, 0));
+    let mut lines: Vec<String> = own.into_iter().collect();
+    for line in stored_lines(checkpoint) {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    join(body, &lines)
+}
+
+fn join(body: String, lines: &[String]) -> String {
+    match lines {
+        [] => body,
+        lines => body + "\n" + &lines.concat(),
+    }
+}
+
+/// The signatures that are stored for a checkpoint.
+fn stored_lines(checkpoint: &Checkpoint) -> Vec<String> {
+    let mut lines = Vec::new();
+    let body = checkpoint.to_string();
+    for_each_row(
+        c"SELECT note FROM tenant_guard.ledger_checkpoint \
+          WHERE epoch OPERATOR(pg_catalog.=) $1 AND size OPERATOR(pg_catalog.=) $2",
+        &[
+            (pg_sys::INT8OID, pg_sys::Datum::from(checkpoint.epoch)),
+            (pg_sys::INT8OID, pg_sys::Datum::from(checkpoint.size as i64)),
+        ],
+        |row| {
+            if let Ok(note) = Note::parse(row.text(0)) {
+                let same = note.text == body;
+                let signatures = note.signatures.iter().filter(|_| same);
+                lines.extend(signatures.map(|signature| signature.line.to_owned()));
+            }
+        },
+    );
+    lines
+}
+
+/// Size of the newest stored checkpoint of an epoch that holds a leaf.
+pub(super) fn stored_size(epoch: i64, leaf: u64) -> Option<u64> {
+    let mut found = None;
+    for_each_row(
+        c"SELECT pg_catalog.max(size) FROM tenant_guard.ledger_checkpoint \
+          WHERE epoch OPERATOR(pg_catalog.=) $1 AND size OPERATOR(pg_catalog.>) $2",
+        &[
+            (pg_sys::INT8OID, pg_sys::Datum::from(epoch)),
+            (pg_sys::INT8OID, pg_sys::Datum::from(leaf as i64)),
+        ],
+        |row| found = row.optional_bigint(0),
+    );
+    found.and_then(|size| size.try_into().ok())
+}
+
+/// The newest checkpoint as a signed note, with what witnesses said of it.
+#[pg_extern(sql = false)]
+fn signed_checkpoint() -> String {
+    let note = as_owner(|| {
+        with_latest_snapshot(|| {
+            let last = store::exists().then(store::last_block).flatten();
+            let Some(last) = last else {
+                Error::NothingSealed.raise()
+            };
+            note_of(&last.checkpoint())
+        })
+    });
+    if Note::parse(&note).is_err() {
+        Error::NotSigned.raise();
+    }
+    note
+}
+
+/// The public key of the key in the file.
+#[pg_extern(sql = false)]
+fn checkpoint_verifier_key() -> Option<String> {
+    key().or_raise().map(|key| key.verifier().to_string())
+}
+
+/// Keeps signatures and cosignatures of one of this ledger's checkpoints. Who signed is not asked:
+/// whoever relies on a signature knows the key, and the database does not.
+#[pg_extern(sql = false)]
+fn add_cosignature(note: &str) {
+    let parsed = Note::parse(note)
+        .map_err(|_| Error::UnfitArgument("note", "it is not a signed note"))
+        .or_raise();
+    let checkpoint: Checkpoint = note
+        .parse()
+        .map_err(|_| Error::UnfitArgument("note", "its text is not a checkpoint of a ledger"))
+        .or_raise();
+    let known = as_owner(|| with_latest_snapshot(|| is_ours(&checkpoint)));
+    if !known {
+        Error::UnfitArgument("note", "its text is not a checkpoint of this ledger").raise();
+    }
+    let own = key().or_raise();
+    if own.is_some_and(|key| key.verifier().verify(&parsed) == Verdict::Forged) {
+        Error::UnfitArgument("note", "it names the ledger's key, which did not sign it").raise();
+    }
+    keep(&checkpoint, &parsed);
+}
+
+/// Whether the tree of an epoch was this one at the end of a block.
+fn is_ours(checkpoint: &Checkpoint) -> bool {
+    let mut blocks = Blocks::open();
+    let block = blocks.of_size(checkpoint.epoch, checkpoint.size);
+    block.is_some_and(|number| {
+        let block = blocks.get(number);
+        (block.incarnation, block.root) == (checkpoint.incarnation, checkpoint.root)
+    })
+}
+
+fn keep(checkpoint: &Checkpoint, note: &Note<'_>) {
+    let _writing = LedgerWriting::begin();
+    // The row is there and locked from here on, so that of two signatures none is lost.
+    write(
+        "INSERT INTO tenant_guard.ledger_checkpoint AS c (epoch, size, root, taken_at, note) \
+         VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (epoch, size) DO UPDATE SET note = c.note",
+        &[
+            checkpoint.epoch.into(),
+            (checkpoint.size as i64).into(),
+            checkpoint.root.to_vec().into(),
+            crate::clock::timestamp(crate::clock::now_us()).into(),
+            note.text.into(),
+        ],
+    );
+    let mut lines = as_owner(|| with_latest_snapshot(|| stored_lines(checkpoint)));
+    for signature in &note.signatures {
+        if !lines.iter().any(|line| line == signature.line) {
+            lines.push(signature.line.to_owned());
+        }
+    }
+    if lines.len() > MOST_SIGNATURES {
+        Error::UnfitArgument("note", "there are too many signatures of its text").raise();
+    }
+    write(
+        "UPDATE tenant_guard.ledger_checkpoint SET note = $3 \
+         WHERE epoch OPERATOR(pg_catalog.=) $1 AND size OPERATOR(pg_catalog.=) $2",
+        &[
+            checkpoint.epoch.into(),
+            (checkpoint.size as i64).into(),
+            join(checkpoint.to_string(), &lines).into(),
+        ],
+    );
+}
