@@ -20,7 +20,7 @@ fn log_refuses_everybody_elses_writes() {
          WHERE relnamespace = 'tenant_guard'::regnamespace AND relkind = 'r'
            AND relname ~ '^(audit|ledger)_' ORDER BY 1",
     );
-    assert_eq!(tables.len(), 5);
+    assert_eq!(tables.len(), 6);
     let mut session = db.connect_as(&app);
     for role in ["origin", "replica"] {
         run(

@@ -64,7 +64,7 @@ fn receipt_of_every_event_proves_it_and_nothing_else() {
         let proof = LogProof::parse(&text).expect("a proof");
         let opening = String::from_utf8(proof.extra.clone().expect("an opening")).unwrap();
         for (from, to) in [
-            ("\"INSERT\"", "\"DELETE\""),
+            ("\"insert\"", "\"delete\""),
             ("\"n\\\":", "\"m\\\":"),
             ("\"index\":", "\"index\":1"),
         ] {
@@ -239,14 +239,16 @@ fn proof_of_what_is_not_sealed_or_never_was_is_refused() {
 
 /// An ordinary session: its own events, values left out; nobody else's, not even of its account.
 #[test]
-fn receipt_of_another_account_or_subject_is_refused() {
+fn receipt_of_another_account_issuer_or_subject_is_refused() {
     let db = database();
     let mut superuser = db.superuser();
     let issuer = Issuer::es256("https://issuer.example");
     issuer.register(&mut superuser);
+    let elsewhere = Issuer::es256("https://elsewhere.example");
+    elsewhere.register(&mut superuser);
     let role = db.role("app");
     let mut app = db.connect_as(&role);
-    let mut act = |account: &str, subject: &str, what: &str| {
+    let mut act = |issuer: &Issuer, account: &str, subject: &str, what: &str| {
         let mut claims = issuer.claims(account);
         claims["sub"] = subject.into();
         let token = issuer.sign(&claims);
@@ -265,12 +267,13 @@ fn receipt_of_another_account_or_subject_is_refused() {
         "8f1c0f3e-0d43-4b0a-9d3f-1f0e4c5a7702",
     );
     let record = "SELECT tenant_guard.record_event('export', 'report', '{\"secret\": 17}')";
-    let own = act(ACCOUNT_A, ann, record).unwrap();
-    let colleague = act(ACCOUNT_A, ben, record).unwrap();
-    let stranger = act(ACCOUNT_B, ann, record).unwrap();
+    let own = act(&issuer, ACCOUNT_A, ann, record).unwrap();
+    let colleague = act(&issuer, ACCOUNT_A, ben, record).unwrap();
+    let stranger = act(&issuer, ACCOUNT_B, ann, record).unwrap();
+    let namesake = act(&elsewhere, ACCOUNT_A, ann, record).unwrap();
     seal(&mut superuser);
     let ask = |event: &str| format!("SELECT tenant_guard.receipt('{event}')");
-    let text = act(ACCOUNT_A, ann, &ask(&own)).unwrap();
+    let text = act(&issuer, ACCOUNT_A, ann, &ask(&own)).unwrap();
     let (shown, _) = receipt::verify(&text).expect("a receipt");
     assert_eq!(
         (shown.event.to_string(), shown.account.as_str()),
@@ -283,9 +286,9 @@ fn receipt_of_another_account_or_subject_is_refused() {
         "{opening}"
     );
 
-    for event in [&colleague, &stranger, &own.replace('-', "-9")] {
+    for event in [&colleague, &stranger, &namesake, &own.replace('-', "-9")] {
         expect_error(
-            act(ACCOUNT_A, ann, &ask(event)),
+            act(&issuer, ACCOUNT_A, ann, &ask(event)),
             "42704",
             &format!("event \"{event}\" does not exist"),
         );
