@@ -35,6 +35,10 @@ pub(crate) fn text(path: &OsStr) -> Result<String, Failure> {
         }
     };
     read.map_err(|error| unreadable(path, error))?;
+    // psql ends what it prints with a newline of its own.
+    while text.ends_with("\n\n") {
+        text.pop();
+    }
     Ok(text)
 }
 
