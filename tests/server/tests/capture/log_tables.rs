@@ -32,7 +32,7 @@ fn log_refuses_everybody_elses_writes() {
                 format!("INSERT INTO {table} SELECT * FROM {table}"),
                 format!("UPDATE {table} SET incarnation = 0").replace(
                     "incarnation",
-                    if table.ends_with("_account") {
+                    if table.ends_with("_account") || table.ends_with("_checkpoint") {
                         "size"
                     } else if table.ends_with("_leaf") {
                         "block"
