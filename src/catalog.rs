@@ -44,9 +44,7 @@ pub(crate) fn as_owner<T>(work: impl FnOnce() -> T) -> T {
 /// The same where no session of anybody's is around it: what runs can neither leave the context nor
 /// plant anything in it.
 pub(crate) fn as_restricted_owner<T>(work: impl FnOnce() -> T) -> T {
-    let owner = extension_owner();
-    let context = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
-    with_pinned_path(|| with_user(owner, context, work))
+    with_pinned_path(|| as_restricted(extension_owner(), work))
 }
 
 const PINNED_PATH: &CStr = c"pg_catalog, pg_temp";
@@ -171,6 +169,18 @@ pub(crate) fn write(statement: &str, arguments: &[DatumWithOid<'_>]) -> usize {
 pub(crate) fn refuse_on_standby() {
     // SAFETY: raises on a standby and does nothing elsewhere; the name is static.
     unsafe { pg_sys::PreventCommandDuringRecovery(c"changes of tenant_guard's tables".as_ptr()) };
+}
+
+/// Our schema; invalid where it is not there.
+pub(crate) fn our_schema() -> pg_sys::Oid {
+    // SAFETY: a catalog look-up by a static name.
+    unsafe { pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true) }
+}
+
+/// A table in our schema; invalid where it is not there.
+pub(crate) fn our_table(name: &CStr) -> pg_sys::Oid {
+    // SAFETY: a catalog look-up by a terminated name.
+    unsafe { pg_sys::get_relname_relid(name.as_ptr(), our_schema()) }
 }
 
 /// Whether the current user has the rights of a role.

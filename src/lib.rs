@@ -15,6 +15,7 @@ mod isolation;
 mod ledger;
 mod memory;
 mod migration;
+mod random;
 mod raw;
 mod secrecy;
 mod settings;

@@ -3,10 +3,10 @@
 //! A reader that a policy calls once a row costs about 8 ns through `#[pg_extern]` and nothing
 //! measurable this way (docs/decisions.md).
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys;
 
+use crate::audit::text::checked;
+use crate::audit::values::Form;
 use crate::error::Error;
 
 /// Defines the version-1 calling convention entry of a C-language function: its body and the
@@ -60,17 +60,19 @@ pub(crate) unsafe fn text_length(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> 
 }
 
 /// The jsonb argument `n` of a raw function as JSON text; `None` for SQL NULL. Unlike
-/// [`pgrx::JsonB`] it takes whatever jsonb holds, numbers and nesting of any size.
+/// [`pgrx::JsonB`] it takes whatever jsonb holds, numbers and nesting of any size; memory that runs out is PostgreSQL's error.
 ///
 /// # Safety
 /// `fcinfo` must be the one PostgreSQL passed to the running function, whose argument `n` exists
 /// and is of type jsonb.
 pub(crate) unsafe fn json_argument(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> Option<String> {
-    // SAFETY: the caller vouches; jsonb_out returns a terminated copy in the current context.
+    // SAFETY: the caller vouches for the argument and its type; the function look-up lives in the
+    // call's memory context.
     unsafe {
-        let datum = pgrx::fcinfo::pg_getarg_datum(fcinfo, n)?;
-        let text = pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)])?;
-        Some(text.to_string_lossy().into_owned())
+        let argument = pgrx::fcinfo::pg_getarg_datum(fcinfo, n)?;
+        let mut text = Vec::new();
+        Form::of(pg_sys::JSONBOID).push(&mut text, argument);
+        Some(checked(&text).to_owned())
     }
 }
 

@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
+
+use crate::catalog::our_table;
 use pgrx::prelude::*;
 
 /// Whom to tell that a relation changed.
@@ -91,12 +93,7 @@ impl Watch {
         if !self.registered.replace(true) {
             add_listener(Listener::Watch(self));
         }
-        // SAFETY: catalog look-ups by static names.
-        let table = unsafe {
-            let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
-            pg_sys::get_relname_relid(self.table.as_ptr(), schema)
-        };
-        self.relations.replace(vec![table]);
+        self.relations.replace(vec![our_table(self.table)]);
         self.stale.set(false);
     }
 

@@ -11,21 +11,14 @@ use super::relation::{self, Column, Relation, Shown};
 use super::text::checked;
 use super::values::{grow, same_image};
 use crate::error::Error;
-use crate::raw::{raw_function, trigger_data};
+use crate::raw::{after_row, raw_function, trigger_data};
 
 raw_function! {
     /// `capture() returns trigger`: AFTER INSERT OR UPDATE OR DELETE, FOR EACH ROW.
     tenant_guard_capture, pg_finfo_tenant_guard_capture, |fcinfo| {
         // SAFETY: PostgreSQL passed `fcinfo`.
         unsafe {
-            let trigger = trigger_data(fcinfo, "capture()");
-            let event = trigger.tg_event;
-            if event & pg_sys::TRIGGER_EVENT_ROW == 0
-                || event & pg_sys::TRIGGER_EVENT_TIMINGMASK != pg_sys::TRIGGER_EVENT_AFTER
-            {
-                Error::NotATrigger("capture()").raise();
-            }
-            capture_row(trigger);
+            capture_row(after_row(fcinfo, "capture()"));
         }
         pg_sys::Datum::from(0)
     }

@@ -5,26 +5,19 @@ use std::cell::RefCell;
 use pgrx::pg_sys;
 use tenant_guard_core::keyed_hash::KeyedHash;
 
-use crate::catalog::{as_owner, write};
+use crate::catalog::{as_owner, our_table, write};
 use crate::error::Error;
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
+use crate::random::random_bytes;
 
 /// The table the key stands in.
 pub(super) fn table() -> pg_sys::Oid {
-    // SAFETY: catalog look-ups of static names, with 0 for what is missing.
-    unsafe {
-        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
-        pg_sys::get_relname_relid(c"capture_key".as_ptr(), schema)
-    }
+    our_table(c"capture_key")
 }
 
 /// Makes the key where there is none.
 pub(crate) fn ensure() {
-    let mut key = [0_u8; 32];
-    // SAFETY: the buffer is as long as announced.
-    if !unsafe { pg_sys::pg_strong_random(key.as_mut_ptr().cast(), key.len()) } {
-        Error::NoRandomness.raise();
-    }
+    let key: [u8; 32] = random_bytes();
     write(
         "INSERT INTO tenant_guard.capture_key (key) VALUES ($1) ON CONFLICT DO NOTHING",
         &[key.to_vec().into()],

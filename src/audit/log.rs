@@ -9,6 +9,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::transaction;
+use crate::catalog::our_table;
 use crate::error::Error;
 use crate::versions;
 use crate::watch;
@@ -258,11 +259,7 @@ pub(super) fn exists(table: &Table) -> bool {
 }
 
 fn find(table: &Table) -> pg_sys::Oid {
-    // SAFETY: catalog look-ups of static names.
-    unsafe {
-        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
-        pg_sys::get_relname_relid(table.name.as_ptr(), schema)
-    }
+    our_table(table.name)
 }
 
 /// The lock to ask for: none where this transaction holds it already, which saves two searches of

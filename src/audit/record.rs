@@ -7,10 +7,9 @@ use tenant_guard_core::event::{EventKey, Kind};
 use super::events::Event;
 use super::log;
 use super::tables::{TABLES, ensure_ledger, is_there};
-use super::values::Form;
 use crate::error::Error;
 use crate::identity::binding;
-use crate::raw::{raw_function, text_argument};
+use crate::raw::{json_argument, raw_function, text_argument};
 
 /// Longest action, in bytes.
 const LONGEST_ACTION: usize = 200;
@@ -25,18 +24,6 @@ raw_function! {
         let key = record_event(action, target.as_deref(), data.as_deref());
         // SAFETY: the text is copied into the caller's memory context.
         key.to_string().into_datum().unwrap_or_else(|| unsafe { crate::raw::return_null(fcinfo) })
-    }
-}
-
-/// The text of a jsonb argument; `None` for SQL NULL.
-unsafe fn json_argument(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> Option<String> {
-    // SAFETY: the caller vouches for the argument and its type; the function look-up lives in the
-    // call's memory context.
-    unsafe {
-        let argument = pgrx::fcinfo::pg_getarg_datum(fcinfo, n)?;
-        let mut text = Vec::new();
-        Form::of(pg_sys::JSONBOID).push(&mut text, argument);
-        Some(super::text::checked(&text).to_owned())
     }
 }
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::catalog::as_owner;
+use crate::catalog::{as_owner, our_table};
 use crate::error::Error;
 use crate::raw::{raw_function, trigger_data};
 
@@ -120,12 +120,7 @@ pub(crate) fn is_there(table: &str) -> bool {
 
 /// The oid of a table of the ledger, invalid where it is not there.
 pub(crate) fn oid_of(table: &str) -> pg_sys::Oid {
-    let name = std::ffi::CString::new(table).unwrap_or_default();
-    // SAFETY: catalog look-ups of terminated names.
-    unsafe {
-        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
-        pg_sys::get_relname_relid(name.as_ptr(), schema)
-    }
+    our_table(&std::ffi::CString::new(table).unwrap_or_default())
 }
 
 fn adopt(table: &str) {

@@ -9,7 +9,7 @@ use tenant_guard_core::audit::push_identifier;
 use crate::error::{Error, OrRaise};
 
 /// Bytes that were gathered as UTF-8, as text. Raises 22021 where they are not.
-pub(super) fn checked(bytes: &[u8]) -> &str {
+pub(crate) fn checked(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes)
         .map_err(|_| Error::NotUtf8)
         .or_raise()

@@ -15,7 +15,7 @@ use crate::error::Error;
 /// The commonest types are written from their binary form; the others by their output function,
 /// which allocates and costs 100 ns and more a value.
 #[derive(Clone, Copy)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Bool,
     Int2,
     Int4,
@@ -41,7 +41,7 @@ pub(super) enum Form {
 impl Form {
     /// The form of a type's values. Function look-ups are allocated in the current memory context
     /// and must outlive the form.
-    pub(super) fn of(type_id: pg_sys::Oid) -> Self {
+    pub(crate) fn of(type_id: pg_sys::Oid) -> Self {
         // SAFETY: a catalog look-up by the oid of an existing type.
         let base = unsafe { pg_sys::getBaseType(type_id) };
         match base {
@@ -69,7 +69,7 @@ impl Form {
     ///
     /// # Safety
     /// `value` must be of the type the form was made for.
-    pub(super) unsafe fn push(self, out: &mut Vec<u8>, value: pg_sys::Datum) {
+    pub(crate) unsafe fn push(self, out: &mut Vec<u8>, value: pg_sys::Datum) {
         // SAFETY: the caller vouches for the type, which says how the datum is to be read.
         unsafe {
             match self {

@@ -14,7 +14,7 @@ use tenant_guard_core::assurance;
 use tenant_guard_core::identity::IdentityView;
 use tenant_guard_core::permission::{ColumnLists, Columns, Command, Role, Roles};
 
-use crate::catalog::as_owner;
+use crate::catalog::{as_owner, our_table};
 use crate::error::{Error, OrRaise};
 use crate::identity::binding;
 use crate::ledger::rows::{for_each_row, with_catalog_snapshot};
@@ -168,11 +168,8 @@ fn known() -> Rc<Known> {
 /// Reads what is committed now, whatever snapshot the transaction reads under.
 fn load() -> Result<Known, Error> {
     let mut known = Known::new();
-    // SAFETY: catalog look-ups by static names; nothing is there once the extension is dropped.
-    let tables = [c"permission", c"product_role", c"protection_member"].map(|name| unsafe {
-        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
-        pg_sys::get_relname_relid(name.as_ptr(), schema)
-    });
+    // Nothing is there once the extension is dropped.
+    let tables = [c"permission", c"product_role", c"protection_member"].map(our_table);
     if tables.contains(&pg_sys::Oid::INVALID) {
         return Ok(known);
     }

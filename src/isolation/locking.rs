@@ -2,15 +2,15 @@
 //! statement.
 
 use std::collections::HashSet;
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 use tenant_guard_core::locking::Schedule;
 
 use super::registry;
+use crate::catalog::{our_schema, our_table};
 use crate::error::Error;
+use crate::subtransaction;
 use crate::versions;
 
 const LOCK_ORDER: &str = include_str!("lock_order.sql");
@@ -36,17 +36,11 @@ pub(super) fn lock_trees(roots: &[pg_sys::Oid]) {
 
 /// Serialises changes of the registry until the transaction ends, readers let through.
 pub(super) fn lock_registry() {
-    // SAFETY: catalog look-ups by names that are static strings.
-    let registry = unsafe { pg_sys::get_relname_relid(c"protection".as_ptr(), our_schema()) };
+    let registry = our_table(c"protection");
     acquire(
         &|| vec![registry],
         pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE,
     );
-}
-
-fn our_schema() -> pg_sys::Oid {
-    // SAFETY: a catalog look-up; the schema exists, since the calling function is in it.
-    unsafe { pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), false) }
 }
 
 /// Whether the caller could protect it: owned, and neither PostgreSQL's nor ours.
@@ -74,7 +68,7 @@ fn acquire(relations: &dyn Fn() -> Vec<pg_sys::Oid>, mode: pg_sys::LOCKMODE) {
     loop {
         let turn = schedule.turn(started.elapsed(), waits_of_others);
         let until = Instant::now() + turn;
-        let had = in_subtransaction(|| take_all(&wanted, relations, mode, until));
+        let had = subtransaction::kept_if_ok(|| take_all(&wanted, relations, mode, until));
         let Err(missed) = had else {
             return;
         };
@@ -156,39 +150,6 @@ fn set_lock_timeout(milliseconds: u128) {
             0,
             false,
         );
-    }
-}
-
-/// Runs `work` in a subtransaction, which is kept where it succeeds and rolled back where it does
-/// not: the locks taken in it then go.
-fn in_subtransaction<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    // SAFETY: as PL/pgSQL does for a block with an exception clause: memory context and resource
-    // owner of the caller are current again whenever the subtransaction has ended, and it has
-    // ended whenever this function is left, by an error too.
-    unsafe {
-        let memory = pg_sys::CurrentMemoryContext;
-        let owner = pg_sys::CurrentResourceOwner;
-        let end = move |succeeded: bool| {
-            if succeeded {
-                pg_sys::ReleaseCurrentSubTransaction();
-            } else {
-                pg_sys::RollbackAndReleaseCurrentSubTransaction();
-            }
-            pg_sys::MemoryContextSwitchTo(memory);
-            pg_sys::CurrentResourceOwner = owner;
-        };
-        let end_and_raise = move |error: CaughtError| {
-            end(false);
-            error.rethrow()
-        };
-        pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::MemoryContextSwitchTo(memory);
-        let result = PgTryBuilder::new(AssertUnwindSafe(work))
-            .catch_others(end_and_raise)
-            .catch_rust_panic(end_and_raise)
-            .execute();
-        end(result.is_ok());
-        result
     }
 }
 

@@ -8,6 +8,7 @@ use tenant_guard_core::archetype::{Archetype, Link, Ownership};
 use tenant_guard_core::policy::{AccountColumn, AccountType};
 
 use crate::audit::text::qualified_name;
+use crate::catalog;
 use crate::error::Error;
 use crate::identity::membership;
 use crate::versions;
@@ -35,7 +36,7 @@ impl Registry {
     pub(crate) fn find() -> Option<Self> {
         // SAFETY: catalog look-ups by static names, with 0 for what is missing.
         unsafe {
-            let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
+            let schema = catalog::our_schema();
             if schema == pg_sys::Oid::INVALID {
                 return None;
             }

@@ -2,14 +2,11 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use tenant_guard_core::bundle::{BundleWriter, Sink};
+use tenant_guard_core::bundle::{BundleExport, Sink};
 use tenant_guard_core::checkpoint::Checkpoint;
-use tenant_guard_core::event::Context;
-use tenant_guard_core::ledger::{
-    Claim, Claims, Scope, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier,
-};
+use tenant_guard_core::ledger::Scope;
 
-use super::read::{Rows, read_ledger};
+use super::read::read_ledger;
 use super::rows::with_latest_snapshot;
 use super::signing;
 use super::verify::scope_of;
@@ -41,13 +38,11 @@ raw_function! {
 }
 
 fn export(account: Option<&str>, files: Files) {
-    let writer = BundleWriter::new(transaction::incarnation(), account, files);
-    let mut export = Export {
-        writer,
-        claims: Verifier::new(Scope::All, None),
-    };
+    let mut export = BundleExport::new(transaction::incarnation(), account, files);
     read_ledger(&mut export);
-    export.writer.finish();
+    if export.finish().is_err() {
+        Error::BrokenLedger("a record longer than its format allows").raise();
+    }
 }
 
 /// Rows of the result. What does not fit into work_mem the server keeps in a temporary file.
@@ -79,51 +74,5 @@ impl Sink for Files {
 
     fn note(&mut self, checkpoint: &Checkpoint) -> String {
         signing::note_of(checkpoint)
-    }
-}
-
-/// The rows on their way into the files. A verification that sees blocks alone says which events
-/// are whose: that whoever reads the bundle will ask, too.
-struct Export {
-    writer: BundleWriter<Files>,
-    claims: Verifier,
-}
-
-impl Rows for Export {
-    fn account(&mut self, row: &StoredAccount<'_>) {
-        self.writer.account(row);
-    }
-
-    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
-        self.writer.begin_block(row);
-        self.claims.begin_block(row)
-    }
-
-    fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
-        self.writer.context(context, hash);
-    }
-
-    fn event(&mut self, event: &StoredEvent<'_>) {
-        self.writer.event(event);
-    }
-
-    fn leaf(&mut self, row: &StoredLeaf<'_>) {
-        if self.writer.leaf(row).is_err() {
-            Error::BrokenLedger("a record longer than its format allows").raise();
-        }
-    }
-
-    fn end_block(&mut self) {
-        self.writer.end_block();
-        self.claims.end_block();
-        self.claims.take_findings();
-    }
-
-    fn begin_unsealed(&mut self, _incarnation: i64) {
-        self.writer.begin_unsealed();
-    }
-
-    fn claims(&self) -> &Claims {
-        self.claims.claims()
     }
 }

@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::event::EventKey;
-use tenant_guard_core::ledger::{Claim, Claims, Snapshot};
+use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
 use tenant_guard_core::merkle::{Frontier, Hash};
 use tenant_guard_core::proof::{RangeRoots, consistency_ranges, inclusion_ranges};
 
@@ -38,12 +38,8 @@ pub(super) struct Blocks {
 impl Blocks {
     /// Begins. Raises where nothing is sealed.
     pub(super) fn open() -> Self {
-        let last = store::exists().then(store::last_block).flatten();
-        let Some(last) = last else {
-            Error::NothingSealed.raise()
-        };
         Self {
-            last: last.block,
+            last: store::newest_block().block,
             known: HashMap::new(),
         }
     }
@@ -175,10 +171,8 @@ impl Blocks {
         if number > 1 {
             let before = self.get(number - 1);
             if (before.incarnation, before.timeline) == (block.incarnation, block.timeline) {
-                let mut claims = Claims::default();
-                let nothing = Default::default();
-                claims.add_block(before.incarnation, before.snapshot.clone(), &nothing);
-                return claims.add_block(block.incarnation, block.snapshot, &nothing);
+                let mut claims = Claims::of_newest(before.incarnation, before.snapshot.clone());
+                return claims.add_block(block.incarnation, block.snapshot, &Adopted::default());
             }
         }
         store::claims_of_block(number)

@@ -4,29 +4,13 @@ use std::ffi::CStr;
 
 use tenant_guard_core::event::{Context, Entry, EventKey};
 use tenant_guard_core::ledger::{
-    Claim, Claims, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf,
+    Claim, Rows, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf,
 };
 
 use super::rows::{Cursor, NO_TEXT, Row, for_each_row, with_cursors};
 use super::store::{self, AUDIT_CONTEXT, AUDIT_LOG, EVENT_ORDER, Part};
 use crate::audit::transaction;
 use crate::clock::to_unix;
-
-/// Takes the rows of the ledger. The calls come in the order that
-/// [`Verifier::begin_block`](tenant_guard_core::ledger::Verifier::begin_block) describes.
-pub(super) trait Rows {
-    fn account(&mut self, row: &StoredAccount<'_>);
-    /// Returns which events the block holds.
-    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim>;
-    fn context(&mut self, context: &Context<'_>, hash: &[u8]);
-    fn event(&mut self, event: &StoredEvent<'_>);
-    fn leaf(&mut self, row: &StoredLeaf<'_>);
-    fn end_block(&mut self);
-    /// What no block holds follows; `incarnation` is the server's own.
-    fn begin_unsealed(&mut self, incarnation: i64);
-    /// What the blocks so far hold of each incarnation.
-    fn claims(&self) -> &Claims;
-}
 
 /// Hands over all rows under the active snapshot; none where there is no ledger.
 pub(super) fn read_ledger(rows: &mut impl Rows) {

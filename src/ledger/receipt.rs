@@ -11,8 +11,8 @@ use tenant_guard_core::receipt::{AccountOpening, LogProof, Opening, Telling, ope
 use super::proof::{Blocks, Place, account_of, event_key, place};
 use super::read::one_event;
 use super::rows::with_latest_snapshot;
-use super::signing;
-use crate::catalog::{as_owner, has_role};
+use super::{reads_ledger, signing};
+use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
 use crate::identity::binding::with_current;
 
@@ -24,11 +24,7 @@ use crate::identity::binding::with_current;
 #[pg_extern(sql = false)]
 fn receipt(event_id: &str) -> String {
     let key = event_key(event_id).or_raise();
-    let privileged = has_role(c"tenant_guard_auditor") || has_role(c"tenant_guard_admin");
-    let own = match privileged {
-        true => None,
-        false => Some(caller()),
-    };
+    let own = (!reads_ledger()).then(caller);
     as_owner(|| with_latest_snapshot(|| make(key, own)))
 }
 

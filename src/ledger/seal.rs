@@ -16,8 +16,9 @@ use super::store::{self, LastBlock};
 use crate::audit::configuration;
 use crate::audit::tables::LedgerWriting;
 use crate::audit::transaction::incarnation;
-use crate::catalog::as_owner;
+use crate::catalog::{as_owner, our_schema};
 use crate::error::{Error, OrRaise};
+use crate::random::random_bytes;
 
 /// Leaves kept while the trees of new accounts are not loaded yet: 32 bytes each.
 const WAITING_LEAVES: usize = 65_536;
@@ -82,10 +83,9 @@ fn take_sealer_lock() {
     const SEALER: u16 = 1;
     // SAFETY: the schema exists, since this function is in it; an ERROR releases the lock.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), false);
         pg_sys::LockDatabaseObject(
             pg_sys::NamespaceRelationId,
-            schema,
+            our_schema(),
             SEALER,
             pg_sys::ExclusiveLock as i32,
         );
@@ -133,8 +133,7 @@ impl Round {
             .filter(|last| last.incarnation == incarnation && last.timeline == timeline);
         let (mut claims, adopted) = match continued {
             Some(last) => {
-                let mut claims = Claims::default();
-                claims.add_block(incarnation, last.snapshot.clone(), &Adopted::default());
+                let claims = Claims::of_newest(incarnation, last.snapshot.clone());
                 (claims, Adopted::default())
             }
             None => {
@@ -315,15 +314,6 @@ impl Accounts {
             })
             .collect()
     }
-}
-
-fn random_bytes() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    // SAFETY: the buffer is as long as announced.
-    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) } {
-        Error::NoRandomness.raise();
-    }
-    bytes
 }
 
 fn write_accounts(accounts: &Accounts) {

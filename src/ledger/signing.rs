@@ -128,15 +128,7 @@ pub(super) fn stored_size(epoch: i64, leaf: u64) -> Option<u64> {
 /// The newest checkpoint as a signed note, with what witnesses said of it.
 #[pg_extern(sql = false)]
 fn signed_checkpoint() -> String {
-    let note = as_owner(|| {
-        with_latest_snapshot(|| {
-            let last = store::exists().then(store::last_block).flatten();
-            let Some(last) = last else {
-                Error::NothingSealed.raise()
-            };
-            note_of(&last.checkpoint())
-        })
-    });
+    let note = as_owner(|| with_latest_snapshot(|| note_of(&store::newest_block().checkpoint())));
     if Note::parse(&note).is_err() {
         Error::NotSigned.raise();
     }

@@ -1,14 +1,13 @@
 //! The summary of the ledger, and its checkpoint.
 
 use pgrx::prelude::*;
-use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
+use tenant_guard_core::ledger::{Claim, Claims, Snapshot};
 
 use super::rows::{for_each_row, with_latest_snapshot};
 use super::{sealer, store};
 use crate::audit::transaction;
 use crate::catalog::as_owner;
 use crate::clock;
-use crate::error::Error;
 
 /// Blocks, events, and how much is not sealed yet.
 #[pg_extern(sql = false)]
@@ -79,9 +78,7 @@ fn unsealed(incarnation: i64) -> (i64, Option<i64>) {
     let claims = match store::last_block() {
         // The newest block's snapshot says it all where events come from here only.
         Some(last) if incarnations.iter().all(|(other, _)| *other == incarnation) => {
-            let mut claims = Claims::default();
-            claims.add_block(last.incarnation, last.snapshot, &Adopted::default());
-            claims
+            Claims::of_newest(last.incarnation, last.snapshot)
         }
         _ => store::claims(),
     };
@@ -99,10 +96,6 @@ fn unsealed(incarnation: i64) -> (i64, Option<i64>) {
 /// The body of the ledger's checkpoint (C2SP tlog-checkpoint): origin, size and root. Unsigned.
 #[pg_extern(sql = false)]
 fn checkpoint() -> String {
-    let last =
-        as_owner(|| with_latest_snapshot(|| store::exists().then(store::last_block).flatten()));
-    match last {
-        Some(last) => last.checkpoint().to_string(),
-        None => Error::NothingSealed.raise(),
-    }
+    let newest = as_owner(|| with_latest_snapshot(store::newest_block));
+    newest.checkpoint().to_string()
 }

@@ -64,6 +64,12 @@ pub(super) fn last_block() -> Option<LastBlock> {
     last.map(|parsed| parsed.unwrap_or_else(|| Error::BrokenLedger("the newest block").raise()))
 }
 
+/// The newest block. Raises where nothing is sealed.
+pub(super) fn newest_block() -> LastBlock {
+    let last = exists().then(last_block).flatten();
+    last.unwrap_or_else(|| Error::NothingSealed.raise())
+}
+
 /// When the newest block was made, Unix microseconds; `None` before the first.
 pub(super) fn newest_block_at() -> Option<i64> {
     let mut at = None;

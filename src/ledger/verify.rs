@@ -3,12 +3,9 @@
 use pgrx::prelude::*;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::checkpoint::Checkpoint;
-use tenant_guard_core::event::Context;
-use tenant_guard_core::ledger::{
-    Claim, Claims, Finding, Scope, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier,
-};
+use tenant_guard_core::ledger::{Finding, Scope, Verifier};
 
-use super::read::{Rows, read_ledger};
+use super::read::read_ledger;
 use super::rows::with_latest_snapshot;
 use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
@@ -70,38 +67,4 @@ fn verify(scope: Scope, against: Option<Checkpoint>) -> Vec<Finding> {
     read_ledger(&mut verifier);
     verifier.finish();
     verifier.take_findings()
-}
-
-impl Rows for Verifier {
-    fn account(&mut self, row: &StoredAccount<'_>) {
-        self.account(row);
-    }
-
-    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
-        self.begin_block(row)
-    }
-
-    fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
-        self.context(context, hash);
-    }
-
-    fn event(&mut self, event: &StoredEvent<'_>) {
-        self.event(event);
-    }
-
-    fn leaf(&mut self, row: &StoredLeaf<'_>) {
-        self.leaf(row);
-    }
-
-    fn end_block(&mut self) {
-        self.end_block();
-    }
-
-    fn begin_unsealed(&mut self, incarnation: i64) {
-        self.begin_unsealed(incarnation);
-    }
-
-    fn claims(&self) -> &Claims {
-        self.claims()
-    }
 }

@@ -4,19 +4,18 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::event::EventKey;
-use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
+use tenant_guard_core::ledger::{Claim, Claims, Snapshot};
 
 use super::proof::account_of;
 use super::rows::with_latest_snapshot;
-use super::sealer::start;
-use super::{seal, store};
+use super::sealer::{start, worker};
+use super::{reads_ledger, seal, store};
 use crate::audit::transaction;
-use crate::catalog::{as_owner, has_role};
+use crate::catalog::as_owner;
 use crate::clock::now_us;
 use crate::error::{Error, OrRaise};
 use crate::identity::binding;
 use crate::identity::issuers::fixed_length;
-use crate::isolation::is_admin;
 
 /// The first and the longest pause between two looks, microseconds.
 const PAUSES: (i64, i64) = (2_000, 50_000);
@@ -52,7 +51,8 @@ fn wait_sealed(event_id: Option<&str>, timeout: Option<Interval>) -> bool {
         {
             start::hurry(entry);
         }
-        sleep(pause.min(left));
+        worker::wait(pause.min(left));
+        pgrx::check_for_interrupts!();
         pause = (pause * 2).min(PAUSES.1);
     }
 }
@@ -67,7 +67,7 @@ enum Reader {
 
 impl Reader {
     fn of_session() -> Self {
-        if is_admin() || has_role(c"tenant_guard_auditor") {
+        if reads_ledger() {
             return Self::Any;
         }
         match binding::with_current(|identity| identity.account.to_owned()) {
@@ -132,25 +132,8 @@ impl Awaited {
 fn sealed(incarnation: i64) -> Claims {
     match store::last_block() {
         Some(last) if last.incarnation == incarnation => {
-            let mut claims = Claims::default();
-            claims.add_block(incarnation, last.snapshot, &Adopted::default());
-            claims
+            Claims::of_newest(incarnation, last.snapshot)
         }
         _ => store::claims(),
     }
-}
-
-fn sleep(microseconds: i64) {
-    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    // SAFETY: waits on the process's own latch.
-    unsafe {
-        pg_sys::WaitLatch(
-            pg_sys::MyLatch,
-            events as i32,
-            (microseconds / 1_000).max(1),
-            pg_sys::PG_WAIT_EXTENSION,
-        );
-        pg_sys::ResetLatch(pg_sys::MyLatch);
-    }
-    pgrx::check_for_interrupts!();
 }

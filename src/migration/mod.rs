@@ -15,6 +15,7 @@ use tenant_guard_core::migration::{self, OnError};
 use crate::catalog::role_name;
 use crate::error::{Error, Failure, OrRaise};
 use crate::identity::{authenticate, binding, doors};
+use crate::random::random_bytes;
 use crate::raw::raw_function;
 use crate::subtransaction;
 pub(crate) use runs::RunLock;
@@ -124,7 +125,7 @@ impl Migration {
         let run = match &self.run {
             Some(run) => run.clone(),
             None => {
-                let run = new_name()?;
+                let run = new_name();
                 notice!("the run is named \"{run}\"");
                 run
             }
@@ -257,13 +258,8 @@ pub(crate) fn commit() {
 }
 
 /// A name that no other run has.
-fn new_name() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    // SAFETY: fills as many bytes as it is told.
-    match unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) } {
-        true => Ok(uuid::Builder::from_random_bytes(bytes)
-            .into_uuid()
-            .to_string()),
-        false => Err(Error::NoRandomness),
-    }
+fn new_name() -> String {
+    uuid::Builder::from_random_bytes(random_bytes())
+        .into_uuid()
+        .to_string()
 }

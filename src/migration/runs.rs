@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::migration;
 
-use crate::catalog::{as_owner, write};
+use crate::catalog::{as_owner, our_table, write};
 use crate::error::{Error, Failure, OrRaise};
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
 
@@ -33,12 +33,9 @@ impl RunLock {
 
     fn of(run: &str) -> Self {
         let (high, low) = migration::lock_key(run);
-        // SAFETY: catalog look-ups by static names; backend-local state.
-        let (database, table) = unsafe {
-            let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), false);
-            let table = pg_sys::get_relname_relid(c"migration_run".as_ptr(), schema);
-            (pg_sys::MyDatabaseId, table)
-        };
+        // SAFETY: set when the process connects.
+        let database = unsafe { pg_sys::MyDatabaseId };
+        let table = our_table(c"migration_run");
         Self(pg_sys::LOCKTAG {
             locktag_field1: database.to_u32(),
             locktag_field2: table.to_u32(),

@@ -1,6 +1,7 @@
 //! Bundles: a ledger, or what it holds of one account, as files that are verified without a
 //! database. `docs/ledger-format.md` says what is in them.
 
+mod export;
 pub mod rows;
 mod trees;
 mod verify;
@@ -8,8 +9,9 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
+pub use export::BundleExport;
 pub use verify::{BundleError, BundleVerifier, Summary};
-pub use write::{BundleWriter, Sink};
+pub use write::Sink;
 
 /// Name of the first file.
 pub const ABOUT: &str = "bundle.json";

@@ -2,6 +2,7 @@
 
 mod claims;
 mod finding;
+mod reading;
 mod records;
 mod seal;
 mod snapshot;
@@ -10,6 +11,7 @@ mod verify;
 
 pub use claims::{Claim, Claims};
 pub use finding::{Code, Finding};
+pub use reading::Rows;
 pub use records::{
     AccountLeaf, BlockRecord, EpochRecord, NO_BLOCK, blinded_account, configuration_hash,
 };

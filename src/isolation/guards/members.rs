@@ -6,6 +6,7 @@ use super::command::{Action, Collected, Command, collected, name_parts, objects,
 use super::refusal::refuse;
 use super::wanted::{At, Member, POLICY, policy, trigger};
 use crate::audit::pinned::Settings;
+use crate::catalog::our_schema;
 use crate::error::Guarded;
 use crate::isolation::is_admin;
 
@@ -193,10 +194,9 @@ pub(super) fn trigger_created(command: &Command) {
 
 /// The name of a function of ours that a trigger may have.
 fn capture_function(function: pg_sys::Oid) -> Option<String> {
-    // SAFETY: catalog look-ups by oid and by static name; the name is a copy.
+    // SAFETY: catalog look-ups by oid; the name is a copy.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), true);
-        if pg_sys::get_func_namespace(function) != schema {
+        if pg_sys::get_func_namespace(function) != our_schema() {
             return None;
         }
         Some(text(pg_sys::get_func_name(function)))

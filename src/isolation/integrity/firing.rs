@@ -16,7 +16,7 @@ use super::path::{Account, Path, account};
 use super::triggers::{Unpaired, has, unpaired};
 use super::values::column_number;
 use crate::audit::text::qualified_name;
-use crate::catalog::as_relation_owner;
+use crate::catalog::{as_relation_owner, our_table};
 use crate::error::{Error, OrRaise};
 use crate::isolation::{lookup, registry};
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
@@ -63,11 +63,7 @@ unsafe fn held(trigger: &pg_sys::TriggerData, refers: bool) -> Rc<Held> {
         CACHE.with(|cache| cache.borrow_mut().clear());
         WATCH.read(|| Ok::<_, Error>(())).or_raise();
         for table in [c"protection_member", c"protection_link"] {
-            // SAFETY: catalog look-ups by static names.
-            unsafe {
-                let schema = pg_sys::get_namespace_oid(c"tenant_guard".as_ptr(), false);
-                WATCH.add(pg_sys::get_relname_relid(table.as_ptr(), schema));
-            }
+            WATCH.add(our_table(table));
         }
     }
     // SAFETY: a firing trigger has its catalog row in memory, with tgnargs terminated arguments.

@@ -386,7 +386,7 @@ pub(super) fn serve_interrupts() {
 }
 
 /// Sleeps until woken; ends the process when the postmaster is gone.
-pub(super) fn wait(microseconds: i64) {
+pub(in crate::ledger) fn wait(microseconds: i64) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: waits on the process's own latch.
     unsafe {

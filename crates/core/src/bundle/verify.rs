@@ -11,7 +11,7 @@ use super::rows::{AccountRow, BlockRow, ContextRow, EventRow, LeafRow};
 use super::trees::{Derived, Trees};
 use super::{ABOUT, About, BUNDLE, VERSION, line};
 use crate::checkpoint::Checkpoint;
-use crate::ledger::{Claim, Finding, Scope, Snapshot, Verifier};
+use crate::ledger::{Claim, Finding, Rows, Scope, Snapshot, Verifier};
 use crate::merkle::Hash;
 use crate::note::Note;
 use crate::tile::number_path;

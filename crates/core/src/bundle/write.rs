@@ -23,7 +23,7 @@ pub trait Sink {
 
 /// Turns rows, in the order in which verification takes them, into files. Holds one unfinished
 /// file of openings and the unfinished tiles of one epoch.
-pub struct BundleWriter<S> {
+pub(super) struct BundleWriter<S> {
     sink: S,
     account: Option<String>,
     openings: Vec<u8>,
@@ -41,7 +41,7 @@ struct Waiting {
 
 impl<S: Sink> BundleWriter<S> {
     /// Begins; with `account` a bundle of that account alone.
-    pub fn new(incarnation: i64, account: Option<&str>, mut sink: S) -> Self {
+    pub(super) fn new(incarnation: i64, account: Option<&str>, mut sink: S) -> Self {
         let about = About {
             bundle: BUNDLE.to_owned(),
             version: VERSION,
@@ -62,14 +62,14 @@ impl<S: Sink> BundleWriter<S> {
     }
 
     /// Takes a row of `ledger_account`; all of them come before the first block.
-    pub fn account(&mut self, row: &StoredAccount<'_>) {
+    pub(super) fn account(&mut self, row: &StoredAccount<'_>) {
         if self.is_told(row.account) {
             self.line(line::ACCOUNT, &AccountRow::of(row));
         }
     }
 
     /// Takes a row of `ledger_block`; its contexts, events and leaves follow.
-    pub fn begin_block(&mut self, row: &StoredBlock<'_>) {
+    pub(super) fn begin_block(&mut self, row: &StoredBlock<'_>) {
         self.line(line::BLOCK, &BlockRow::of(row));
         let sink = &mut self.sink;
         self.trees
@@ -77,7 +77,7 @@ impl<S: Sink> BundleWriter<S> {
     }
 
     /// Takes a row of `audit_context` with its hash.
-    pub fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
+    pub(super) fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
         let row = ContextRow::of(context, hash);
         if self.account.is_none() {
             return self.line(line::CONTEXT, &row);
@@ -95,7 +95,7 @@ impl<S: Sink> BundleWriter<S> {
     }
 
     /// Takes a row of `audit_log`. Those of other accounts than the bundle's are passed over.
-    pub fn event(&mut self, event: &StoredEvent<'_>) {
+    pub(super) fn event(&mut self, event: &StoredEvent<'_>) {
         if !self.is_told(event.entry.account) {
             return;
         }
@@ -114,7 +114,7 @@ impl<S: Sink> BundleWriter<S> {
     }
 
     /// Takes a row of `ledger_leaf`.
-    pub fn leaf(&mut self, row: &StoredLeaf<'_>) -> Result<(), LongEntry> {
+    pub(super) fn leaf(&mut self, row: &StoredLeaf<'_>) -> Result<(), LongEntry> {
         let row = StoredLeaf {
             account: row.account.filter(|account| self.is_told(account)),
             ..*row
@@ -126,18 +126,18 @@ impl<S: Sink> BundleWriter<S> {
     }
 
     /// All rows of the block were given.
-    pub fn end_block(&mut self) {
+    pub(super) fn end_block(&mut self) {
         self.mark(line::END_OF_BLOCK);
         self.trees.end_block();
     }
 
     /// What no block holds follows.
-    pub fn begin_unsealed(&mut self) {
+    pub(super) fn begin_unsealed(&mut self) {
         self.mark(line::UNSEALED);
     }
 
     /// Gives the last files.
-    pub fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         self.flush();
         let sink = &mut self.sink;
         self.trees

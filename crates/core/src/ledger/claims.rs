@@ -22,6 +22,12 @@ pub struct Claim {
 pub struct Claims(BTreeMap<i64, Snapshot>);
 
 impl Claims {
+    /// What blocks hold of the incarnation of the newest one, which its snapshot says by itself; of
+    /// other incarnations nothing is known.
+    pub fn of_newest(incarnation: i64, snapshot: Snapshot) -> Self {
+        Self(BTreeMap::from([(incarnation, snapshot)]))
+    }
+
     /// What the blocks so far hold of an incarnation.
     pub fn of(&self, incarnation: i64) -> Snapshot {
         self.0.get(&incarnation).cloned().unwrap_or_default()

@@ -14,6 +14,7 @@ mod leaves;
 
 use super::claims::{Claim, Claims};
 use super::finding::{Code, Finding};
+use super::reading::Rows;
 use super::stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
 use crate::checkpoint::Checkpoint;
 use crate::event::Context;
@@ -33,7 +34,7 @@ pub enum Scope {
     Bundle(String),
 }
 
-/// The verification of one ledger. See [`begin_block`](Self::begin_block) for the order of calls.
+/// The verification of one ledger. [`Rows`] says in which order it is given them.
 pub struct Verifier {
     scope: Scope,
     against: Option<Checkpoint>,
@@ -77,74 +78,6 @@ impl Verifier {
         }
     }
 
-    /// Adds a row of `ledger_account`. All of them come before the first block.
-    pub fn account(&mut self, row: &StoredAccount<'_>) {
-        self.accounts.add_row(row);
-    }
-
-    /// Goes to the next block, in order of their numbers, and returns which events it holds.
-    ///
-    /// The caller then calls, in this order: [`context`](Self::context) and
-    /// [`event`](Self::event) for each of these events, claim by claim and within one ordered by
-    /// (xid, ordinal), the contexts of a transaction before its events;
-    /// [`leaf`](Self::leaf) for the leaves with a block number up to this one's, in order of
-    /// (block, position); [`end_block`](Self::end_block). After the last block come `leaf` for
-    /// what is left, [`begin_unsealed`](Self::begin_unsealed) and [`finish`](Self::finish).
-    pub fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
-        self.leave_transaction();
-        self.open_block(row)
-    }
-
-    /// Adds a row of `audit_context` with its column `hash`.
-    pub fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
-        self.contexts.add(context, hash, &mut self.findings);
-    }
-
-    /// Adds an event of the current block, or after [`begin_unsealed`](Self::begin_unsealed) one
-    /// that no block holds. Events of an account out of scope are passed over.
-    pub fn event(&mut self, event: &StoredEvent<'_>) {
-        let account = event.entry.account;
-        if !self.in_scope(account) {
-            return;
-        }
-        let block = self.current.as_ref().map(|current| current.block);
-        let (contexts, findings) = (&mut self.contexts, &mut self.findings);
-        let (computed, stored) = check_event(event, block, contexts, &mut self.buffer, findings);
-        match block {
-            Some(block) => self.accounts.append(account, block, computed, stored),
-            None => self.check_unclaimed(event),
-        }
-    }
-
-    /// Adds a row of `ledger_leaf`.
-    pub fn leaf(&mut self, row: &StoredLeaf<'_>) {
-        match &self.current {
-            Some(current) if current.block == row.block => self.rows.push(LeafRow::from(row)),
-            _ => self.check_stray(row),
-        }
-    }
-
-    /// Compares what the block says with what its events gave.
-    pub fn end_block(&mut self) {
-        self.leave_transaction();
-        if let Some(current) = self.current.take() {
-            self.close_block(current);
-        }
-    }
-
-    /// Goes to the events that no block holds; they and their contexts follow, each incarnation in
-    /// the same order as in a block. `incarnation` is the server's own.
-    /// [`claims`](Self::claims) tells which those are.
-    pub fn begin_unsealed(&mut self, incarnation: i64) {
-        self.leave_transaction();
-        self.unsealed = Some(incarnation);
-    }
-
-    /// What the blocks so far hold of each incarnation.
-    pub fn claims(&self) -> &Claims {
-        &self.claims
-    }
-
     /// Checks what can only be said at the end.
     pub fn finish(&mut self) {
         self.leave_transaction();
@@ -186,5 +119,59 @@ impl Verifier {
             let detail = "it was written in another database and no block took it over";
             self.report(named(event, None, Code::EventUnclaimed, detail));
         }
+    }
+}
+
+impl Rows for Verifier {
+    fn account(&mut self, row: &StoredAccount<'_>) {
+        self.accounts.add_row(row);
+    }
+
+    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
+        self.leave_transaction();
+        self.open_block(row)
+    }
+
+    fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
+        self.contexts.add(context, hash, &mut self.findings);
+    }
+
+    /// Events of an account out of scope are passed over.
+    fn event(&mut self, event: &StoredEvent<'_>) {
+        let account = event.entry.account;
+        if !self.in_scope(account) {
+            return;
+        }
+        let block = self.current.as_ref().map(|current| current.block);
+        let (contexts, findings) = (&mut self.contexts, &mut self.findings);
+        let (computed, stored) = check_event(event, block, contexts, &mut self.buffer, findings);
+        match block {
+            Some(block) => self.accounts.append(account, block, computed, stored),
+            None => self.check_unclaimed(event),
+        }
+    }
+
+    fn leaf(&mut self, row: &StoredLeaf<'_>) {
+        match &self.current {
+            Some(current) if current.block == row.block => self.rows.push(LeafRow::from(row)),
+            _ => self.check_stray(row),
+        }
+    }
+
+    /// Compares what the block says with what its events gave.
+    fn end_block(&mut self) {
+        self.leave_transaction();
+        if let Some(current) = self.current.take() {
+            self.close_block(current);
+        }
+    }
+
+    fn begin_unsealed(&mut self, incarnation: i64) {
+        self.leave_transaction();
+        self.unsealed = Some(incarnation);
+    }
+
+    fn claims(&self) -> &Claims {
+        &self.claims
     }
 }

@@ -2,11 +2,11 @@
 //! Byte strings are hexadecimal, times microseconds.
 
 use serde::{Deserialize, Serialize};
-use tenant_guard_core::bundle::{BundleError, BundleVerifier, BundleWriter, Sink, Summary};
+use tenant_guard_core::bundle::{BundleError, BundleExport, BundleVerifier, Sink, Summary};
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::event::{Context, Entry, EventKey, personal_commitment};
 use tenant_guard_core::ledger::{
-    AccountRound, Adopted, BlockPlan, Claim, Claims, Finding, NO_BLOCK, Participant, Scope,
+    AccountRound, Adopted, BlockPlan, Claim, Claims, Finding, NO_BLOCK, Participant, Rows, Scope,
     Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier, blinded_account,
     configuration_hash, seal,
 };
@@ -137,45 +137,6 @@ pub(crate) fn check_file(file: &str, expected: &str) {
     assert!(found == expected, "{file} is not what the code gives");
 }
 
-/// Takes rows in the order of verification.
-trait Rows {
-    fn account(&mut self, row: &StoredAccount<'_>);
-    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim>;
-    fn context(&mut self, context: &Context<'_>, hash: &[u8]);
-    fn event(&mut self, event: &StoredEvent<'_>);
-    fn leaf(&mut self, row: &StoredLeaf<'_>);
-    fn end_block(&mut self);
-    fn begin_unsealed(&mut self, incarnation: i64);
-    fn claims(&self) -> &Claims;
-}
-
-impl Rows for Verifier {
-    fn account(&mut self, row: &StoredAccount<'_>) {
-        self.account(row);
-    }
-    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
-        self.begin_block(row)
-    }
-    fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
-        self.context(context, hash);
-    }
-    fn event(&mut self, event: &StoredEvent<'_>) {
-        self.event(event);
-    }
-    fn leaf(&mut self, row: &StoredLeaf<'_>) {
-        self.leaf(row);
-    }
-    fn end_block(&mut self) {
-        self.end_block();
-    }
-    fn begin_unsealed(&mut self, incarnation: i64) {
-        self.begin_unsealed(incarnation);
-    }
-    fn claims(&self) -> &Claims {
-        self.claims()
-    }
-}
-
 /// The files of a bundle, in the order in which they are written.
 #[derive(Default)]
 struct Files(Vec<(String, Vec<u8>)>);
@@ -186,40 +147,6 @@ impl Sink for &mut Files {
     }
     fn note(&mut self, checkpoint: &Checkpoint) -> String {
         checkpoint.to_string()
-    }
-}
-
-struct Exporter<'f> {
-    writer: BundleWriter<&'f mut Files>,
-    claims: Verifier,
-}
-
-impl Rows for Exporter<'_> {
-    fn account(&mut self, row: &StoredAccount<'_>) {
-        self.writer.account(row);
-    }
-    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
-        self.writer.begin_block(row);
-        self.claims.begin_block(row)
-    }
-    fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
-        self.writer.context(context, hash);
-    }
-    fn event(&mut self, event: &StoredEvent<'_>) {
-        self.writer.event(event);
-    }
-    fn leaf(&mut self, row: &StoredLeaf<'_>) {
-        self.writer.leaf(row).expect("short records");
-    }
-    fn end_block(&mut self) {
-        self.writer.end_block();
-        self.claims.end_block();
-    }
-    fn begin_unsealed(&mut self, _incarnation: i64) {
-        self.writer.begin_unsealed();
-    }
-    fn claims(&self) -> &Claims {
-        self.claims.claims()
     }
 }
 
@@ -484,12 +411,9 @@ impl Ledger {
     /// The files of a bundle.
     pub(crate) fn bundle(&self, incarnation: i64, account: Option<&str>) -> Vec<(String, Vec<u8>)> {
         let mut files = Files::default();
-        let mut exporter = Exporter {
-            writer: BundleWriter::new(incarnation, account, &mut files),
-            claims: Verifier::new(Scope::All, None),
-        };
-        self.give(&mut exporter, incarnation);
-        exporter.writer.finish();
+        let mut export = BundleExport::new(incarnation, account, &mut files);
+        self.give(&mut export, incarnation);
+        export.finish().expect("short records");
         files.0
     }
 

@@ -1,0 +1,42 @@
+//! The order in which a ledger is read.
+
+use super::claims::{Claim, Claims};
+use super::stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
+use crate::event::Context;
+
+/// Takes the rows of a ledger: whoever reads them hands them to verification and to export alike.
+pub trait Rows {
+    /// Takes a row of `ledger_account`. All of them come before the first block.
+    fn account(&mut self, row: &StoredAccount<'_>);
+
+    /// Goes to the next block, in order of their numbers, and returns which events it holds.
+    ///
+    /// The caller then calls, in this order: [`context`](Self::context) and
+    /// [`event`](Self::event) for each of these events, claim by claim and within one ordered by
+    /// (xid, ordinal), the contexts of a transaction before its events;
+    /// [`leaf`](Self::leaf) for the leaves with a block number up to this one's, in order of
+    /// (block, position); [`end_block`](Self::end_block). After the last block come `leaf` for
+    /// what is left, and [`begin_unsealed`](Self::begin_unsealed).
+    fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim>;
+
+    /// Takes a row of `audit_context` with its column `hash`.
+    fn context(&mut self, context: &Context<'_>, hash: &[u8]);
+
+    /// Takes an event of the current block, or after [`begin_unsealed`](Self::begin_unsealed) one
+    /// that no block holds.
+    fn event(&mut self, event: &StoredEvent<'_>);
+
+    /// Takes a row of `ledger_leaf`.
+    fn leaf(&mut self, row: &StoredLeaf<'_>);
+
+    /// All rows of the block were given.
+    fn end_block(&mut self);
+
+    /// Goes to the events that no block holds; they and their contexts follow, each incarnation in
+    /// the same order as in a block. `incarnation` is the server's own.
+    /// [`claims`](Self::claims) tells which those are.
+    fn begin_unsealed(&mut self, incarnation: i64);
+
+    /// What the blocks so far hold of each incarnation.
+    fn claims(&self) -> &Claims;
+}
