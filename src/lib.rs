@@ -12,6 +12,7 @@ mod clock;
 mod error;
 mod identity;
 mod isolation;
+mod kept_plan;
 mod ledger;
 mod memory;
 mod migration;

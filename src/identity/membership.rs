@@ -4,12 +4,11 @@
 //! past its row security, so they may be protected themselves.
 
 use std::cell::RefCell;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
-use pgrx::spi::OwnedPreparedStatement;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::audit::push_identifier;
 use tenant_guard_core::identity::Identity;
@@ -19,6 +18,7 @@ use crate::audit::record::record_system;
 use crate::audit::text::qualified_name;
 use crate::catalog::{as_owner, as_relation_owner, write};
 use crate::error::{Error, OrRaise};
+use crate::kept_plan::KeptPlan;
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
 use crate::watch::Watch;
 
@@ -79,7 +79,7 @@ struct Sources {
 struct Source {
     relation: pg_sys::Oid,
     key: KeyType,
-    statement: OwnedPreparedStatement,
+    plan: KeptPlan,
     /// Lists all keys.
     listing: String,
 }
@@ -202,18 +202,12 @@ impl Declared {
             return Err(self.unfit(active, "boolean"));
         }
         let (query, parameter) = (self.query(key), key.parameter());
-        let statement = as_relation_owner(self.relation, || {
-            Spi::connect(|client| {
-                client
-                    .prepare(query.as_str(), &[parameter])
-                    .map(|statement| statement.keep())
-            })
-        })?;
-        let statement = statement.map_err(|_| Error::SourceGone(self.relation_name()))?;
+        let query = CString::new(query).expect("names of the catalog hold no NUL");
+        let prepare = || KeptPlan::of(&query, &[parameter], 2);
         Ok(Source {
             relation: self.relation,
             key,
-            statement,
+            plan: as_relation_owner(self.relation, prepare)?,
             listing: listing(self.relation, &self.key_column),
         })
     }
@@ -258,7 +252,7 @@ impl Declared {
     /// The type of a column of the relation; 42703 where there is no such column.
     fn column_type(&self, name: &str) -> Result<pg_sys::Oid, Error> {
         let missing = || Error::NoColumn(name.to_owned(), self.relation_name());
-        let c_name = std::ffi::CString::new(name).map_err(|_| missing())?;
+        let c_name = CString::new(name).map_err(|_| missing())?;
         // SAFETY: catalog look-ups by oid and name.
         unsafe {
             let number = pg_sys::get_attnum(self.relation, c_name.as_ptr());
@@ -301,7 +295,7 @@ pub(crate) fn accounts_in(relation: pg_sys::Oid, column: &str) -> Result<Vec<Str
 }
 
 fn texts(relation: pg_sys::Oid, query: &str) -> Result<Vec<String>, Error> {
-    let query = std::ffi::CString::new(query).expect("names of the catalog hold no NUL");
+    let query = CString::new(query).expect("names of the catalog hold no NUL");
     let mut texts = Vec::new();
     as_relation_owner(relation, || {
         with_latest_snapshot(|| {
@@ -328,12 +322,12 @@ fn is_enum(type_id: pg_sys::Oid) -> bool {
 }
 
 impl KeyType {
-    fn parameter(self) -> pgrx::PgOid {
-        pgrx::PgOid::from(match self {
+    fn parameter(self) -> pg_sys::Oid {
+        match self {
             Self::Uuid => pg_sys::UUIDOID,
             Self::Bigint => pg_sys::INT8OID,
             Self::Text => pg_sys::TEXTOID,
-        })
+        }
     }
 
     fn sql(self) -> &'static str {
@@ -376,24 +370,21 @@ impl Source {
         let argument = match self.key {
             KeyType::Uuid => key
                 .as_uuid()
-                .map(|uuid| pgrx::Uuid::from_bytes(uuid).into()),
-            KeyType::Bigint => key.as_bigint().map(Into::into),
-            KeyType::Text => Some(key.as_str().into()),
+                .and_then(|uuid| pgrx::Uuid::from_bytes(uuid).into_datum()),
+            KeyType::Bigint => key.as_bigint().and_then(IntoDatum::into_datum),
+            KeyType::Text => key.as_str().into_datum(),
         };
         let Some(argument) = argument else {
             return Ok(Vec::new());
         };
         let rows = as_relation_owner(self.relation, || {
-            with_latest_snapshot(|| {
-                Spi::connect(|client| {
-                    client
-                        .select(&self.statement, None, &[argument])?
-                        .map(|row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)))
-                        .collect::<Result<Vec<_>, pgrx::spi::SpiError>>()
-                })
-            })
+            with_latest_snapshot(|| self.plan.rows(vec![argument]))
         })?;
-        rows.map_err(|_| Error::SourceGone(qualified_name(self.relation)))
+        let found = |row: Vec<Option<String>>| {
+            let mut columns = row.into_iter();
+            (columns.next().flatten(), columns.next().flatten())
+        };
+        Ok(rows.into_iter().map(found).collect())
     }
 }
 

@@ -13,12 +13,13 @@ use crate::catalog::as_relation_owner;
 use crate::error::OrRaise;
 use crate::identity::membership::without_children;
 use crate::isolation::{lookup, registry};
+use crate::kept_plan::KeptPlan;
 use crate::ledger::rows::with_latest_snapshot;
 
 /// How a row of one relation is read by its key, and what of it says its account.
 pub(super) struct Path {
     pub(super) relation: pg_sys::Oid,
-    plan: Plan,
+    plan: KeptPlan,
     account: Account,
 }
 
@@ -67,7 +68,8 @@ impl Path {
         WATCH.add(relation);
         let (read, account) = account(root)?;
         let query = query(relation, &read, key)?;
-        let prepare = || Plan::of(&query, key.len(), read.len());
+        let types = vec![pg_sys::TEXTOID; key.len()];
+        let prepare = || KeptPlan::of(&query, &types, read.len());
         Some(Self {
             relation,
             plan: as_relation_owner(relation, prepare).or_raise(),
@@ -86,75 +88,13 @@ impl Path {
     /// What is read of the rows that have this key, each different row once.
     fn rows(&self, key: &[String]) -> Vec<Vec<Option<String>>> {
         as_relation_owner(self.relation, || {
-            with_latest_snapshot(|| self.plan.rows(key))
+            with_latest_snapshot(|| {
+                let texts = key.iter().map(|text| text.as_str().into_datum());
+                self.plan.rows(texts.flatten().collect())
+            })
         })
         .or_raise()
     }
-}
-
-/// A query over texts that gives texts, planned once: planning it costs many times what running it does.
-struct Plan {
-    statement: pg_sys::SPIPlanPtr,
-    width: usize,
-}
-
-impl Plan {
-    fn of(query: &CStr, arguments: usize, width: usize) -> Self {
-        let mut types = vec![pg_sys::TEXTOID; arguments];
-        // SAFETY: SPI's protocol; the types are as many as announced and copied. A plan that is kept
-        // lives until `drop` frees it.
-        let statement = unsafe {
-            connect();
-            let statement =
-                pg_sys::SPI_prepare(query.as_ptr(), arguments as i32, types.as_mut_ptr());
-            assert!(!statement.is_null(), "SPI refuses a query");
-            pg_sys::SPI_keepplan(statement);
-            pg_sys::SPI_finish();
-            statement
-        };
-        Self { statement, width }
-    }
-
-    /// Runs it under the active snapshot.
-    fn rows(&self, key: &[String]) -> Vec<Vec<Option<String>>> {
-        let texts = key.iter().map(|text| text.as_str().into_datum());
-        let mut values: Vec<_> = texts.flatten().collect();
-        // SAFETY: as above; there is a value, none null, for each parameter. Rows are copied before
-        // the connection takes them away.
-        unsafe {
-            connect();
-            let values = values.as_mut_ptr();
-            pg_sys::SPI_execute_plan(self.statement, values, std::ptr::null(), true, 0);
-            let (table, count) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
-            let text = |row: usize, column: usize| {
-                let tuple = *(*table).vals.add(row);
-                let text = pg_sys::SPI_getvalue(tuple, (*table).tupdesc, column as i32);
-                (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
-            };
-            let row = |row| (1..=self.width).map(|column| text(row, column)).collect();
-            let rows = (0..count).map(row).collect();
-            pg_sys::SPI_finish();
-            rows
-        }
-    }
-}
-
-impl Drop for Plan {
-    fn drop(&mut self) {
-        // SAFETY: kept by `of`, and freed once.
-        unsafe { pg_sys::SPI_freeplan(self.statement) };
-    }
-}
-
-/// Opens a connection of SPI, which the abort closes after an ERROR.
-fn connect() {
-    // SAFETY: runs in a transaction.
-    let connected = unsafe { pg_sys::SPI_connect() };
-    assert_eq!(
-        connected,
-        pg_sys::SPI_OK_CONNECT as i32,
-        "SPI refuses a connection"
-    );
 }
 
 impl Account {

@@ -179,6 +179,25 @@ fn changes_of_membership_hold_from_the_next_transaction() {
 }
 
 #[test]
+fn membership_that_ended_is_not_seen_by_an_older_snapshot() {
+    let fixture = Fixture::new();
+    fixture.declare();
+    let (ann, mut superuser) = (fixture.person("ann"), fixture.db.superuser());
+    let mut client = fixture.db.connect_as(&fixture.app);
+    run(
+        &mut client,
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; CREATE TEMPORARY TABLE written (n int);
+         SELECT count(*) FROM written",
+    );
+    run(&mut superuser, "DELETE FROM member WHERE subject = 'ann'");
+    expect_error(
+        client.execute("SELECT tenant_guard.authenticate($1)", &[&ann]),
+        "28000",
+        "token subject belongs to no account",
+    );
+}
+
+#[test]
 fn membership_table_may_itself_be_protected() {
     let fixture = Fixture::new();
     fixture.declare();
