@@ -124,7 +124,8 @@ def bulk(variant):
     psql("postgres", "DROP DATABASE IF EXISTS run WITH (FORCE); CREATE DATABASE run TEMPLATE bench")
     results = {}
     log = LOG[variant]
-    size = f"SELECT pg_total_relation_size('{log}')" if log else "SELECT 0"
+    size = (f"SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('{log}')"
+            if log else "SELECT 0")
     for operation, statement in BULK.items():
         output = psql("run", f"""
             SELECT count(*) FROM source; SELECT count(*) FROM {variant};
@@ -221,10 +222,11 @@ try:
     for operation in BULK:
         compare(f"bulk {operation}",
                 {v: [run[operation][0] for run in bulks[v]] for v in VARIANTS}, "ms")
+        without = bulks["none"][-1][operation][1]
         for variant in VARIANTS:
             _, wal, size = bulks[variant][-1][operation]
-            print(f"    {variant:8} WAL {wal / options.rows:6.0f} B a row, "
-                  f"log {size / options.rows:6.0f} B an event")
+            print(f"    {variant:8} WAL {wal / options.rows:6.0f} B a row, of an event "
+                  f"{(wal - without) / options.rows:6.0f} B; log {size / options.rows:6.0f} B an event")
         if operation in BYTES_BUDGET:
             verdict(f"bytes of an {operation}", bulks["ours"][-1][operation][2] / options.rows,
                     BYTES_BUDGET[operation])

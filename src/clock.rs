@@ -23,8 +23,13 @@ pub(crate) fn to_unix(timestamp: pg_sys::TimestampTz) -> i64 {
     timestamp.saturating_add(EPOCH_OFFSET_US)
 }
 
+/// Unix microseconds as PostgreSQL counts them.
+pub(crate) fn from_unix(unix_us: i64) -> pg_sys::TimestampTz {
+    unix_us.saturating_sub(EPOCH_OFFSET_US)
+}
+
 /// Unix microseconds as a timestamptz value.
 pub(crate) fn timestamp(unix_us: i64) -> TimestampWithTimeZone {
-    TimestampWithTimeZone::try_from(unix_us.saturating_sub(EPOCH_OFFSET_US))
+    TimestampWithTimeZone::try_from(from_unix(unix_us))
         .unwrap_or(TimestampWithTimeZone::positive_infinity())
 }

@@ -62,8 +62,7 @@ const LEDGER: &CStr = c"SELECT c.relname::text, t.tgname::text, t.tgenabled::tex
     LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid \
         AND t.tgfoid = 'tenant_guard.guard_ledger()'::regprocedure \
     WHERE c.relnamespace = 'tenant_guard'::regnamespace \
-        AND (c.relname ~ '^ledger_' OR c.relname IN ('audit_log', 'audit_context')) \
-        AND c.relkind IN ('r', 'p')";
+        AND c.relname ~ '^(ledger_|audit_(log|context)($|_))' AND c.relkind IN ('r', 'p')";
 
 const ROLES: &CStr = c"SELECT r.rolname::text, h.holds FROM pg_catalog.pg_roles AS r \
     CROSS JOIN LATERAL (VALUES ('superuser', r.rolsuper), \

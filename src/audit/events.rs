@@ -62,7 +62,7 @@ impl Event<'_> {
         };
         let leaf_hash = SCRATCH.with_borrow_mut(|scratch| entry.leaf_hash(scratch));
 
-        let mut row = log::Row::new(&log::AUDIT_LOG);
+        let mut row = log::Row::new(&log::AUDIT_LOG, now);
         row.int8(key.incarnation);
         row.int8(key.xid);
         row.int8(entry.command_id);

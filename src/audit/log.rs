@@ -1,4 +1,4 @@
-//! Inserts into the log, past the executor: straight into the table and its indexes.
+//! Inserts into the log, past the executor: straight into the month's partition and its indexes.
 //!
 //! No right of the writer's and no trigger is consulted. The primary key alone takes a short cut;
 //! whatever else somebody put on the table goes through the executor's own index code.
@@ -8,6 +8,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::routing::{Part, part_of};
 use super::transaction;
 use crate::catalog::our_table;
 use crate::error::Error;
@@ -19,8 +20,41 @@ pub(super) struct Table {
     slot: usize,
     name: &'static CStr,
     columns: &'static [(&'static CStr, pg_sys::Oid)],
-    /// Attribute numbers of the primary key, in its order.
+    /// Attribute numbers of each partition's primary key, in its order.
     key: &'static [i16],
+    /// The column the table is partitioned by.
+    time_column: &'static str,
+}
+
+impl Table {
+    /// The name of the table.
+    pub(super) fn name(&self) -> &'static str {
+        self.name.to_str().expect("names of ours are ASCII")
+    }
+
+    /// The column the table is partitioned by.
+    pub(super) fn time_column(&self) -> &'static str {
+        self.time_column
+    }
+
+    /// A number of its own, from 0.
+    pub(super) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// The partitioned table; invalid where it is not there.
+    pub(super) fn find(&self) -> pg_sys::Oid {
+        our_table(self.name)
+    }
+
+    /// The columns of a partition's primary key.
+    pub(super) fn key_columns(&self) -> String {
+        let names = self.key.iter().map(|&number| {
+            let (name, _) = self.columns[number as usize - 1];
+            name.to_str().expect("names of ours are ASCII")
+        });
+        names.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The events.
@@ -50,6 +84,7 @@ pub(super) static AUDIT_LOG: Table = Table {
         (c"leaf_hash", pg_sys::BYTEAOID),
     ],
     key: &[1, 2, 5],
+    time_column: "occurred_at",
 };
 
 /// The context records of transactions.
@@ -73,19 +108,24 @@ pub(super) static AUDIT_CONTEXT: Table = Table {
         (c"hash", pg_sys::BYTEAOID),
     ],
     key: &[1, 2, 4],
+    time_column: "transaction_start",
 };
 
-/// What was verified of a table, valid until its catalog entry changes.
+/// What was verified of a partition, valid until its catalog entry changes. That of the partition for
+/// what has none changes as well where a partition takes a part of it.
 #[derive(Clone, Copy)]
 struct Verified {
-    relation: pg_sys::Oid,
+    part: Part,
     /// The primary key, where it is the only index and as plain as our code makes it: its oid, and
     /// what index code wants to be told of it.
     only_index: Option<(pg_sys::Oid, pg_sys::IndexInfo)>,
 }
 
 thread_local! {
+    /// Of each table the partition written last.
     static VERIFIED: RefCell<[Option<Verified>; 2]> = const { RefCell::new([None; 2]) };
+    /// Counts the changes of the catalog this backend was told of.
+    static CHANGES: Cell<u64> = const { Cell::new(0) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
     static BUFFER: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
@@ -102,6 +142,8 @@ const WIDTH: usize = 20;
 /// A row in the making: one call for each column, in the table's order.
 pub(super) struct Row {
     table: &'static Table,
+    /// Decides on the partition.
+    time: pg_sys::TimestampTz,
     values: [Value; WIDTH],
     filled: usize,
     /// Variable-length values one behind the other. Words, because values must be aligned.
@@ -117,11 +159,13 @@ enum Value {
 }
 
 impl Row {
-    pub(super) fn new(table: &'static Table) -> Self {
+    /// `time` is the value of the column that the table is partitioned by.
+    pub(super) fn new(table: &'static Table, time: pg_sys::TimestampTz) -> Self {
         let mut buffer = BUFFER.take();
         buffer.clear();
         Self {
             table,
+            time,
             values: [Value::Null; WIDTH],
             filled: 0,
             buffer,
@@ -208,7 +252,7 @@ impl Row {
         // SAFETY: values and nulls cover every column of the verified table with values of its
         // type; the buffer outlives the call, which copies them into a tuple.
         unsafe {
-            let (relation, verified) = open(self.table);
+            let (relation, verified) = open(self.table, self.time);
             let tuple = pg_sys::heap_form_tuple(
                 (*relation).rd_att,
                 values.as_mut_ptr(),
@@ -228,7 +272,7 @@ impl Row {
                 None => insert_into_indexes(relation, tuple),
             }
             pg_sys::heap_freetuple(tuple);
-            transaction::note_locks(self.table.slot);
+            transaction::note_locks(self.table.slot, verified.part.relation);
             // The locks stay until the transaction ends, as after any INSERT.
             pg_sys::table_close(relation, pg_sys::NoLock as i32);
         }
@@ -255,17 +299,13 @@ fn varlena_header(length: usize) -> [u8; 4] {
 
 /// Whether the table is there.
 pub(super) fn exists(table: &Table) -> bool {
-    verified(table).is_some() || find(table) != pg_sys::Oid::INVALID
-}
-
-fn find(table: &Table) -> pg_sys::Oid {
-    our_table(table.name)
+    verified(table).is_some() || table.find() != pg_sys::Oid::INVALID
 }
 
 /// The lock to ask for: none where this transaction holds it already, which saves two searches of
 /// the lock table a row.
-fn lock_mode(table: &Table) -> i32 {
-    if transaction::holds_locks(table.slot) {
+fn lock_mode(table: &Table, partition: pg_sys::Oid) -> i32 {
+    if transaction::holds_locks(table.slot, partition) {
         pg_sys::NoLock as i32
     } else {
         pg_sys::RowExclusiveLock as i32
@@ -276,19 +316,29 @@ fn verified(table: &Table) -> Option<Verified> {
     VERIFIED.with_borrow(|all| all[table.slot])
 }
 
-/// Whether the table is there and can be written.
+/// Whether the table is there and can be written now.
 pub(super) fn is_as_made(table: &Table) -> bool {
-    if verified(table).is_some() {
-        return true;
-    }
-    // SAFETY: try_table_open takes any oid and returns null for one that is gone; what it opened
-    // is closed, the lock kept.
+    // SAFETY: reads the clock. try_table_open takes any oid and returns null for one that is gone; what
+    // it opened is closed, the lock kept.
     unsafe {
-        let oid = find(table);
+        let now = pg_sys::GetCurrentTimestamp();
+        if verified(table).is_some_and(|known| known.part.holds(now)) {
+            return true;
+        }
+        let oid = table.find();
         if oid == pg_sys::Oid::INVALID {
             return false;
         }
-        let relation = pg_sys::try_table_open(oid, pg_sys::AccessShareLock as i32);
+        let parent = pg_sys::try_table_open(oid, pg_sys::AccessShareLock as i32);
+        if parent.is_null() {
+            return false;
+        }
+        let part = is_partitioned(table, parent).then(|| part_of(parent, now));
+        pg_sys::table_close(parent, pg_sys::NoLock as i32);
+        let Some(part) = part.flatten() else {
+            return false;
+        };
+        let relation = pg_sys::try_table_open(part.relation, pg_sys::AccessShareLock as i32);
         if relation.is_null() {
             return false;
         }
@@ -298,34 +348,79 @@ pub(super) fn is_as_made(table: &Table) -> bool {
     }
 }
 
-/// Opens the table for writing and verifies it unless that was done since its last change.
-unsafe fn open(table: &Table) -> (pg_sys::Relation, Verified) {
+/// Opens the partition for writing and verifies it unless that was done since its last change.
+unsafe fn open(table: &Table, time: pg_sys::TimestampTz) -> (pg_sys::Relation, Verified) {
     register_callback();
-    let known = verified(table);
-    let oid = known.map_or_else(|| find(table), |known| known.relation);
+    let fitting = || verified(table).filter(|known| known.part.holds(time));
+    if let Some(known) = fitting() {
+        let oid = known.part.relation;
+        // SAFETY: locked by this transaction, so it is there, or opened by any oid.
+        let relation = unsafe {
+            if transaction::holds_locks(table.slot, oid) {
+                return (pg_sys::table_open(oid, pg_sys::NoLock as i32), known);
+            }
+            pg_sys::try_table_open(oid, pg_sys::RowExclusiveLock as i32)
+        };
+        if !relation.is_null() {
+            // Taking the lock made pending changes known, which may have emptied the entry.
+            if let Some(known) = fitting().filter(|known| known.part.relation == oid) {
+                return (relation, known);
+            }
+            // SAFETY: opened above.
+            unsafe { pg_sys::table_close(relation, pg_sys::NoLock as i32) };
+        }
+    }
+    // SAFETY: no lock or entry of before is relied on.
+    let (relation, part) = unsafe { look_up(table, time) };
+    // SAFETY: just opened.
+    let found = unsafe { verify(table, relation, part) };
+    VERIFIED.with_borrow_mut(|all| all[table.slot] = Some(found));
+    (relation, found)
+}
+
+/// Finds the partition by the table's bounds, and opens it for writing.
+unsafe fn look_up(table: &Table, time: pg_sys::TimestampTz) -> (pg_sys::Relation, Part) {
+    let oid = table.find();
     if oid == pg_sys::Oid::INVALID {
         Error::LedgerMissing.raise();
     }
-    if let Some(known) = known.filter(|_| transaction::holds_locks(table.slot)) {
-        // SAFETY: locked by this transaction, so it is there.
-        return (
-            unsafe { pg_sys::table_open(oid, pg_sys::NoLock as i32) },
-            known,
-        );
+    // SAFETY: try_table_open takes any oid and returns null for one that is gone. The lock stays, so no
+    // partition is taken away meanwhile.
+    unsafe {
+        let parent = pg_sys::try_table_open(oid, pg_sys::AccessShareLock as i32);
+        if parent.is_null() {
+            Error::LedgerMissing.raise();
+        }
+        let altered = || Error::LedgerAltered(super::text::relation_name(parent));
+        if !is_partitioned(table, parent) {
+            altered().raise();
+        }
+        loop {
+            let changes = CHANGES.get();
+            let part = part_of(parent, time).unwrap_or_else(|| altered().raise());
+            let relation = pg_sys::table_open(part.relation, pg_sys::RowExclusiveLock as i32);
+            // A partition for this time may have come while the lock was waited for.
+            if CHANGES.get() == changes {
+                pg_sys::table_close(parent, pg_sys::NoLock as i32);
+                return (relation, part);
+            }
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        }
     }
-    // SAFETY: try_table_open takes any oid and returns null for one that is gone.
-    let relation = unsafe { pg_sys::try_table_open(oid, pg_sys::RowExclusiveLock as i32) };
-    if relation.is_null() {
-        Error::LedgerMissing.raise();
+}
+
+/// Whether an open relation is the partitioned table our code made.
+unsafe fn is_partitioned(table: &Table, relation: pg_sys::Relation) -> bool {
+    // SAFETY: the relation is open, and PostgreSQL's function takes any oid.
+    unsafe {
+        if (*(*relation).rd_rel).relkind != pg_sys::RELKIND_PARTITIONED_TABLE as i8 {
+            return false;
+        }
+        let oid = Some(pg_sys::Datum::from((*relation).rd_id));
+        let by = pgrx::direct_function_call::<String>(pg_sys::pg_get_partkeydef, &[oid]);
+        // Quoted where a setting of the session says so.
+        by.is_some_and(|by| by.replace('"', "") == format!("RANGE ({})", table.time_column))
     }
-    // Taking the lock made pending changes known, which may have emptied the entry.
-    if let Some(known) = verified(table) {
-        return (relation, known);
-    }
-    // SAFETY: just opened.
-    let found = unsafe { verify(table, relation) };
-    VERIFIED.with_borrow_mut(|all| all[table.slot] = Some(found));
-    (relation, found)
 }
 
 /// Whether an open relation is an ordinary table with the columns our code gave it.
@@ -363,7 +458,7 @@ unsafe fn indexes_at_once(relation: pg_sys::Relation) -> bool {
     }
 }
 
-unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
+unsafe fn verify(table: &Table, relation: pg_sys::Relation, part: Part) -> Verified {
     // SAFETY: the relation is open.
     unsafe {
         if !has_columns(table, relation) || !indexes_at_once(relation) {
@@ -390,7 +485,7 @@ unsafe fn verify(table: &Table, relation: pg_sys::Relation) -> Verified {
             pg_sys::index_close(index, pg_sys::NoLock as i32);
         }
         Verified {
-            relation: (*relation).rd_id,
+            part,
             only_index: plain.filter(|_| indexes.len() == 1),
         }
     }
@@ -413,7 +508,7 @@ unsafe fn insert_key(
     // SAFETY: `open` verified that the index is a plain btree over these three columns, so its
     // description points to nothing that could be gone.
     unsafe {
-        let index = pg_sys::index_open(index, lock_mode(table));
+        let index = pg_sys::index_open(index, lock_mode(table, (*relation).rd_id));
         pg_sys::index_insert(
             index,
             key.as_mut_ptr(),
@@ -464,10 +559,12 @@ fn register_callback() {
 }
 
 fn changed(relation: pg_sys::Oid) {
+    CHANGES.set(CHANGES.get().wrapping_add(1));
     VERIFIED.with_borrow_mut(|all| {
         for known in all {
-            *known = known
-                .filter(|known| relation != pg_sys::Oid::INVALID && known.relation != relation);
+            *known = known.filter(|known| {
+                relation != pg_sys::Oid::INVALID && known.part.relation != relation
+            });
         }
     });
 }

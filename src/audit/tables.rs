@@ -5,7 +5,10 @@ use std::marker::PhantomData;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use tenant_guard_core::month::names_partition;
 
+use super::log::Table;
+use super::partitions::{self, PARTITIONED};
 use crate::catalog::{as_owner, our_table};
 use crate::error::Error;
 use crate::raw::{raw_function, trigger_data};
@@ -61,9 +64,14 @@ raw_function! {
 }
 
 raw_function! {
-    /// `init_ledger() returns void`.
+    /// `init_ledger() returns void`: the tables, with this month's partitions and the next ones'.
     tenant_guard_init_ledger, pg_finfo_tenant_guard_init_ledger, |_fcinfo| {
         ensure_ledger();
+        // What the extension's script makes would be part of the extension, and go with it.
+        // SAFETY: reads a backend-local variable.
+        if !unsafe { pg_sys::creating_extension } {
+            partitions::make_missing();
+        }
         pg_sys::Datum::from(0)
     }
 }
@@ -84,16 +92,42 @@ pub(crate) fn ensure_ledger() {
             }
         } else {
             run(include_str!("../../sql/ledger_tables.sql"));
+            partitions::make_first();
         }
         TABLES.iter().for_each(|table| adopt(table));
+        partitions().iter().for_each(|partition| adopt(partition));
         if !exists("audit_event") {
             run(include_str!("../../sql/ledger_views.sql"));
         }
     });
 }
 
+/// The partitions of the ledger's tables, those of other schemas left out: nothing of ours is there.
+fn partitions() -> Vec<String> {
+    Spi::connect(|client| {
+        let rows = client.select(
+            "SELECT c.relname::text FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid \
+             WHERE i.inhparent IN ('tenant_guard.audit_log'::regclass, \
+                     'tenant_guard.audit_context'::regclass) \
+                 AND c.relnamespace = 'tenant_guard'::regnamespace AND c.relispartition",
+            None,
+            &[],
+        )?;
+        rows.map(|row| Ok(row.get::<String>(1)?.unwrap_or_default()))
+            .collect::<Result<Vec<_>, pgrx::spi::SpiError>>()
+    })
+    .unwrap_or_else(|error| not_prepared(error))
+}
+
+/// Whether a table of this name in our schema is one of the ledger's or a partition of one, as our
+/// code names them.
+pub(crate) fn named(name: &str) -> bool {
+    let partition = |table: &Table| names_partition(name, table.name());
+    TABLES.contains(&name) || PARTITIONED.into_iter().any(partition)
+}
+
 /// Holds off another session that creates the same tables.
-fn lock_extension() {
+pub(super) fn lock_extension() {
     // SAFETY: the extension exists, for its function is running; the lock goes with the
     // transaction.
     unsafe {
@@ -123,7 +157,11 @@ pub(crate) fn oid_of(table: &str) -> pg_sys::Oid {
     our_table(&std::ffi::CString::new(table).unwrap_or_default())
 }
 
-fn adopt(table: &str) {
+/// Makes a table the owner's and gives it its guard, as far as either is missing.
+pub(super) fn adopt(table: &str) {
+    let quoted = pgrx::spi::quote_identifier(table);
+    let table_name = table;
+    let table = quoted.as_str();
     // Whatever triggers and indexes a table comes with will run with our rights.
     if let Some(stranger) = ask(&format!(
         "SELECT (SELECT r.rolname::text FROM pg_class AS c \
@@ -131,7 +169,7 @@ fn adopt(table: &str) {
              WHERE c.oid = 'tenant_guard.{table}'::regclass \
                  AND NOT r.rolsuper AND r.rolname <> current_user)"
     )) {
-        Error::LedgerPlanted(table.to_owned(), stranger).raise();
+        Error::LedgerPlanted(table_name.to_owned(), stranger).raise();
     }
     // The right of the tables' owner to write them is what sealing runs on.
     if !query(&format!(
@@ -162,11 +200,11 @@ fn adopt(table: &str) {
     }
 }
 
-fn run(statements: &str) {
+pub(super) fn run(statements: &str) {
     Spi::run(statements).unwrap_or_else(|error| not_prepared(error));
 }
 
-fn query(statement: &str) -> bool {
+pub(super) fn query(statement: &str) -> bool {
     ask(statement).unwrap_or(false)
 }
 

@@ -47,8 +47,9 @@ struct State {
     actor: Rc<Actor>,
     identity_generation: u64,
     contexts: Vec<Written>,
-    /// For each table of the log, the subtransaction that took its lock and those of its indexes.
-    locked: [Option<pg_sys::SubTransactionId>; 2],
+    /// For each table of the log the partition written last, with the subtransaction that took its lock
+    /// and those of its indexes.
+    locked: [Option<(pg_sys::Oid, pg_sys::SubTransactionId)>; 2],
 }
 
 thread_local! {
@@ -104,19 +105,20 @@ pub(crate) fn has_events() -> bool {
     xid != 0 && STATE.with_borrow(|state| state.xid == xid)
 }
 
-/// Whether the transaction that `next_key` was last called in holds the locks of a table of the
-/// log, by its slot.
-pub(super) fn holds_locks(slot: usize) -> bool {
-    STATE.with_borrow(|state| state.locked[slot].is_some())
+/// Whether the transaction that `next_key` was last called in holds the locks of a partition of a
+/// table of the log, by its slot.
+pub(super) fn holds_locks(slot: usize, partition: pg_sys::Oid) -> bool {
+    STATE.with_borrow(|state| state.locked[slot].is_some_and(|(locked, _)| locked == partition))
 }
 
-/// Notes that the running subtransaction holds the locks of a table of the log.
-pub(super) fn note_locks(slot: usize) {
+/// Notes that the running subtransaction holds the locks of a partition.
+pub(super) fn note_locks(slot: usize, partition: pg_sys::Oid) {
+    if holds_locks(slot, partition) {
+        return;
+    }
     // SAFETY: reads the state of the running transaction.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
-    STATE.with_borrow_mut(|state| {
-        state.locked[slot].get_or_insert(subtransaction);
-    });
+    STATE.with_borrow_mut(|state| state.locked[slot] = Some((partition, subtransaction)));
 }
 
 /// Who acts now.
@@ -224,7 +226,7 @@ fn write_context(
         application_name: (!application_name.is_empty()).then_some(application_name),
         transaction_start: crate::clock::to_unix(start),
     };
-    let mut row = log::Row::new(&log::AUDIT_CONTEXT);
+    let mut row = log::Row::new(&log::AUDIT_CONTEXT, start);
     row.int8(context.incarnation);
     row.int8(context.xid);
     row.int8(start);
@@ -306,7 +308,7 @@ unsafe extern "C-unwind" fn subtransaction_ended(
                 .retain(|written| written.subtransaction < subtransaction);
             state.locked = state
                 .locked
-                .map(|locked| locked.filter(|&by| by < subtransaction));
+                .map(|locked| locked.filter(|&(_, by)| by < subtransaction));
         });
     }
 }

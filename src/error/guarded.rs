@@ -24,7 +24,7 @@ pub(crate) enum Guarded {
     CaptureTrigger(String),
     /// What it would do, name of the ledger's table.
     #[error("cannot {0} ledger table \"{1}\"")]
-    Ledger(&'static str, &'static str),
+    Ledger(&'static str, String),
     /// What it would do to the extension.
     #[error("cannot {0}: the audit ledger holds events")]
     HoldsEvents(&'static str),

@@ -14,6 +14,7 @@ use tenant_guard_core::merkle::{Frontier, Hash};
 use super::rows::{for_each_row, with_latest_snapshot};
 use super::store::{self, LastBlock};
 use crate::audit::configuration;
+use crate::audit::partitions;
 use crate::audit::tables::LedgerWriting;
 use crate::audit::transaction::incarnation;
 use crate::catalog::{as_owner, our_schema};
@@ -32,7 +33,16 @@ const WRITE_BATCH: usize = 10_000;
 fn seal(
     heartbeat: bool,
 ) -> TableIterator<'static, (name!(block, i64), name!(events, i64), name!(accounts, i64))> {
-    TableIterator::new(as_owner(|| seal_round(heartbeat)))
+    let sealed = as_owner(|| {
+        let sealed = seal_round(heartbeat);
+        // New partitions are locked until the transaction ends: nobody is to wait for the rest of one.
+        // SAFETY: reads the state of the running transaction.
+        if !unsafe { pg_sys::IsTransactionBlock() } {
+            partitions::keep_ahead();
+        }
+        sealed
+    });
+    TableIterator::new(sealed)
 }
 
 /// A transaction with an id of its own would leave its later events out of every snapshot taken

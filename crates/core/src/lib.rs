@@ -26,6 +26,7 @@ pub mod locking;
 pub mod manifest;
 pub mod merkle;
 pub mod migration;
+pub mod month;
 pub mod note;
 pub mod origin;
 pub mod permission;

@@ -12,7 +12,7 @@ use super::refusal::refuse;
 use super::schemas;
 use super::wanted::{At, Member, POLICY, policy, trigger};
 use crate::audit::pinned::Settings;
-use crate::audit::tables::TABLES;
+use crate::audit::tables;
 use crate::error::Guarded;
 
 thread_local! {
@@ -44,8 +44,8 @@ pub(super) fn judge(command: &Command) {
     for (catalog, oid, name) in dropped {
         if catalog == pg_sys::NamespaceRelationId {
             schemas::dropped(&name);
-        } else if let Some(table) = TABLES.into_iter().find(|known| *known == name) {
-            refuse(command, None, Guarded::Ledger("drop", table));
+        } else if tables::named(&name) {
+            refuse(command, None, Guarded::Ledger("drop", name));
         } else if catalog == POLICY {
             judge_policy(command, oid);
         } else {

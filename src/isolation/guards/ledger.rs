@@ -2,10 +2,11 @@
 //! begins: only superusers reach them at all, by mistake, so names mean what they will mean.
 
 use pgrx::pg_sys::{self, AlterTableType, NodeTag, ObjectType};
+use tenant_guard_core::month::names_partition;
 
 use super::command::{Command, name_parts, pointers, relation_named, text};
 use super::refusal::refuse;
-use crate::audit::tables::{TABLES, is_there, oid_of};
+use crate::audit::tables::{TABLES, is_there, named, oid_of};
 use crate::catalog::extension_owner;
 use crate::error::Guarded;
 use crate::isolation::registry::read;
@@ -29,42 +30,44 @@ pub(super) fn judge(command: &Command) {
     }
 }
 
-fn refuse_table(command: &Command, what: &'static str, table: &'static str) {
-    refuse(command, Some(oid_of(table)), Guarded::Ledger(what, table));
+fn refuse_table(command: &Command, what: &'static str, table: String) {
+    refuse(command, Some(oid_of(&table)), Guarded::Ledger(what, table));
 }
 
-/// The ledger's table that `name` means.
+/// The ledger's table, or partition of one, that `name` means.
 ///
 /// # Safety
 /// It must be null or a RangeVar of the running command.
-unsafe fn ledger_table(name: *const pg_sys::RangeVar) -> Option<&'static str> {
+unsafe fn ledger_table(name: *const pg_sys::RangeVar) -> Option<String> {
     // SAFETY: the caller vouches for the node; the look-up takes no lock and misses quietly.
     unsafe {
         if name.is_null() {
             return None;
         }
         let bare = text((*name).relname);
-        let table = TABLES.into_iter().find(|table| *table == bare)?;
+        if !named(&bare) {
+            return None;
+        }
         let meant = relation_named(name);
-        (meant != pg_sys::Oid::INVALID && meant == oid_of(table)).then_some(table)
+        (meant != pg_sys::Oid::INVALID && meant == oid_of(&bare)).then_some(bare)
     }
 }
 
 /// The same of a qualified name in a list of strings.
-unsafe fn ledger_table_named(parts: &[String]) -> Option<&'static str> {
+unsafe fn ledger_table_named(parts: &[String]) -> Option<String> {
     let (table, schema) = match parts {
         [.., schema, table] => (table, Some(schema)),
         [table] => (table, None),
         [] => return None,
     };
-    let table = TABLES.into_iter().find(|known| known == table)?;
+    let table = Some(table.clone()).filter(|table| named(table))?;
     match schema {
-        Some(schema) => (schema == "tenant_guard" && is_there(table)).then_some(table),
+        Some(schema) => (schema == "tenant_guard" && is_there(&table)).then_some(table),
         None => {
-            let name = std::ffi::CString::new(table).ok()?;
+            let name = std::ffi::CString::new(table.as_str()).ok()?;
             // SAFETY: a catalog look-up of a terminated name.
             let meant = unsafe { pg_sys::RelnameGetRelid(name.as_ptr()) };
-            (meant != pg_sys::Oid::INVALID && meant == oid_of(table)).then_some(table)
+            (meant != pg_sys::Oid::INVALID && meant == oid_of(&table)).then_some(table)
         }
     }
 }
@@ -72,17 +75,20 @@ unsafe fn ledger_table_named(parts: &[String]) -> Option<&'static str> {
 unsafe fn alter(command: &Command, statement: &pg_sys::AlterTableStmt) {
     // SAFETY: the actions of ALTER TABLE are AlterTableCmd nodes.
     unsafe {
-        if let Some(table) = ledger_table(statement.relation) {
-            let allowed = pointers::<pg_sys::AlterTableCmd>(statement.cmds).all(|c| allowed(c));
-            if !allowed {
-                refuse_table(command, "alter", table);
-            }
-        }
+        let attached = |action: &pg_sys::AlterTableCmd| {
+            let attach = action.subtype == AlterTableType::AT_AttachPartition;
+            attach.then(|| ledger_table((*action.def.cast::<pg_sys::PartitionCmd>()).name))
+        };
+        let parent = ledger_table(statement.relation);
         for action in pointers::<pg_sys::AlterTableCmd>(statement.cmds) {
-            if action.subtype == AlterTableType::AT_AttachPartition
-                && let Some(table) = ledger_table((*action.def.cast::<pg_sys::PartitionCmd>()).name)
-            {
-                refuse_table(command, "attach", table);
+            match (attached(action), &parent) {
+                // A partition, as we name it, of the table it is named after.
+                (Some(Some(partition)), Some(table)) if names_partition(&partition, table) => {}
+                (Some(Some(table)), _) => refuse_table(command, "attach", table),
+                (_, Some(table)) if !allowed(action) => {
+                    refuse_table(command, "alter", table.clone());
+                }
+                _ => {}
             }
         }
     }

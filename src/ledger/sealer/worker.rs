@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::sealing::{Pace, Schedule, Seen, Step, retry_after};
 
 use super::shared::{self, Entry, Problem, Table};
+use crate::audit::partitions;
 use crate::catalog::as_restricted_owner;
 use crate::clock::now_us;
 use crate::ledger::rows::with_latest_snapshot;
@@ -189,8 +190,9 @@ impl Sealer {
         // What is committed from here on counts for the next round.
         let pending = self.entry.pending.swap(false, SeqCst);
         self.entry.urgent.store(false, SeqCst);
-        match self.round(heartbeat) {
+        match self.round(|sealer| sealer.work(heartbeat)) {
             Ok(Round::Sealed(last_block)) => {
+                self.make_partitions();
                 let now = now_us();
                 self.schedule.sealed(now, last_block);
                 self.entry.last_round.store(now, SeqCst);
@@ -249,9 +251,24 @@ impl Sealer {
         !left_over || failing || !claim(&self.table, self.entry, database)
     }
 
-    /// A transaction that seals. An error is caught, and its text returned.
-    fn round(&mut self, heartbeat: bool) -> Result<Round, String> {
-        let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(Some(self.transaction(heartbeat)))))
+    /// Makes the partitions of the months to come where they are missing, in a transaction that does
+    /// nothing else: their locks must not wait for a block to reach the disk.
+    fn make_partitions(&mut self) {
+        if partitions::are_made() {
+            return;
+        }
+        let made = self.round(|_| {
+            as_restricted_owner(partitions::keep_ahead);
+            Round::Sealed(None)
+        });
+        if let Err(failure) = made {
+            pgrx::log!("tenant_guard sealer: partitions cannot be made: {failure}");
+        }
+    }
+
+    /// A transaction. An error is caught, and its text returned.
+    fn round(&mut self, work: impl FnOnce(&mut Self) -> Round) -> Result<Round, String> {
+        let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(Some(self.transaction(work)))))
             .catch_others(|error| match error {
                 CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
                     match report.sql_error_code() {
@@ -277,7 +294,7 @@ impl Sealer {
         result.map(|round| round.unwrap_or(Round::Busy))
     }
 
-    fn transaction(&mut self, heartbeat: bool) -> Round {
+    fn transaction(&mut self, work: impl FnOnce(&mut Self) -> Round) -> Round {
         // SAFETY: the protocol of a worker's transaction; an error ends it in `round`.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
@@ -288,7 +305,7 @@ impl Sealer {
             pg_sys::StartTransactionCommand();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
-        let round = self.work(heartbeat);
+        let round = work(self);
         // SAFETY: ends what was begun above.
         unsafe {
             pg_sys::PopActiveSnapshot();

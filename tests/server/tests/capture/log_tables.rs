@@ -3,6 +3,7 @@
 
 use tenant_guard_tests::{Database, expect_error, lines};
 
+use super::partitions::this_month;
 use super::{capture, database, log, run, switch_guards_off};
 
 #[test]
@@ -17,10 +18,11 @@ fn log_refuses_everybody_elses_writes() {
     let tables = lines(
         &mut superuser,
         "SELECT c.oid::regclass FROM pg_class c
-         WHERE relnamespace = 'tenant_guard'::regnamespace AND relkind = 'r'
+         WHERE relnamespace = 'tenant_guard'::regnamespace AND relkind IN ('r', 'p')
            AND relname ~ '^(audit|ledger)_' ORDER BY 1",
     );
-    assert_eq!(tables.len(), 6);
+    // Two of them with partitions for three months and one for the rest.
+    assert_eq!(tables.len(), 6 + 2 * 4);
     let mut session = db.connect_as(&app);
     for role in ["origin", "replica"] {
         run(
@@ -96,37 +98,45 @@ fn indexes_that_somebody_adds_are_maintained() {
     }
     run(
         &mut client,
-        "CREATE UNIQUE INDEX one ON tenant_guard.audit_log (leaf_hash)",
+        &format!("CREATE UNIQUE INDEX one ON {} (leaf_hash)", this_month()),
     );
     run(&mut client, "UPDATE t SET v = v || '!'");
     let condition_by_index = |client: &mut _, condition: &str, index: &str| {
         run(client, "SET enable_seqscan = off");
         let count = format!("SELECT count(*) FROM tenant_guard.audit_log WHERE {condition}");
         let plan = lines(client, &format!("EXPLAIN {count}")).join("\n");
-        assert!(plan.contains(index), "{plan}");
+        let of_month = this_month().replace("tenant_guard.", "") + index;
+        assert!(plan.contains(&of_month), "{plan}");
         lines(client, &count)
     };
     for (condition, index, expected) in [
-        ("upper(action) = 'UPDATE'", "expression", "105"),
-        ("action = 'update' AND ordinal < 5", "part", "5"),
-        ("to_tsvector('simple', data) @@ 'x'", "words", "10"),
-        ("account_id = '2'", "plain", "66"),
+        ("upper(action) = 'UPDATE'", "_upper_expr_idx", "105"),
+        ("action = 'update' AND ordinal < 5", "_ordinal_idx", "5"),
+        (
+            "to_tsvector('simple', data) @@ 'x'",
+            "_to_tsvector_idx",
+            "10",
+        ),
+        ("account_id = '2'", "_account_id_idx", "66"),
     ] {
         assert_eq!(
             condition_by_index(&mut client, condition, index),
             [expected]
         );
     }
-    for index in ["audit_log_pkey", "expression", "part", "one"] {
-        lines(
-            &mut client,
-            &format!("SELECT bt_index_check('tenant_guard.{index}', true)"),
-        );
-    }
+    let trees = format!(
+        "SELECT count(bt_index_check(i.indexrelid, true)::text) FROM pg_index AS i
+         JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS a ON a.oid = c.relam
+         WHERE i.indrelid = '{}'::regclass AND a.amname = 'btree'",
+        this_month()
+    );
+    assert_eq!(lines(&mut client, &trees), ["4"]);
     run(
         &mut client,
-        "CREATE UNIQUE INDEX few ON tenant_guard.audit_log ((ordinal / 1000000))
-        WHERE account_id = '77'",
+        &format!(
+            "CREATE UNIQUE INDEX few ON {} ((ordinal / 1000000)) WHERE account_id = '77'",
+            this_month()
+        ),
     );
     run(&mut client, "INSERT INTO t VALUES (7001, 77, 'first')");
     expect_error(
@@ -138,10 +148,7 @@ fn indexes_that_somebody_adds_are_maintained() {
         &mut client,
         "DROP INDEX tenant_guard.few; INSERT INTO t VALUES (7002, 77, 'second')",
     );
-    lines(
-        &mut client,
-        "SELECT bt_index_check('tenant_guard.audit_log_pkey', true)",
-    );
+    assert_eq!(lines(&mut client, &trees), ["4"]);
 }
 
 #[test]
@@ -218,34 +225,31 @@ fn altered_log_refuses_the_change() {
         ("ADD COLUMN extra int", None),
         ("RENAME target TO aim", Some("RENAME aim TO target")),
         (
-            "ADD UNIQUE (leaf_hash) DEFERRABLE",
-            Some("DROP CONSTRAINT audit_log_leaf_hash_key"),
+            "ADD CONSTRAINT late UNIQUE (leaf_hash) DEFERRABLE",
+            Some("DROP CONSTRAINT late"),
         ),
     ] {
-        run(
-            &mut client,
-            &format!("BEGIN; ALTER TABLE tenant_guard.audit_log {alter}"),
-        );
+        // A unique key of all partitions would have to hold the time.
+        let table = match alter.contains("UNIQUE") {
+            true => this_month(),
+            false => "tenant_guard.audit_log".to_owned(),
+        };
+        run(&mut client, &format!("BEGIN; ALTER TABLE {table} {alter}"));
+        let name = this_month().replace("tenant_guard.", "");
         expect_error(
             client.batch_execute("INSERT INTO t VALUES (2)"),
             "55000",
-            "ledger table \"audit_log\" was altered",
+            &format!("ledger table \"{name}\" was altered"),
         );
         run(&mut client, "ROLLBACK");
         if let Some(back) = back {
-            run(
-                &mut client,
-                &format!("ALTER TABLE tenant_guard.audit_log {alter}"),
-            );
+            run(&mut client, &format!("ALTER TABLE {table} {alter}"));
             expect_error(
                 client.batch_execute("INSERT INTO t VALUES (2)"),
                 "55000",
                 "altered",
             );
-            run(
-                &mut client,
-                &format!("ALTER TABLE tenant_guard.audit_log {back}"),
-            );
+            run(&mut client, &format!("ALTER TABLE {table} {back}"));
         }
         run(&mut client, "INSERT INTO t VALUES (3)");
     }
@@ -314,8 +318,9 @@ fn ledger_is_dumped_and_restored_whole() {
     run(&mut client, "CREATE TABLE t (account_id int, v text)");
     capture(&mut client, "t", "account_id", "");
     run(&mut client, "INSERT INTO t VALUES (1, 'x'), (2, NULL)");
-    let (plain, archive) = (Database::empty(), Database::empty());
+    let (plain, archive, routed) = (Database::empty(), Database::empty(), Database::empty());
     plain.restore(&db.pg_dump(&[]));
+    routed.restore(&db.pg_dump(&["--load-via-partition-root"]));
     archive.pg_restore(&["--single-transaction"], &db.pg_dump(&["--format=custom"]));
     let log_of = |client: &mut _| {
         lines(
@@ -325,9 +330,11 @@ fn ledger_is_dumped_and_restored_whole() {
     };
     let original = log_of(&mut client);
     assert_eq!(original.len(), 2);
-    for copy in [plain, archive] {
+    for copy in [plain, archive, routed] {
         let mut restored = copy.superuser();
         assert_eq!(log_of(&mut restored), original);
+        let of_month = format!("SELECT count(*) FROM {}", this_month());
+        assert_eq!(lines(&mut restored, &of_month), ["2"]);
         expect_error(
             restored.batch_execute("DELETE FROM tenant_guard.audit_log"),
             "55000",

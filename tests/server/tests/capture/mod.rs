@@ -5,6 +5,7 @@ mod changes;
 mod commands;
 mod events;
 mod log_tables;
+pub(crate) mod partitions;
 mod values;
 
 use postgres::{Client, GenericClient};

@@ -46,13 +46,13 @@ fn add(client: &mut Client, key: &str, account: &str) {
 
 /// Seals once: block, events and accounts, or nothing.
 #[track_caller]
-fn seal(client: &mut Client) -> Vec<String> {
+pub(crate) fn seal(client: &mut Client) -> Vec<String> {
     lines(client, "SELECT * FROM tenant_guard.seal()")
 }
 
 /// All findings of a full verification.
 #[track_caller]
-fn findings(client: &mut Client) -> Vec<String> {
+pub(crate) fn findings(client: &mut Client) -> Vec<String> {
     lines(client, "SELECT * FROM tenant_guard.verify_ledger()")
 }
 

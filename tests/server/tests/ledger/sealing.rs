@@ -311,8 +311,8 @@ fn check_round(db: &Database, expected: &str) {
     assert_eq!(seal(&mut sealer), [expected]);
     let read = "SELECT sum(pg_stat_get_xact_blocks_fetched(oid)),
                        sum(pg_stat_get_xact_tuples_returned(oid))
-                FROM pg_class WHERE oid = 'tenant_guard.audit_log'::regclass
-                    OR oid = 'tenant_guard.audit_log_pkey'::regclass";
+                FROM pg_class WHERE relname ~ '^audit_log' AND relkind IN ('r', 'i')
+                    AND relnamespace = 'tenant_guard'::regnamespace";
     let read = sealer.query_one(
         &format!("SELECT a::bigint, b::bigint FROM ({read}) AS r (a, b)"),
         &[],

@@ -7,6 +7,7 @@ use postgres::{Client, GenericClient, Transaction};
 use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, expect_error, lines};
 
 use super::{database, findings, offline, seal};
+use crate::capture::partitions::this_month;
 use crate::capture::{capture, run, switch_guards_off};
 
 /// A table of the ledger: its key, and what a finding about one of its rows can say of it.
@@ -122,8 +123,10 @@ pub(super) fn switch_guard_off(client: &mut Client, table: &str) {
 
 fn drop_constraints(client: &mut Client, table: &str) {
     let constraints = format!(
-        "SELECT format('ALTER TABLE tenant_guard.{table} DROP CONSTRAINT %I', conname)
-         FROM pg_constraint WHERE conrelid = 'tenant_guard.{table}'::regclass
+        "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
+         FROM pg_constraint WHERE coninhcount = 0
+             AND (conrelid = 'tenant_guard.{table}'::regclass
+                 OR conrelid IN (SELECT relid FROM pg_partition_tree('tenant_guard.{table}')))
          ORDER BY contype <> 'p'"
     );
     let columns = format!(
@@ -555,4 +558,59 @@ fn column_of_another_type_is_refused() {
         expect_error(outcome, "55000", "of a table of tenant_guard was altered");
         run(&mut client, "ROLLBACK");
     }
+}
+
+/// A key is unique in its partition only: one that stands in another month as well is found.
+#[test]
+fn event_that_stands_in_another_partition_as_well_is_found() {
+    let (_db, mut client) = defenceless();
+    let mut report = Report::default();
+    for target in TABLES[0].first_middle_last(&mut client) {
+        for time in ["occurred_at + interval '1 month'", "NULL", "'-infinity'"] {
+            let statement = format!(
+                "INSERT INTO tenant_guard.audit_log
+                 SELECT (jsonb_populate_record(l, jsonb_build_object('occurred_at', {time}))).*
+                 FROM tenant_guard.audit_log AS l WHERE ctid = '{}'",
+                target.ctid
+            );
+            let found = changed(&mut client, &[statement]).expect("a row is inserted");
+            let right = found
+                .iter()
+                .any(|found| found.code == "event_set_changed" && found.block == target.block);
+            report.add(format!("{} event at {time}", target.place), &found, right);
+        }
+    }
+    report.finish(9);
+}
+
+#[test]
+fn partition_that_was_taken_off_or_bounded_anew_is_found_by_what_is_missing() {
+    let (_db, mut client) = defenceless();
+    let month = this_month();
+    let detach = format!("ALTER TABLE tenant_guard.audit_log DETACH PARTITION {month}");
+    let mut transaction = client.transaction().unwrap();
+    run(&mut transaction, &detach);
+    let found = verify(&mut transaction);
+    for block in 1..=4 {
+        let named = |found: &Found| found.code == "event_set_changed" && found.block == Some(block);
+        assert!(found.iter().any(named), "block {block}");
+    }
+    // The same events in another partition are the same ledger.
+    run(
+        &mut transaction,
+        &format!("INSERT INTO tenant_guard.audit_log TABLE {month}"),
+    );
+    let found = verify(&mut transaction);
+    assert!(found.is_empty(), "{}", found[0].code);
+    // One of them moved to another month is not.
+    run(
+        &mut transaction,
+        "UPDATE tenant_guard.audit_log SET occurred_at = occurred_at + interval '1 month'
+         WHERE leaf_hash = (SELECT leaf_hash FROM tenant_guard.audit_log ORDER BY 1 LIMIT 1)",
+    );
+    let codes: Vec<_> = verify(&mut transaction)
+        .into_iter()
+        .map(|found| found.code)
+        .collect();
+    assert_eq!(codes, ["event_altered"]);
 }

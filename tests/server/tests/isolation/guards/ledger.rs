@@ -4,6 +4,7 @@ use tenant_guard_tests::{Database, lines};
 
 use super::super::Shop;
 use super::{done, refused};
+use crate::capture::partitions::this_month;
 
 #[test]
 fn dropping_what_the_ledger_depends_on_is_refused() {
@@ -68,7 +69,8 @@ fn altering_a_ledger_table_is_refused_to_the_superuser() {
         "DISABLE TRIGGER tenant_guard_guard",
         "DISABLE TRIGGER ALL",
         "ENABLE TRIGGER tenant_guard_guard",
-        "DROP CONSTRAINT audit_log_pkey",
+        "DROP CONSTRAINT audit_log_redacted_check",
+        "DETACH PARTITION tenant_guard.audit_log_default",
         "ENABLE ROW LEVEL SECURITY",
         "SET UNLOGGED",
         &format!("OWNER TO {login}"),
@@ -134,7 +136,7 @@ fn what_a_restore_does_to_ledger_tables_is_free() {
          ALTER TABLE tenant_guard.audit_log ENABLE ALWAYS TRIGGER tenant_guard_guard;
          ALTER TABLE tenant_guard.audit_log ALTER data SET STORAGE EXTENDED;
          ALTER TABLE tenant_guard.audit_log ALTER data SET STATISTICS 10;
-         ALTER TABLE tenant_guard.audit_log SET (fillfactor = 90);
+         ALTER TABLE tenant_guard.audit_log_default SET (fillfactor = 90);
          ALTER TABLE tenant_guard.audit_log ADD CHECK (ordinal >= 0);
          CREATE INDEX ON tenant_guard.audit_log (account_id);
          CREATE TABLE public.audit_log (n int); ALTER TABLE public.audit_log ADD m int;
@@ -176,5 +178,71 @@ fn guards_that_are_switched_off_are_found() {
     assert_eq!(
         found(&shop),
         ["error|15-guard-disabled|tenant_guard_dropped|event trigger is missing"]
+    );
+}
+
+#[test]
+fn taking_a_partition_of_the_log_apart_is_refused_to_the_superuser() {
+    let shop = Shop::contacts();
+    let mut superuser = shop.db.superuser();
+    let month = this_month();
+    let name = month.replace("tenant_guard.", "");
+    done(
+        &mut superuser,
+        "CREATE TABLE public.audit_log_2001_01 (LIKE tenant_guard.audit_log);
+         CREATE TABLE tenant_guard.stray (LIKE tenant_guard.audit_log)",
+    );
+    for (command, message) in [
+        (
+            format!("ALTER TABLE tenant_guard.audit_log DETACH PARTITION {month}"),
+            "cannot alter ledger table \"audit_log\"".to_owned(),
+        ),
+        (
+            format!("ALTER TABLE tenant_guard.audit_log DETACH PARTITION {month} CONCURRENTLY"),
+            "cannot alter ledger table \"audit_log\"".to_owned(),
+        ),
+        (
+            "ALTER TABLE tenant_guard.audit_log ATTACH PARTITION tenant_guard.stray
+                 FOR VALUES FROM ('2001-01-01') TO ('2001-02-01')"
+                .to_owned(),
+            "cannot alter ledger table \"audit_log\"".to_owned(),
+        ),
+        (
+            "ALTER TABLE tenant_guard.audit_log ATTACH PARTITION public.audit_log_2001_01
+                 FOR VALUES FROM ('2001-01-01') TO ('2001-02-01')"
+                .to_owned(),
+            "cannot alter ledger table \"audit_log\"".to_owned(),
+        ),
+        (
+            format!("DROP TABLE {month}"),
+            format!("cannot drop ledger table \"{name}\""),
+        ),
+        (
+            format!("ALTER TABLE {month} DISABLE TRIGGER tenant_guard_guard"),
+            format!("cannot alter ledger table \"{name}\""),
+        ),
+        (
+            format!("DROP TRIGGER tenant_guard_guard ON {month}"),
+            format!("cannot drop the guard trigger of ledger table \"{name}\""),
+        ),
+        (
+            format!("ALTER TABLE {month} RENAME TO aside"),
+            format!("cannot rename ledger table \"{name}\""),
+        ),
+        (
+            format!("ALTER TABLE {month} SET SCHEMA public"),
+            format!("cannot move ledger table \"{name}\""),
+        ),
+        (
+            "DROP TABLE tenant_guard.audit_context_default".to_owned(),
+            "cannot drop ledger table \"audit_context_default\"".to_owned(),
+        ),
+    ] {
+        refused(&mut superuser, &command, "55000", &message);
+    }
+    // Old months may go to cheaper disks.
+    done(
+        &mut superuser,
+        &format!("ALTER TABLE {month} SET TABLESPACE pg_default"),
     );
 }
