@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, PreparedStatement};
 use tenant_guard_core::identity::Identity;
 use tenant_guard_core::probe::{Attempt, Outcome, Sign, Trial, listed};
 
@@ -72,23 +73,27 @@ fn one(role: pg_sys::Oid, attempt: &Attempt) -> Tried {
     }))
 }
 
-/// Plans a statement while the other account is bound, and runs that plan for one's own.
+/// Plans a statement while the other account is bound, and runs that plan for one's own. Identities are
+/// bound outside of what the role does: settings that are made within end with it.
 fn prepared(role: pg_sys::Oid, trial: &Trial, mine: &Identity, theirs: &Identity) -> Tried {
+    let counted = |plan: &OwnedPreparedStatement| {
+        let found = Spi::connect_mut(|client| client.update(plan, None, &[])?.first().get_one());
+        found.unwrap_or_else(|error| failed(&error)).unwrap_or(0)
+    };
     judged(undone(|| {
-        as_restricted(role, || {
-            touched("SET LOCAL plan_cache_mode = force_generic_plan");
-            binding::switch(Some(theirs));
-            Spi::connect_mut(|client| {
-                let plan = client.prepare_mut(trial.read().as_str(), &[])?;
-                let first = client.update(&plan, None, &[])?.first();
-                first.get_one::<i64>()?;
-                binding::switch(Some(mine));
-                let second = client.update(&plan, None, &[])?.first();
-                second.get_one::<i64>()
-            })
-            .unwrap_or_else(|error: pgrx::spi::Error| failed(&error))
-            .unwrap_or(0)
-        })
+        touched("SET LOCAL plan_cache_mode = force_generic_plan");
+        binding::switch(Some(theirs));
+        let plan = as_restricted(role, || {
+            let prepared = Spi::connect_mut(|client| {
+                let prepared = client.prepare_mut(trial.read().as_str(), &[]);
+                prepared.map(PreparedStatement::keep)
+            });
+            let plan = prepared.unwrap_or_else(|error| failed(&error));
+            counted(&plan);
+            plan
+        });
+        binding::switch(Some(mine));
+        as_restricted(role, || counted(&plan))
     }))
 }
 
