@@ -24,16 +24,17 @@ CREATE FUNCTION tenant_guard.checkpoint() RETURNS text
 COMMENT ON FUNCTION tenant_guard.checkpoint() IS
     'origin, size and root of the ledger: the body of a C2SP tlog-checkpoint, unsigned';
 
--- Not STRICT: both arguments may be null.
+-- Not STRICT: all arguments may be null.
 CREATE FUNCTION tenant_guard.verify_ledger(
-    account text DEFAULT NULL, against text DEFAULT NULL,
+    account text DEFAULT NULL, against text DEFAULT NULL, since text DEFAULT NULL,
+    part integer DEFAULT NULL, parts integer DEFAULT NULL,
     OUT code text, OUT block bigint, OUT account_id text, OUT event_id text, OUT relation text,
     OUT detail text)
     RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'verify_ledger_wrapper';
-COMMENT ON FUNCTION tenant_guard.verify_ledger(text, text) IS
-    'recomputes the whole ledger; a row for each thing that is not as it was sealed';
+COMMENT ON FUNCTION tenant_guard.verify_ledger(text, text, text, integer, integer) IS
+    'recomputes the ledger; a row for each thing that is not as it was sealed';
 
 CREATE FUNCTION tenant_guard.capture_history(
     OUT block bigint, OUT sealed_at timestamptz, OUT part text, OUT change text, OUT entry jsonb)
@@ -45,9 +46,10 @@ COMMENT ON FUNCTION tenant_guard.capture_history() IS
 
 REVOKE ALL ON FUNCTION tenant_guard.seal(boolean), tenant_guard.capture_history(),
     tenant_guard.ledger_status(),
-    tenant_guard.checkpoint(), tenant_guard.verify_ledger(text, text) FROM PUBLIC;
+    tenant_guard.checkpoint(),
+    tenant_guard.verify_ledger(text, text, text, integer, integer) FROM PUBLIC;
 -- Sealing writes; auditors only read.
 GRANT EXECUTE ON FUNCTION tenant_guard.seal(boolean) TO tenant_guard_admin;
 GRANT EXECUTE ON FUNCTION tenant_guard.ledger_status(), tenant_guard.checkpoint(),
-    tenant_guard.verify_ledger(text, text), tenant_guard.capture_history()
+    tenant_guard.verify_ledger(text, text, text, integer, integer), tenant_guard.capture_history()
     TO tenant_guard_admin, tenant_guard_auditor;

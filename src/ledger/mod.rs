@@ -2,6 +2,8 @@
 
 mod export;
 mod history;
+mod index;
+mod progress;
 mod proof;
 mod read;
 mod receipt;
@@ -9,6 +11,7 @@ pub(crate) mod rows;
 mod seal;
 pub(crate) mod sealer;
 mod signing;
+mod since;
 mod status;
 mod store;
 mod verify;

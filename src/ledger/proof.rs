@@ -18,7 +18,7 @@ use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
 
 /// What a proof asks of a row of `ledger_block`.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Block {
     pub(super) epoch: i64,
     pub(super) incarnation: i64,
@@ -33,6 +33,9 @@ pub(super) struct Block {
 pub(super) struct Blocks {
     last: i64,
     known: HashMap<i64, Block>,
+    /// Whether rows that are damaged or gone are taken note of instead of an error.
+    lenient: bool,
+    damaged: bool,
 }
 
 impl Blocks {
@@ -41,7 +44,30 @@ impl Blocks {
         Self {
             last: store::newest_block().block,
             known: HashMap::new(),
+            lenient: false,
+            damaged: false,
         }
+    }
+
+    /// The same for verification, which goes on where rows are damaged or gone; what it is given
+    /// then is worth nothing, and [`damaged`](Self::damaged) says so.
+    pub(super) fn open_lenient() -> Self {
+        Self {
+            lenient: true,
+            ..Self::open()
+        }
+    }
+
+    /// Whether something that was asked for is damaged or gone.
+    pub(super) fn damaged(&self) -> bool {
+        self.damaged
+    }
+
+    fn damage(&mut self, what: &'static str) {
+        if !self.lenient {
+            Error::BrokenLedger(what).raise();
+        }
+        self.damaged = true;
     }
 
     /// Number of the newest block.
@@ -51,7 +77,7 @@ impl Blocks {
 
     /// A block by its number.
     pub(super) fn get(&mut self, number: i64) -> &Block {
-        self.known.entry(number).or_insert_with(|| {
+        if !self.known.contains_key(&number) {
             let mut found = None;
             for_each_row(
                 c"SELECT epoch, incarnation, timeline::bigint, tree_size, root, snapshot, state \
@@ -59,8 +85,12 @@ impl Blocks {
                 &bigints(&[number]),
                 |row| found = block_of(row),
             );
-            found.unwrap_or_else(|| Error::BrokenLedger("a block").raise())
-        })
+            if found.is_none() {
+                self.damage("a block");
+            }
+            self.known.insert(number, found.unwrap_or_default());
+        }
+        &self.known[&number]
     }
 
     /// The last of the blocks `from..=to` before the first for which `reached` holds; it must hold
@@ -94,9 +124,10 @@ impl Blocks {
 
     /// Roots of ranges of leaves of an epoch's tree, which must be subtrees of it.
     pub(super) fn roots(&mut self, epoch: i64, ranges: &[Range<u64>]) -> Vec<Hash> {
-        let blocks = self
-            .of_epoch(epoch)
-            .unwrap_or_else(|| Error::BrokenLedger("an epoch").raise());
+        let Some(blocks) = self.of_epoch(epoch) else {
+            self.damage("an epoch");
+            return Vec::new();
+        };
         ranges
             .iter()
             .map(|range| self.root(blocks, range.clone()))
@@ -113,12 +144,15 @@ impl Blocks {
             let block = self.get(before);
             if block.size > range.start {
                 start = block.size;
-                tree = Frontier::from_state(block.size, &block.state)
-                    .and_then(|tree| tree.since(range.start))
-                    .unwrap_or_else(|| Error::BrokenLedger("the tree of a block").raise());
+                let stored = Frontier::from_state(block.size, &block.state)
+                    .and_then(|tree| tree.since(range.start));
+                if stored.is_none() {
+                    self.damage("the tree of a block");
+                }
+                tree = stored.unwrap_or_default();
             }
         }
-        let mut position = start;
+        let (mut position, mut sound) = (start, true);
         for_each_row(
             c"SELECT position, leaf_hash FROM tenant_guard.ledger_leaf \
               WHERE block OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.>=) $2 \
@@ -128,13 +162,13 @@ impl Blocks {
                 let leaf = row.bytes(1).try_into().ok();
                 match leaf.filter(|_| row.bigint(0) as u64 == position) {
                     Some(leaf) => tree.append(leaf),
-                    None => Error::BrokenLedger("a leaf").raise(),
+                    None => sound = false,
                 }
                 position += 1;
             },
         );
-        if position != range.end {
-            Error::BrokenLedger("a leaf").raise();
+        if !sound || position != range.end {
+            self.damage("a leaf");
         }
         tree.root()
     }

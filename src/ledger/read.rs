@@ -1,88 +1,217 @@
 //! Reading the whole ledger in the order in which verification takes it.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
+use pgrx::pg_sys;
 use tenant_guard_core::event::{Context, Entry, EventKey};
 use tenant_guard_core::ledger::{
-    Claim, Rows, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf,
+    Claim, Depth, Rows, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf,
 };
 
-use super::rows::{Cursor, NO_TEXT, Row, for_each_row, with_cursors};
+use super::rows::{Arguments, Cursor, NO_TEXT, Row, for_each_row, with_cursors};
 use super::store::{self, AUDIT_CONTEXT, AUDIT_LOG, EVENT_ORDER, Part};
 use crate::audit::transaction;
 use crate::clock::to_unix;
 
 /// Hands over all rows under the active snapshot; none where there is no ledger.
 pub(super) fn read_ledger(rows: &mut impl Rows) {
-    if store::exists() {
-        read_accounts(rows);
-        read_blocks(rows);
-        read_unsealed(rows);
-    } else {
-        rows.begin_unsealed(transaction::incarnation());
+    Reader::new(rows).read(|_| ());
+}
+
+/// Reads the ledger once, as its taker asks for it.
+pub(super) struct Reader<'r, R> {
+    rows: &'r mut R,
+    /// Block after which reading begins, of a ledger that is not read from its first block on.
+    after: Option<i64>,
+    read: RowsRead,
+}
+
+/// How many rows were read of the two tables of events.
+#[derive(Default)]
+pub(super) struct RowsRead {
+    pub(super) events: u64,
+    pub(super) contexts: u64,
+}
+
+impl<'r, R: Rows> Reader<'r, R> {
+    pub(super) fn new(rows: &'r mut R) -> Self {
+        Self {
+            rows,
+            after: None,
+            read: RowsRead::default(),
+        }
     }
-}
 
-fn read_accounts(rows: &mut impl Rows) {
-    let query = c"SELECT account_id, blinding, size, state FROM tenant_guard.ledger_account \
-                  ORDER BY account_id COLLATE \"C\"";
-    for_each_row(query, &[], |row| {
-        rows.account(&StoredAccount {
-            account: row.text(0),
-            blinding: row.bytes(1),
-            size: row.bigint(2),
-            state: row.bytes(3),
+    /// Begins with the block after this one.
+    pub(super) fn after(self, block: Option<i64>) -> Self {
+        Self {
+            after: block,
+            ..self
+        }
+    }
+
+    /// Reads, and tells `at_block` each block before its events.
+    pub(super) fn read(mut self, mut at_block: impl FnMut(i64)) -> RowsRead {
+        if store::exists() {
+            if self.rows.takes_trees() {
+                self.read_accounts();
+            }
+            self.read_blocks(&mut at_block);
+            self.read_unsealed();
+        } else {
+            self.rows.begin_unsealed(transaction::incarnation());
+        }
+        self.read
+    }
+
+    /// A query of rows after the block that reading begins with; all where it begins with the first.
+    fn query(
+        &self,
+        all: &str,
+        after: &str,
+        order: &str,
+    ) -> (CString, Vec<(pg_sys::Oid, pg_sys::Datum)>) {
+        let argument = self
+            .after
+            .map(|block| (pg_sys::INT8OID, pg_sys::Datum::from(block)));
+        let condition = argument.map_or("", |_| after);
+        let query = store::query_text(&format!("{all} {condition} ORDER BY {order}"));
+        (query, argument.into_iter().collect())
+    }
+
+    fn read_accounts(&mut self) {
+        let (query, arguments) = self.query(
+            "SELECT account_id, blinding, size, state FROM tenant_guard.ledger_account",
+            "WHERE account_id OPERATOR(pg_catalog.=) ANY (SELECT account_id \
+                FROM tenant_guard.ledger_leaf WHERE block OPERATOR(pg_catalog.>) $1)",
+            "account_id COLLATE \"C\"",
+        );
+        for_each_row(&query, &arguments, |row| {
+            self.rows.account(&StoredAccount {
+                account: row.text(0),
+                blinding: row.bytes(1),
+                size: row.bigint(2),
+                state: row.bytes(3),
+            });
         });
-    });
-}
+    }
 
-const BLOCKS: &CStr = c"SELECT version, block, epoch, incarnation, timeline, \
-    snapshot, adopted, events, accounts, sealed_at, previous_hash, previous_size, previous_root, \
-    previous_checkpoint, hash, tree_size, root, state, configuration_hash, configuration \
-    FROM tenant_guard.ledger_block ORDER BY block";
-
-const LEAVES: &CStr = c"SELECT epoch, position, block, account_id, blinded_id, events, \
-    events_root, account_size, account_root, leaf_hash FROM tenant_guard.ledger_leaf ORDER BY block, position";
-
-fn read_blocks(rows: &mut impl Rows) {
-    with_cursors(
-        [(BLOCKS, &[]), (LEAVES, &[])],
-        |[mut blocks, mut leaves]| {
+    fn read_blocks(&mut self, at_block: &mut impl FnMut(i64)) {
+        let condition = "WHERE block OPERATOR(pg_catalog.>) $1";
+        let (blocks, arguments) = self.query(BLOCKS, condition, "block");
+        let (leaves, _) = match self.rows.takes_trees() {
+            true => self.query(LEAVES, condition, "block, position"),
+            false => (c"SELECT WHERE false".to_owned(), Vec::new()),
+        };
+        let of_leaves: Arguments<'_> = if self.rows.takes_trees() {
+            &arguments
+        } else {
+            &[]
+        };
+        let queries: [(&CStr, Arguments<'_>); 2] = [(&blocks, &arguments), (&leaves, of_leaves)];
+        with_cursors(queries, |[mut blocks, mut leaves]| {
             let mut leaf = leaves.next();
             while let Some(block) = blocks.next() {
                 let number = block.bigint(1);
-                for claim in rows.begin_block(&block_of(&block)) {
-                    read_events(rows, &claim);
-                }
+                at_block(number);
+                let claims = self.rows.begin_block(&block_of(&block));
+                let depth = self.rows.depth();
+                self.read_claims(&claims, depth);
                 while let Some(row) = leaf.take_if(|row| row.bigint(2) <= number) {
-                    rows.leaf(&leaf_of(&row));
+                    self.rows.leaf(&leaf_of(&row));
                     leaf = leaves.next();
                 }
-                rows.end_block();
+                if depth == Depth::Leaves && self.rows.needs_events() {
+                    self.read_claims(&claims, Depth::Events);
+                }
+                self.rows.end_block();
             }
             while let Some(row) = leaf {
-                rows.leaf(&leaf_of(&row));
+                self.rows.leaf(&leaf_of(&row));
                 leaf = leaves.next();
             }
-        },
-    );
+        });
+    }
+
+    /// Events that no block holds yet, and contexts without any event.
+    fn read_unsealed(&mut self) {
+        self.rows.begin_unsealed(transaction::incarnation());
+        let mut incarnations: Vec<i64> = [AUDIT_LOG, AUDIT_CONTEXT]
+            .into_iter()
+            .flat_map(store::incarnations)
+            .map(|(incarnation, _)| incarnation)
+            .collect();
+        incarnations.sort_unstable();
+        incarnations.dedup();
+        for incarnation in incarnations {
+            let before = self.rows.claims().of(incarnation);
+            let xids = Snapshot::below(i64::MAX).ranges_since(&before);
+            self.read_claims(&[Claim { incarnation, xids }], self.rows.depth());
+        }
+    }
+
+    /// Hands over the events of claims, each transaction's contexts before its events.
+    fn read_claims(&mut self, claims: &[Claim], depth: Depth) {
+        for part in claims.iter().flat_map(store::parts) {
+            match depth {
+                Depth::Nothing => {}
+                Depth::Leaves => {
+                    let query = part.query("account_id, leaf_hash", AUDIT_LOG, EVENT_ORDER);
+                    for_each_row(&query, part.arguments(), |row| {
+                        self.read.events += 1;
+                        self.rows.event_leaf(row.text(0), row.bytes(1));
+                    });
+                }
+                Depth::Events => {
+                    let events = part.query(EVENT_COLUMNS, AUDIT_LOG, EVENT_ORDER);
+                    let contexts = part.query(CONTEXT_COLUMNS, AUDIT_CONTEXT, "number");
+                    with_cursors(
+                        [(&events, part.arguments()), (&contexts, part.arguments())],
+                        |[mut events, mut contexts]| self.merge(&mut events, &mut contexts),
+                    );
+                }
+            }
+        }
+    }
+
+    fn merge(&mut self, events: &mut Cursor, contexts: &mut Cursor) {
+        let mut context = contexts.next();
+        while let Some(event) = events.next() {
+            let xid = event.bigint(1);
+            while let Some(row) = context.take_if(|row| row.bigint(1) <= xid) {
+                self.context(&row);
+                context = contexts.next();
+            }
+            self.read.events += 1;
+            with_event(&event, |event| self.rows.event(event));
+        }
+        while let Some(row) = context {
+            self.context(&row);
+            context = contexts.next();
+        }
+    }
+
+    fn context(&mut self, row: &Row<'_>) {
+        self.read.contexts += 1;
+        with_context(row, |context, hash| self.rows.context(context, hash));
+    }
 }
 
-/// Events that no block holds yet, and contexts without any event.
-fn read_unsealed(rows: &mut impl Rows) {
-    rows.begin_unsealed(transaction::incarnation());
-    let mut incarnations: Vec<i64> = [AUDIT_LOG, AUDIT_CONTEXT]
-        .into_iter()
-        .flat_map(store::incarnations)
-        .map(|(incarnation, _)| incarnation)
-        .collect();
-    incarnations.sort_unstable();
-    incarnations.dedup();
-    for incarnation in incarnations {
-        let before = rows.claims().of(incarnation);
-        let xids = Snapshot::below(i64::MAX).ranges_since(&before);
-        read_events(rows, &Claim { incarnation, xids });
-    }
+const BLOCKS: &str = "SELECT version, block, epoch, incarnation, timeline, \
+    snapshot, adopted, events, accounts, sealed_at, previous_hash, previous_size, previous_root, \
+    previous_checkpoint, hash, tree_size, root, state, configuration_hash, configuration \
+    FROM tenant_guard.ledger_block";
+
+const LEAVES: &str = "SELECT epoch, position, block, account_id, blinded_id, events, \
+    events_root, account_size, account_root, leaf_hash FROM tenant_guard.ledger_leaf";
+
+/// Hands over a block by its number, if it is there.
+pub(super) fn with_block<T>(number: i64, work: impl FnOnce(&StoredBlock<'_>) -> T) -> Option<T> {
+    let query = store::query_text(&format!("{BLOCKS} WHERE block OPERATOR(pg_catalog.=) $1"));
+    let argument = (pg_sys::INT8OID, pg_sys::Datum::from(number));
+    with_cursors([(&query, &[argument])], |[mut blocks]| {
+        blocks.next().map(|row| work(&block_of(&row)))
+    })
 }
 
 /// All columns in the order of the table, so that PostgreSQL hands over its rows as they are:
@@ -93,18 +222,6 @@ const EVENT_COLUMNS: &str = "incarnation, xid, command_id, occurred_at, ordinal,
 
 const CONTEXT_COLUMNS: &str = "incarnation, xid, transaction_start, number, issuer, token_id, \
     session, subject, role, session_role, \"current_role\", client_address, application_name, hash";
-
-/// Hands over the events of a claim, each transaction's contexts before its events.
-fn read_events(rows: &mut impl Rows, claim: &Claim) {
-    for part in store::parts(claim) {
-        let events = part.query(EVENT_COLUMNS, AUDIT_LOG, EVENT_ORDER);
-        let contexts = part.query(CONTEXT_COLUMNS, AUDIT_CONTEXT, "number");
-        with_cursors(
-            [(&events, part.arguments()), (&contexts, part.arguments())],
-            |[mut events, mut contexts]| merge(rows, &mut events, &mut contexts),
-        );
-    }
-}
 
 /// Hands each event of a claim to `each` with the context it names, if that is there, and returns
 /// what came of it. For claims of one transaction: its contexts are kept.
@@ -146,22 +263,6 @@ fn with_named<T>(
     match (result, work) {
         (Some(result), _) => result,
         (None, work) => work.expect("only a row takes it")(None),
-    }
-}
-
-fn merge(rows: &mut impl Rows, events: &mut Cursor, contexts: &mut Cursor) {
-    let mut context = contexts.next();
-    while let Some(event) = events.next() {
-        let xid = event.bigint(1);
-        while let Some(row) = context.take_if(|row| row.bigint(1) <= xid) {
-            with_context(&row, |context, hash| rows.context(context, hash));
-            context = contexts.next();
-        }
-        with_event(&event, |event| rows.event(event));
-    }
-    while let Some(row) = context {
-        with_context(&row, |context, hash| rows.context(context, hash));
-        context = contexts.next();
     }
 }
 

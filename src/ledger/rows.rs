@@ -25,16 +25,22 @@ pub(crate) struct Row<'a> {
 impl<'a> Row<'a> {
     /// The value of a column, or `None` for NULL. Raises 55000 where the column is of another
     /// type than its reader expects, which somebody must have given it.
+    #[inline]
     fn datum(&self, column: usize, types: &[pg_sys::Oid]) -> Option<pg_sys::Datum> {
         if !types.contains(&self.types[column]) {
-            // SAFETY: the descriptor has this column; the name is a terminated string.
-            let name = unsafe {
-                let name = pg_sys::SPI_fname(self.descriptor, column as i32 + 1);
-                CStr::from_ptr(name).to_string_lossy().into_owned()
-            };
-            Error::ColumnAltered(name).raise();
+            self.refuse_type(column);
         }
         (!self.nulls[column]).then_some(self.values[column])
+    }
+
+    #[cold]
+    fn refuse_type(&self, column: usize) -> ! {
+        // SAFETY: the descriptor has this column; the name is a terminated string.
+        let name = unsafe {
+            let name = pg_sys::SPI_fname(self.descriptor, column as i32 + 1);
+            CStr::from_ptr(name).to_string_lossy().into_owned()
+        };
+        Error::ColumnAltered(name).raise()
     }
 
     /// Runs `work` with the row's own memory context as the current one.

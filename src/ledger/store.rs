@@ -124,6 +124,21 @@ pub(super) fn claims() -> Claims {
     claims
 }
 
+/// Adds what one block claims, if it is there and sound.
+pub(super) fn add_block_to(claims: &mut Claims, number: i64) {
+    for_each_row(
+        c"SELECT incarnation, snapshot, adopted FROM tenant_guard.ledger_block \
+          WHERE block OPERATOR(pg_catalog.=) $1",
+        &[(pg_sys::INT8OID, pg_sys::Datum::from(number))],
+        |row| {
+            let parsed = row.text(1).parse::<Snapshot>().ok();
+            if let Some((snapshot, adopted)) = parsed.zip(row.text(2).parse().ok()) {
+                claims.add_block(row.bigint(0), snapshot, &adopted);
+            }
+        },
+    );
+}
+
 /// Adds a row of incarnation, snapshot and adopted incarnations.
 fn add_block(claims: &mut Claims, row: &Row<'_>) -> Vec<Claim> {
     let parsed = row
@@ -249,7 +264,7 @@ pub(super) fn count_events(claim: &Claim) -> (i64, Option<i64>) {
     (count, oldest)
 }
 
-fn query_text(query: &str) -> CString {
+pub(super) fn query_text(query: &str) -> CString {
     CString::new(query).expect("queries are made of our own words")
 }
 

@@ -3,10 +3,12 @@
 use pgrx::prelude::*;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::checkpoint::Checkpoint;
-use tenant_guard_core::ledger::{Finding, Scope, Verifier};
+use tenant_guard_core::ledger::{Finding, Part, Rows, Scope, Verifier};
 
-use super::read::read_ledger;
+use super::progress::Progress;
+use super::read::Reader;
 use super::rows::with_latest_snapshot;
+use super::{index, since};
 use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
 
@@ -14,12 +16,17 @@ use crate::error::{Error, OrRaise};
 /// intact.
 ///
 /// `account` narrows the check of events to one account. `against` is a checkpoint taken earlier;
-/// without one a consistent removal of the newest blocks is not found.
+/// without one a consistent removal of the newest blocks is not found. `since` is one up to which
+/// the ledger was verified before: only what came after is looked at. `part` of `parts` does a
+/// share of the work, so that several sessions find together what one finds.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn verify_ledger(
     account: Option<&str>,
     against: Option<&str>,
+    since: Option<&str>,
+    part: Option<i32>,
+    parts: Option<i32>,
 ) -> TableIterator<
     'static,
     (
@@ -32,14 +39,22 @@ fn verify_ledger(
     ),
 > {
     let scope = account.map_or(Ok(Scope::All), scope_of).or_raise();
-    let against = against
-        .map(|text| {
-            text.parse::<Checkpoint>()
-                .map_err(|_| Error::UnfitCheckpoint)
-        })
-        .transpose()
-        .or_raise();
-    let findings = as_owner(|| with_latest_snapshot(|| verify(scope, against)));
+    let [against, since] =
+        [against, since].map(|text| text.map(checkpoint_of).transpose().or_raise());
+    if against.is_some() && since.is_some() {
+        Error::UnfitArgument(
+            "since",
+            "it already is what the ledger must have grown from",
+        )
+        .raise();
+    }
+    let part = match (part, parts) {
+        (None, None) => Ok(Part::WHOLE),
+        (Some(part), Some(parts)) => Part::new(part, parts).ok_or(OTHER_PART),
+        _ => Err(OTHER_PART),
+    };
+    let verifier = Verifier::new(scope, against).part(part.or_raise());
+    let findings = as_owner(|| with_latest_snapshot(|| verify(verifier, since)));
     TableIterator::new(findings.into_iter().map(|found| {
         let Finding {
             code,
@@ -62,9 +77,29 @@ pub(super) fn scope_of(account: &str) -> Result<Scope, Error> {
     Ok(Scope::Account(account.as_str().to_owned()))
 }
 
-fn verify(scope: Scope, against: Option<Checkpoint>) -> Vec<Finding> {
-    let mut verifier = Verifier::new(scope, against);
-    read_ledger(&mut verifier);
+const OTHER_PART: Error =
+    Error::UnfitArgument("part", "it must be 1 to parts, which is at most 1024");
+
+fn checkpoint_of(text: &str) -> Result<Checkpoint, Error> {
+    text.parse().map_err(|_| Error::UnfitCheckpoint)
+}
+
+fn verify(mut verifier: Verifier, since: Option<Checkpoint>) -> Vec<Finding> {
+    let after = match &since {
+        None => None,
+        Some(checkpoint) => match since::begin(&mut verifier, checkpoint) {
+            None => return verifier.take_findings(),
+            after => after,
+        },
+    };
+    let mut progress = Progress::begin();
+    let read = Reader::new(&mut verifier)
+        .after(after)
+        .read(|block| progress.at(block));
     verifier.finish();
-    verifier.take_findings()
+    let mut findings = verifier.take_findings();
+    if verifier.takes_trees() && after.is_none() {
+        index::compare(&read, &mut findings);
+    }
+    findings
 }

@@ -150,9 +150,13 @@ impl Context<'_> {
 
     /// SHA-256 of the record.
     pub fn hash(&self) -> Hash {
-        let mut out = Vec::with_capacity(256);
-        self.encode(&mut out);
-        Sha256::digest(&out).into()
+        self.hash_in(&mut Vec::with_capacity(256))
+    }
+
+    /// The same, with a buffer that is used again.
+    pub fn hash_in(&self, buffer: &mut Vec<u8>) -> Hash {
+        self.encode(buffer);
+        Sha256::digest(&buffer).into()
     }
 }
 

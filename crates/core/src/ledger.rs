@@ -2,6 +2,7 @@
 
 mod claims;
 mod finding;
+mod part;
 mod reading;
 mod records;
 mod seal;
@@ -11,6 +12,7 @@ mod verify;
 
 pub use claims::{Claim, Claims};
 pub use finding::{Code, Finding};
+pub use part::{Depth, Part};
 pub use reading::Rows;
 pub use records::{
     AccountLeaf, BlockRecord, EpochRecord, NO_BLOCK, blinded_account, configuration_hash,

@@ -44,11 +44,13 @@ pub enum Code {
     CheckpointMismatch,
     /// The ledger ends before the given checkpoint.
     CheckpointTruncated,
+    /// An index of a table of the ledger does not lead to the rows the table holds.
+    IndexDiffers,
 }
 
 impl Code {
     /// Every code, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::EventAltered,
         Self::EventSetChanged,
         Self::EventUnclaimed,
@@ -68,6 +70,7 @@ impl Code {
         Self::ChainBroken,
         Self::CheckpointMismatch,
         Self::CheckpointTruncated,
+        Self::IndexDiffers,
     ];
 
     /// The stable name.
@@ -92,6 +95,7 @@ impl Code {
             Self::ChainBroken => "chain_broken",
             Self::CheckpointMismatch => "checkpoint_mismatch",
             Self::CheckpointTruncated => "checkpoint_truncated",
+            Self::IndexDiffers => "index_differs",
         }
     }
 }
@@ -129,6 +133,18 @@ impl Finding {
             event_id: None,
             relation: None,
             detail,
+        }
+    }
+
+    /// The rows that an index of `relation` leads to are not those that the relation holds.
+    pub fn index_differs(relation: &str, by_index: u64, held: u64) -> Self {
+        let detail = match by_index == held {
+            true => format!("its index leads to {held} rows, but not to those it holds"),
+            false => format!("its index leads to {by_index} rows, it holds {held}"),
+        };
+        Self {
+            relation: Some(relation.to_owned()),
+            ..Self::new(Code::IndexDiffers, detail)
         }
     }
 

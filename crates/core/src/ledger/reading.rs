@@ -1,6 +1,7 @@
 //! The order in which a ledger is read.
 
 use super::claims::{Claim, Claims};
+use super::part::Depth;
 use super::stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
 use crate::event::Context;
 
@@ -15,9 +16,30 @@ pub trait Rows {
     /// [`event`](Self::event) for each of these events, claim by claim and within one ordered by
     /// (xid, ordinal), the contexts of a transaction before its events;
     /// [`leaf`](Self::leaf) for the leaves with a block number up to this one's, in order of
-    /// (block, position); [`end_block`](Self::end_block). After the last block come `leaf` for
+    /// (block, position); [`end_block`](Self::end_block). Where [`depth`](Self::depth) asks for
+    /// less, [`event_leaf`](Self::event_leaf) or nothing takes the place of the events, and they
+    /// follow the leaves if [`needs_events`](Self::needs_events). After the last block come `leaf` for
     /// what is left, and [`begin_unsealed`](Self::begin_unsealed).
     fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim>;
+
+    /// Whether rows of `ledger_account` and `ledger_leaf` are taken.
+    fn takes_trees(&self) -> bool {
+        true
+    }
+
+    /// What is taken of the events of the current block, or of those that no block holds.
+    fn depth(&self) -> Depth {
+        Depth::Events
+    }
+
+    /// Takes account and stored leaf hash of an event, in the same order.
+    fn event_leaf(&mut self, _account: &str, _leaf_hash: &[u8]) {}
+
+    /// Whether the leaves of the current block do not fit, so that its events are asked for after
+    /// all. Forgets what [`event_leaf`](Self::event_leaf) gave.
+    fn needs_events(&mut self) -> bool {
+        false
+    }
 
     /// Takes a row of `audit_context` with its column `hash`.
     fn context(&mut self, context: &Context<'_>, hash: &[u8]);

@@ -11,11 +11,13 @@
 mod blocks;
 mod events;
 mod leaves;
+mod since;
 
 use super::claims::{Claim, Claims};
 use super::finding::{Code, Finding};
+use super::part::{Depth, Part};
 use super::reading::Rows;
-use super::stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
+use super::stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf, hash_or_none_such};
 use crate::checkpoint::Checkpoint;
 use crate::event::Context;
 use crate::merkle::Frontier;
@@ -37,12 +39,15 @@ pub enum Scope {
 /// The verification of one ledger. [`Rows`] says in which order it is given them.
 pub struct Verifier {
     scope: Scope,
+    part: Part,
     against: Option<Checkpoint>,
     accounts: Accounts,
     contexts: Contexts,
     claims: Claims,
     /// Some earlier block's claims are unknown, so the next block's events are too many.
     claims_lost: bool,
+    /// Verification began after a block, and the trees of accounts before it are not known.
+    begun_later: bool,
     /// Global tree of the epoch; unknown after damage to it.
     tree: Option<Frontier>,
     last: Option<Last>,
@@ -63,10 +68,12 @@ impl Verifier {
         Self {
             contexts: Contexts::new(scope == Scope::All),
             scope,
+            part: Part::WHOLE,
             against,
             accounts: Accounts::default(),
             claims: Claims::default(),
             claims_lost: false,
+            begun_later: false,
             tree: Some(Frontier::new()),
             last: None,
             current: None,
@@ -78,9 +85,17 @@ impl Verifier {
         }
     }
 
+    /// Narrows the work to a part of it.
+    pub fn part(self, part: Part) -> Self {
+        Self { part, ..self }
+    }
+
     /// Checks what can only be said at the end.
     pub fn finish(&mut self) {
         self.leave_transaction();
+        if !self.part.has_trees() {
+            return;
+        }
         self.check_accounts();
         self.check_against();
     }
@@ -99,6 +114,17 @@ impl Verifier {
 
     fn leave_transaction(&mut self) {
         self.contexts.leave(&mut self.findings);
+    }
+
+    /// Does what concerns the blocks. Where that is the work of another part, what is found there
+    /// is not said.
+    fn on_blocks<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.findings.len();
+        let result = work(self);
+        if !self.part.has_trees() {
+            self.findings.truncate(before);
+        }
+        result
     }
 
     fn report(&mut self, finding: Finding) {
@@ -129,7 +155,36 @@ impl Rows for Verifier {
 
     fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
         self.leave_transaction();
-        self.open_block(row)
+        self.on_blocks(|verifier| verifier.open_block(row))
+    }
+
+    fn takes_trees(&self) -> bool {
+        self.part.has_trees()
+    }
+
+    fn depth(&self) -> Depth {
+        let last = || self.last.as_ref().map_or(0, |last| last.block);
+        let block = self
+            .current
+            .as_ref()
+            .map_or_else(|| last().saturating_add(1), |current| current.block);
+        self.part.depth(block)
+    }
+
+    fn event_leaf(&mut self, account: &str, leaf_hash: &[u8]) {
+        let Some(current) = self.current.as_ref().filter(|_| self.in_scope(account)) else {
+            return;
+        };
+        let leaf = hash_or_none_such(leaf_hash);
+        self.accounts.append_stored(account, current.block, leaf);
+    }
+
+    fn needs_events(&mut self) -> bool {
+        let fits = self.accounts.touched_fit(&self.rows);
+        if !fits {
+            self.accounts.forget_touched();
+        }
+        !fits
     }
 
     fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
@@ -146,7 +201,10 @@ impl Rows for Verifier {
         let (contexts, findings) = (&mut self.contexts, &mut self.findings);
         let (computed, stored) = check_event(event, block, contexts, &mut self.buffer, findings);
         match block {
-            Some(block) => self.accounts.append(account, block, computed, stored),
+            Some(block) if self.part.has_trees() => {
+                self.accounts.append(account, block, computed, stored);
+            }
+            Some(_) => {}
             None => self.check_unclaimed(event),
         }
     }
@@ -162,7 +220,7 @@ impl Rows for Verifier {
     fn end_block(&mut self) {
         self.leave_transaction();
         if let Some(current) = self.current.take() {
-            self.close_block(current);
+            self.on_blocks(|verifier| verifier.close_block(current));
         }
     }
 

@@ -2,5 +2,6 @@
 
 mod bundles;
 mod model;
+mod since;
 mod tampering;
 mod vectors;

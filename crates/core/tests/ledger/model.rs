@@ -1,16 +1,19 @@
 //! A ledger held in memory: the rows a database would store, in the JSON form of the vectors.
 //! Byte strings are hexadecimal, times microseconds.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tenant_guard_core::bundle::{BundleError, BundleExport, BundleVerifier, Sink, Summary};
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::event::{Context, Entry, EventKey, personal_commitment};
 use tenant_guard_core::ledger::{
-    AccountRound, Adopted, BlockPlan, Claim, Claims, Finding, NO_BLOCK, Participant, Rows, Scope,
-    Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier, blinded_account,
-    configuration_hash, seal,
+    AccountRound, Adopted, BlockPlan, Claim, Claims, Depth, Finding, NO_BLOCK, Part, Participant,
+    Rows, Scope, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier,
+    blinded_account, configuration_hash, seal,
 };
 use tenant_guard_core::merkle::{Frontier, Hash};
+use tenant_guard_core::proof::inclusion_ranges;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Event {
@@ -400,12 +403,100 @@ impl Ledger {
         self.give(&mut verifier, incarnation);
         verifier.finish();
         let findings = verifier.take_findings();
+        self.assert_parts_find_the_same(&scope, against, incarnation, &findings);
         if scope == Scope::All {
             let files = self.bundle(incarnation, None);
             let (offline, _) = verify_bundle(&files, against).expect("a bundle");
             assert_eq!(offline, findings);
         }
         findings
+    }
+
+    /// All parts of a verification find together what the whole one does, each once or more.
+    fn assert_parts_find_the_same(
+        &self,
+        scope: &Scope,
+        against: Option<Checkpoint>,
+        incarnation: i64,
+        findings: &[Finding],
+    ) {
+        let set = |findings: &[Finding]| -> BTreeSet<String> {
+            findings
+                .iter()
+                .map(|finding| format!("{finding:?}"))
+                .collect()
+        };
+        for of in 2..4 {
+            let mut found = Vec::new();
+            for number in 1..=of {
+                let part = Part::new(number, of).expect("a part");
+                let mut verifier = Verifier::new(scope.clone(), against).part(part);
+                self.give(&mut verifier, incarnation);
+                verifier.finish();
+                found.append(&mut verifier.take_findings());
+            }
+            assert_eq!(set(&found), set(findings), "{of} parts");
+        }
+    }
+
+    /// What is found after the block with this number, whose checkpoint was kept.
+    pub(crate) fn verify_after(&self, kept: &Self, block: i64, incarnation: i64) -> Vec<Finding> {
+        let of_number = |ledger: &Self| {
+            ledger
+                .ledger_block
+                .iter()
+                .position(|row| row.block == block)
+        };
+        let at = of_number(kept).expect("a block");
+        let checkpoint: Checkpoint = kept
+            .checkpoint(&kept.ledger_block[at])
+            .parse()
+            .expect("own");
+        let mut verifier = Verifier::new(Scope::All, None);
+        let (mut claims, mut path) = (Claims::default(), Vec::new());
+        let mut blocks: Vec<&BlockRow> = self.ledger_block.iter().collect();
+        blocks.sort_by_key(|row| row.block);
+        for row in blocks.iter().filter(|row| row.block <= block) {
+            let (snapshot, adopted) = (row.snapshot.parse(), row.adopted.parse());
+            if let (Ok(snapshot), Ok(adopted)) = (snapshot, adopted) {
+                claims.add_block(row.incarnation, snapshot, &adopted);
+            }
+        }
+        let mut leaves: Vec<&LeafRow> = kept.ledger_leaf.iter().collect();
+        leaves.retain(|leaf| leaf.epoch == checkpoint.epoch);
+        leaves.sort_by_key(|leaf| leaf.position);
+        let ranges = inclusion_ranges(checkpoint.size - 1, checkpoint.size).expect("a leaf");
+        for range in ranges {
+            let mut tree = Frontier::new();
+            let range = range.start as usize..range.end as usize;
+            leaves[range]
+                .iter()
+                .for_each(|leaf| tree.append(hash(&leaf.leaf_hash)));
+            path.push(tree.root());
+        }
+        match of_number(self) {
+            Some(at) => with_block(&self.ledger_block[at], |row| {
+                verifier.begin_after(row, claims, &checkpoint, &path);
+            }),
+            None => {
+                let newest = blocks.last().map(|row| (row.epoch, row.tree_size));
+                verifier.cannot_begin(&checkpoint, newest);
+                return verifier.take_findings();
+            }
+        }
+        let mut rest = self.clone();
+        rest.ledger_block.retain(|row| row.block > block);
+        rest.ledger_leaf.retain(|row| row.block > block);
+        let touched: BTreeSet<_> = rest
+            .ledger_leaf
+            .iter()
+            .map(|leaf| leaf.account_id.clone())
+            .collect();
+        rest.ledger_account
+            .retain(|row| touched.contains(&Some(row.account_id.clone())));
+        rest.give(&mut verifier, incarnation);
+        verifier.finish();
+        verifier.take_findings()
     }
 
     /// The files of a bundle.
@@ -433,11 +524,21 @@ impl Ledger {
         let mut blocks: Vec<&BlockRow> = self.ledger_block.iter().collect();
         blocks.sort_by_key(|block| block.block);
         for row in blocks {
-            for claim in begin_block(rows, row) {
-                self.feed(rows, claim.incarnation, |xid| claim.xids.contains(xid));
+            let claims = begin_block(rows, row);
+            let depth = rows.depth();
+            for claim in &claims {
+                self.feed(rows, claim.incarnation, depth, |xid| {
+                    claim.xids.contains(xid)
+                });
             }
             while let Some(leaf) = leaves.next_if(|leaf| leaf.block <= row.block) {
                 feed_leaf(rows, leaf);
+            }
+            if depth == Depth::Leaves && rows.needs_events() {
+                for claim in &claims {
+                    let wanted = |xid| claim.xids.contains(xid);
+                    self.feed(rows, claim.incarnation, Depth::Events, wanted);
+                }
             }
             rows.end_block();
         }
@@ -445,7 +546,7 @@ impl Ledger {
         rows.begin_unsealed(incarnation);
         for of in self.incarnations() {
             let sealed = rows.claims().of(of);
-            self.feed(rows, of, |xid| !sealed.contains(xid));
+            self.feed(rows, of, rows.depth(), |xid| !sealed.contains(xid));
         }
     }
 
@@ -480,8 +581,24 @@ impl Ledger {
     }
 
     /// Feeds events and contexts merged by transaction, contexts first.
-    fn feed(&self, rows: &mut impl Rows, incarnation: i64, wanted: impl Fn(i64) -> bool) {
+    fn feed(
+        &self,
+        rows: &mut impl Rows,
+        incarnation: i64,
+        depth: Depth,
+        wanted: impl Fn(i64) -> bool,
+    ) {
         let events = self.in_order(incarnation, &wanted);
+        match depth {
+            Depth::Events => {}
+            Depth::Nothing => return,
+            Depth::Leaves => {
+                for event in events {
+                    rows.event_leaf(&event.account_id, &bytes(&event.leaf_hash));
+                }
+                return;
+            }
+        }
         let mut contexts: Vec<&ContextRow> = self.audit_context.iter().collect();
         contexts.retain(|row| row.incarnation == incarnation && wanted(row.xid));
         contexts.sort_by_key(|row| (row.xid, row.number));
@@ -530,7 +647,11 @@ impl Ledger {
 }
 
 fn begin_block(rows: &mut impl Rows, row: &BlockRow) -> Vec<Claim> {
-    rows.begin_block(&StoredBlock {
+    with_block(row, |row| rows.begin_block(row))
+}
+
+fn with_block<R>(row: &BlockRow, then: impl FnOnce(&StoredBlock<'_>) -> R) -> R {
+    then(&StoredBlock {
         version: row.version,
         block: row.block,
         epoch: row.epoch,

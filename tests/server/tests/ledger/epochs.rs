@@ -10,6 +10,7 @@ use postgres::Client;
 use tenant_guard_tests::{Cluster, Database, lines};
 
 use super::concurrent::ACCOUNTS_THAT_DIFFER;
+use super::verification::found_since;
 use super::{add, audit_items, checkpoint, findings, findings_against, seal};
 use crate::capture::run;
 
@@ -65,6 +66,7 @@ fn promoted_standby_seals_what_was_left_and_opens_an_epoch() {
     let mut client = db.superuser();
     add(&mut client, "one", "a");
     assert_eq!(seal(&mut client), ["1|1|1"]);
+    let first = checkpoint(&mut client);
     let backup = cluster.backup("standby");
     let conninfo = format!(
         "primary_conninfo=host={} user=postgres",
@@ -92,6 +94,11 @@ fn promoted_standby_seals_what_was_left_and_opens_an_epoch() {
     // A standby verifies and shows what it has.
     assert_eq!(findings_against(&mut reader, &earlier), [""; 0]);
     assert_eq!(checkpoint(&mut reader), earlier);
+    assert_eq!(found_since(&mut reader, &first), [""; 0]);
+    for part in ["part => 1, parts => 2", "part => 2, parts => 2"] {
+        let call = format!("SELECT * FROM tenant_guard.verify_ledger({part})");
+        assert_eq!(lines(&mut reader, &call), [""; 0]);
+    }
     let status = "SELECT events, unsealed_events, sealer FROM tenant_guard.ledger_status()";
     assert_eq!(lines(&mut reader, status), ["3|1|standby"]);
 
@@ -105,6 +112,10 @@ fn promoted_standby_seals_what_was_left_and_opens_an_epoch() {
         lines(&mut reader, EPOCHS),
         ["1|1|1|1|f", "2|1|1|1|f", "3|2|2|2|f", "4|2|2|1|f"]
     );
+    let newest = checkpoint(&mut reader);
+    for kept in [&first, &earlier, &newest] {
+        assert_eq!(found_since(&mut reader, kept), [""; 0]);
+    }
     check_ledger(&mut reader);
     assert_eq!(findings_against(&mut reader, &earlier), [""; 0]);
     // The old server that goes on is another ledger from there on, and its checkpoints say so.

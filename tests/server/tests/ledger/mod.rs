@@ -12,6 +12,7 @@ mod rights;
 mod sealer;
 mod sealing;
 mod tamper;
+mod verification;
 mod wait;
 
 use postgres::Client;

@@ -6,7 +6,7 @@
 use postgres::{Client, GenericClient, Transaction};
 use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, expect_error, lines};
 
-use super::{database, findings, offline, seal};
+use super::{database, findings, offline, seal, verification};
 use crate::capture::partitions::this_month;
 use crate::capture::{capture, run, switch_guards_off};
 
@@ -225,6 +225,7 @@ fn edits(column: &str, sql_type: &str) -> Vec<String> {
     all.map(|edit| edit.replace('?', &column)).collect()
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Found {
     pub(super) code: String,
     pub(super) block: Option<i64>,
@@ -233,26 +234,31 @@ pub(super) struct Found {
     pub(super) detail: String,
 }
 
-/// What verification says, which without the database must be the same.
+/// What verification says, which without the database and in parts must be the same.
 pub(super) fn verify(client: &mut impl GenericClient) -> Vec<Found> {
     let query =
         "SELECT code, block, account_id, event_id, detail FROM tenant_guard.verify_ledger()";
     let rows = client
         .query(query, &[])
         .unwrap_or_else(|error| panic!("{error:?}"));
-    let found = |row: &postgres::Row| Found {
-        code: row.get(0),
-        block: row.get(1),
-        account: row.get(2),
-        event_id: row.get(3),
-        detail: row.get(4),
-    };
-    let found: Vec<Found> = rows.iter().map(found).collect();
+    let found: Vec<Found> = rows.iter().map(Found::of_row).collect();
     offline::assert_same(client, &found);
+    verification::assert_parts_find_the_same(client, &found);
     found
 }
 
 impl Found {
+    /// Code, block, account, event and detail.
+    pub(super) fn of_row(row: &postgres::Row) -> Self {
+        Self {
+            code: row.get(0),
+            block: row.get(1),
+            account: row.get(2),
+            event_id: row.get(3),
+            detail: row.get(4),
+        }
+    }
+
     /// Whether the finding says which row it is about, as exactly as it can.
     fn names(&self, table: &Table, target: &Target) -> bool {
         let Self { block, account, .. } = self;

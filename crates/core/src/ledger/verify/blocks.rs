@@ -37,7 +37,7 @@ pub(super) struct Current {
 
 /// What the next block is compared with.
 pub(super) struct Last {
-    block: i64,
+    pub(super) block: i64,
     epoch: i64,
     pub(super) incarnation: i64,
     timeline: i32,
@@ -49,6 +49,30 @@ pub(super) struct Last {
     stored_tree: Option<Frontier>,
     /// Hash of what was captured, none where damage hides it.
     configuration: Option<Hash>,
+}
+
+impl Last {
+    /// A block as it is stored, with the tree that was stored with it.
+    pub(super) fn stored(row: &StoredBlock<'_>, stored_tree: Option<Frontier>) -> Self {
+        let hashes = [row.record().hash(), hash_or_none_such(row.hash)];
+        let checkpoint = Checkpoint {
+            incarnation: row.incarnation,
+            epoch: row.epoch,
+            size: row.tree_size.max(0) as u64,
+            root: hash_or_none_such(row.root),
+        };
+        Self {
+            block: row.block,
+            epoch: row.epoch,
+            incarnation: row.incarnation,
+            timeline: row.timeline,
+            consistent: hashes[0] == hashes[1],
+            hashes,
+            checkpoints: [checkpoint; 2],
+            stored_tree,
+            configuration: Some(hash_or_none_such(row.configuration_hash)),
+        }
+    }
 }
 
 impl Verifier {

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::leaves::LeafRow;
 use crate::event::{Context, Entry, personal_commitment};
 use crate::ledger::finding::{Code, Finding};
+use crate::ledger::records::AccountLeaf;
 use crate::ledger::seal::AccountRound;
 use crate::ledger::stored::{StoredAccount, StoredEvent, hash_or_none_such};
 use crate::merkle::{Frontier, Hash};
@@ -16,6 +18,8 @@ pub(super) struct Account {
     pub(super) round: AccountRound,
     /// The same from the stored leaf hashes, while they differ in the current block.
     pub(super) alternate: Option<Box<AccountRound>>,
+    /// Its tree before the current block, where that can be taken back.
+    before: Option<Frontier>,
     /// Last block in which it had an event.
     touched_in: i64,
     /// Size and root of its tree as the last leaf says.
@@ -40,6 +44,7 @@ impl Account {
             row: None,
             round: AccountRound::new(Frontier::new()),
             alternate: None,
+            before: None,
             touched_in: 0,
             sealed: None,
             tree_known: true,
@@ -65,6 +70,8 @@ pub(super) struct Accounts {
     all: Vec<Account>,
     /// Accounts with events in the current block.
     touched: Vec<usize>,
+    /// Place of the account looked up last: that of the next event is often the same.
+    latest: usize,
 }
 
 impl Accounts {
@@ -83,12 +90,19 @@ impl Accounts {
 
     /// Place of the account, which is added if new.
     pub(super) fn at(&mut self, name: &str) -> usize {
-        if let Some(at) = self.find(name) {
-            return at;
+        if self
+            .all
+            .get(self.latest)
+            .is_some_and(|account| account.name == name)
+        {
+            return self.latest;
         }
-        self.index.insert(name.to_owned(), self.all.len());
-        self.all.push(Account::new(name));
-        self.all.len() - 1
+        self.latest = self.find(name).unwrap_or_else(|| {
+            self.index.insert(name.to_owned(), self.all.len());
+            self.all.push(Account::new(name));
+            self.all.len() - 1
+        });
+        self.latest
     }
 
     pub(super) fn get(&mut self, at: usize) -> &mut Account {
@@ -105,15 +119,52 @@ impl Accounts {
     }
 
     pub(super) fn append(&mut self, name: &str, block: i64, computed: Hash, stored: Hash) {
+        self.touch(name, block, false).append(computed, stored);
+    }
+
+    /// Adds an event by its stored leaf hash alone, so that it can be taken back.
+    pub(super) fn append_stored(&mut self, name: &str, block: i64, stored: Hash) {
+        self.touch(name, block, true).round.append(stored);
+    }
+
+    fn touch(&mut self, name: &str, block: i64, keep_before: bool) -> &mut Account {
         let at = self.at(name);
         let account = &mut self.all[at];
         if account.touched_in != block {
             account.touched_in = block;
             account.alternate = None;
+            account.before = keep_before.then(|| account.round.tree().clone());
             account.round.restart();
             self.touched.push(at);
         }
-        account.append(computed, stored);
+        account
+    }
+
+    /// Whether each account with events in the block has the leaf they give.
+    pub(super) fn touched_fit(&self, rows: &[LeafRow]) -> bool {
+        let sealed: HashMap<&str, AccountLeaf> = rows.iter().filter_map(LeafRow::sealed).collect();
+        let of_accounts = rows.iter().filter(|row| row.is_of_account());
+        let fits = |at: &usize| {
+            let account = &self.all[*at];
+            let sealed = sealed.get(account.name.as_str());
+            sealed.is_some_and(|sealed| {
+                let found = account.round.leaf(sealed.block, sealed.blinded_id);
+                account.blinded_id() == Some(sealed.blinded_id)
+                    && (found.events, found.events_root) == (sealed.events, sealed.events_root)
+            })
+        };
+        of_accounts.count() == sealed.len() && self.touched.iter().all(fits)
+    }
+
+    /// Takes back the events of the block.
+    pub(super) fn forget_touched(&mut self) {
+        for at in self.take_touched() {
+            let account = &mut self.all[at];
+            account.touched_in = 0;
+            if let Some(before) = account.before.take() {
+                account.round = AccountRound::new(before);
+            }
+        }
     }
 }
 
@@ -123,6 +174,7 @@ pub(super) struct Contexts {
     known: Vec<KnownContext>,
     /// Whether all events are read, so that a context without one is damage.
     all_events: bool,
+    buffer: Vec<u8>,
 }
 
 struct KnownContext {
@@ -138,6 +190,7 @@ impl Contexts {
             transaction: (0, 0),
             known: Vec::new(),
             all_events,
+            buffer: Vec::with_capacity(256),
         }
     }
 
@@ -149,7 +202,7 @@ impl Contexts {
     ) {
         self.enter((context.incarnation, context.xid), findings);
         let stored = hash_or_none_such(stored);
-        let computed = context.hash();
+        let computed = context.hash_in(&mut self.buffer);
         if stored != computed {
             findings.push(Finding::new(
                 Code::ContextAltered,

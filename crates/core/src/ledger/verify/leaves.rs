@@ -49,8 +49,13 @@ impl From<&StoredLeaf<'_>> for LeafRow {
 
 impl LeafRow {
     /// Whether the row is about an account; a single column edited does not change it.
-    fn is_of_account(&self) -> bool {
+    pub(super) fn is_of_account(&self) -> bool {
         self.account_columns >= 3
+    }
+
+    /// Account and record, where both are there and sound.
+    pub(super) fn sealed(&self) -> Option<(&str, AccountLeaf)> {
+        self.account.as_deref().zip(self.sound_record())
     }
 
     /// The record, if it gives the stored leaf hash.
@@ -209,7 +214,7 @@ impl Verifier {
             match row {
                 Some(row) => {
                     row.matched = true;
-                    let (hash, findings) = account.compare(current, row);
+                    let (hash, findings) = account.compare(current, row, self.begun_later);
                     let place = Some((row.epoch, row.position));
                     let name = Some(account.name.clone());
                     let blinded_id = row.order(blinded_id);
@@ -362,19 +367,30 @@ impl LeafRow {
 }
 
 impl Account {
-    fn blinded_id(&self) -> Option<Hash> {
+    pub(super) fn blinded_id(&self) -> Option<Hash> {
         let blinding = self.row.as_ref()?.blinding.as_slice().try_into().ok()?;
         Some(blinded_account(blinding, &self.name))
     }
 
     /// Compares the account's events in the block with its leaf. Returns the leaf hash that was
     /// sealed, as far as can be told.
-    fn compare(&mut self, current: &Current, row: &LeafRow) -> (Hash, Vec<Finding>) {
+    ///
+    /// Where verification has begun later, the account's tree is known if this is its first leaf.
+    fn compare(
+        &mut self,
+        current: &Current,
+        row: &LeafRow,
+        begun_later: bool,
+    ) -> (Hash, Vec<Finding>) {
         let mut findings = Vec::new();
         let mut report = |code, detail: String| {
             findings.push(leaf_finding(code, current, Some(&self.name), detail));
         };
         let alternate = self.alternate.take();
+        let is_first = |record: AccountLeaf| record.size == record.events;
+        if begun_later && self.sealed.is_none() && !row.sound_record().is_some_and(is_first) {
+            self.tree_known = false;
+        }
         let Some(record) = row.sound_record() else {
             report(
                 Code::LeafAltered,
