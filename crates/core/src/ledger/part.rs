@@ -53,7 +53,7 @@ impl Part {
         }
     }
 
-    /// Trees take about two thirds of the time of comparing events. So of two parts the first
+    /// Trees are taken to need about two thirds of the time of comparing events. So of two parts the first
     /// compares the events of each fourth block, of more it compares none.
     fn compares_events(self, block: i64) -> bool {
         match self.of {
