@@ -2,12 +2,16 @@
 """What capture costs: the same changes without audit, with ours, and with a PL/pgSQL row trigger
 that stores to_jsonb images, interleaved in one run on a throwaway cluster.
 
-    benches/capture.py [--rounds 5] [--seconds 5] [--rows 100000]
+    benches/capture.py [--rounds 5] [--seconds 4] [--rows 100000] [--installed]
 
 Each bulk cell runs in a fresh copy of one database, after a checkpoint. Prints medians with their
 range, the ratios to the run without audit, and for each budget whether it was reached. Bulk runs
 have synchronous_commit on and act under an identity; single-row runs have it off and none, because
 pgbench would sign in at every transaction on both sides.
+
+Bulk times are processor time of the session, which other work on the machine hardly changes. Of single
+rows both are printed: the time a client waits, which budgets are about, and the session's processor time,
+which is what capture adds without the way to the client and back.
 """
 
 import argparse
@@ -102,9 +106,9 @@ def tool(script, *arguments, **options):
     return done.stdout
 
 
-def psql(database, script):
+def psql(database, script, **options):
     return tool("cluster.sh", "psql", CLUSTER, "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database,
-                input="SET client_min_messages = warning;\n" + script)
+                input="SET client_min_messages = warning;\n" + script, **options)
 
 
 def encode(value):
@@ -120,30 +124,32 @@ def token():
 
 
 def bulk(variant):
-    """Milliseconds, WAL bytes and log bytes of each bulk statement, in a fresh database."""
+    """Milliseconds of processor time, WAL bytes and log bytes of each bulk statement, in a fresh
+    database."""
     psql("postgres", "DROP DATABASE IF EXISTS run WITH (FORCE); CREATE DATABASE run TEMPLATE bench")
     results = {}
     log = LOG[variant]
-    size = (f"SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('{log}')"
-            if log else "SELECT 0")
+    size = f"""SELECT pg_total_relation_size('{log}') + coalesce(sum(pg_total_relation_size(relid)), 0)
+               FROM pg_partition_tree('{log}')""" if log else "SELECT 0"
     for operation, statement in BULK.items():
         output = psql("run", f"""
             SELECT count(*) FROM source; SELECT count(*) FROM {variant};
             {size}; CHECKPOINT; SELECT pg_current_wal_insert_lsn() AS before \\gset
             BEGIN; SELECT 1 FROM tenant_guard.authenticate('{token()}');
-            \\timing on
+            SET LOCAL log_statement_stats = on; SET LOCAL client_min_messages = log;
             {statement.format(t=variant)};
-            \\timing off
-            COMMIT;
-            SELECT pg_current_wal_insert_lsn() - :'before'; {size};""")
-        elapsed = float(re.search(r"Time: ([0-9.]+) ms", output).group(1))
+            SET LOCAL log_statement_stats = off; COMMIT;
+            SELECT pg_current_wal_insert_lsn() - :'before'; {size};""", stderr=subprocess.STDOUT)
+        used = re.findall(r"!\t([0-9.]+) s user, ([0-9.]+) s system", output)
+        elapsed = 1e3 * max(sum(map(float, times)) for times in used)
         numbers = [line for line in output.split("\n") if re.fullmatch(r"[0-9]+", line)]
         results[operation] = (elapsed, int(numbers[-2]), int(numbers[-1]) - int(numbers[2]))
     return results
 
 
 def single(variant, operation, rows, seconds):
-    """Microseconds of one statement, by pgbench with one client."""
+    """Microseconds of one statement, by pgbench with one client: what it waits, and processor time of
+    its session."""
     psql("single", f"""
         DROP SEQUENCE IF EXISTS to_delete; CREATE SEQUENCE to_delete; TRUNCATE {variant};
         INSERT INTO {variant} SELECT * FROM source; INSERT INTO {variant} OVERRIDING SYSTEM VALUE
@@ -154,6 +160,7 @@ def single(variant, operation, rows, seconds):
     directory = tool("cluster.sh", "bindir").strip()
     script = SINGLE[operation].format(t=variant, rows=2 * rows)
     length = min(seconds, 2 * rows // 100_000) if operation == "DELETE" else seconds
+    before = ended_sessions()
     done = subprocess.run(
         [Path(directory) / "pgbench", "-h", SOCKET, "-U", "postgres", "-n", "-M", "prepared",
          "-c", "1", "-T", str(max(length, 1)), "-f", "/dev/stdin", "single"],
@@ -161,7 +168,16 @@ def single(variant, operation, rows, seconds):
         env=dict(os.environ, PGOPTIONS="-c synchronous_commit=off"))
     if done.returncode:
         sys.exit(done.stderr)
-    return 1e6 / float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
+    count = int(re.search(r"actually processed: ([0-9]+)", done.stdout).group(1))
+    waited = 1e6 / float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
+    return waited, (ended_sessions() - before) * 1e6 / count
+
+
+def ended_sessions():
+    """Seconds of processor time of all sessions that have ended: the postmaster's children."""
+    time.sleep(0.3)  # A session goes on for a moment after its client.
+    fields = Path(f"/proc/{POSTMASTER}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def show(values, unit):
@@ -195,9 +211,11 @@ parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--seconds", type=int, default=4)
 parser.add_argument("--rows", type=int, default=100_000)
+parser.add_argument("--installed", action="store_true", help="measure the build that is installed")
 options = parser.parse_args()
 
-tool("build.sh")
+if not options.installed:
+    tool("build.sh")
 SOCKET = tool("cluster.sh", "start", CLUSTER, *SETTINGS).strip().split("\n")[-1]
 try:
     keys = {"keys": [{"kty": "oct", "alg": "HS256", "k": encode(SECRET)}]}
@@ -205,6 +223,8 @@ try:
     psql("bench", SETUP.format(keys=json.dumps(keys), account=ACCOUNT, rows=options.rows,
                                tables="".join(TABLE.format(name=name) for name in VARIANTS)))
     psql("postgres", "CREATE DATABASE single TEMPLATE bench")
+    data = psql("postgres", "SHOW data_directory").strip()
+    POSTMASTER = Path(data, "postmaster.pid").read_text().split("\n", 1)[0]
     machine()
     width = psql("bench", "SELECT pg_relation_size('source') / count(*) FROM source").strip()
     print(f"{options.rows} rows of {width} B of heap, {options.rounds} rounds, medians [range]")
@@ -231,6 +251,7 @@ try:
             verdict(f"bytes of an {operation}", bulks["ours"][-1][operation][2] / options.rows,
                     BYTES_BUDGET[operation])
     for operation, cells in singles.items():
-        compare(f"single {operation}", cells, "us")
+        compare(f"single {operation}", {v: [run[0] for run in cells[v]] for v in VARIANTS}, "us")
+        compare("    its processor time", {v: [run[1] for run in cells[v]] for v in VARIANTS}, "us")
 finally:
     tool("cluster.sh", "drop", CLUSTER)
