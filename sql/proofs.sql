@@ -62,5 +62,5 @@ GRANT EXECUTE ON FUNCTION tenant_guard.inclusion_proof(text),
     tenant_guard.export_ledger(text) TO tenant_guard_admin, tenant_guard_auditor;
 -- It writes.
 GRANT EXECUTE ON FUNCTION tenant_guard.add_cosignature(text) TO tenant_guard_admin;
--- Whoever has an identity may keep proof of what it did itself; the function sees to that.
+-- Whoever has an identity may keep proof of what was recorded in its name; the function sees to that.
 GRANT EXECUTE ON FUNCTION tenant_guard.receipt(text) TO PUBLIC;

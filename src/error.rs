@@ -315,6 +315,15 @@ pub(crate) enum Error {
     /// The name of an action that is empty or too long.
     #[error("action must be 1 to {0} bytes long")]
     UnfitAction(usize),
+    /// A value of an application's event that is too long: which, and how long it may be.
+    #[error("{0} is longer than {1} bytes")]
+    LongValue(&'static str, usize),
+    /// A receipt that would be too long to be handed around or verified: its greatest size in bytes.
+    #[error("the receipt would be longer than {0} bytes")]
+    LongReceipt(usize),
+    /// An event whose receipt is for administrators and auditors to make.
+    #[error("no receipt of a {0} event is made for an identity")]
+    ReceiptOfRow(String),
     /// A value that cannot be written into the log.
     #[error("value for the audit log is not valid UTF-8")]
     NotUtf8,
@@ -617,9 +626,10 @@ impl Error {
             Self::NotATable(_) => ERRCODE_WRONG_OBJECT_TYPE,
             Self::NoColumn(..) => ERRCODE_UNDEFINED_COLUMN,
             Self::UnfitColumn(..) => ERRCODE_DATATYPE_MISMATCH,
-            Self::NotReadable(_) | Self::Assurance(_) | Self::RowNotAdmitted(..) => {
-                ERRCODE_INSUFFICIENT_PRIVILEGE
-            }
+            Self::NotReadable(_)
+            | Self::Assurance(_)
+            | Self::ReceiptOfRow(_)
+            | Self::RowNotAdmitted(..) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::LedgerMissing
             | Self::LedgerTableLost(_)
@@ -631,12 +641,15 @@ impl Error {
             | Self::HashKeyMissing
             | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::RelationGone(_) | Self::UnknownRelation(_) => ERRCODE_UNDEFINED_TABLE,
-            Self::UnfitAction(_) | Self::TwoLists(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::UnfitAction(_) | Self::LongValue(..) | Self::TwoLists(_) => {
+                ERRCODE_INVALID_PARAMETER_VALUE
+            }
             Self::NotUtf8 => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
             Self::OutOfMemory => ERRCODE_OUT_OF_MEMORY,
-            Self::AccountTooLong(_) | Self::EventTooLarge | Self::TooManyEvents => {
-                ERRCODE_PROGRAM_LIMIT_EXCEEDED
-            }
+            Self::AccountTooLong(_)
+            | Self::EventTooLarge
+            | Self::LongReceipt(_)
+            | Self::TooManyEvents => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::IssuerExists(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::UnknownIssuer(_)
             | Self::UnknownRole(_)
@@ -716,6 +729,16 @@ impl Error {
                 "Its snapshot would leave this transaction out for good. Call it on its own."
             }
             Self::NotSealed => "tenant_guard.seal() takes it into a block.",
+            Self::LongValue(..) => {
+                "Keep it in a table, and record where it stands or a hash of it."
+            }
+            Self::LongReceipt(_) => {
+                "Take the bundle of its account: tenant_guard.export_ledger(account)."
+            }
+            Self::ReceiptOfRow(_) => {
+                "Key and hash of a row tell of columns its subject may not read: an auditor makes \
+                 the receipt and decides who gets it."
+            }
             Self::NotSigned => {
                 "Set tenant_guard.checkpoint_key_file, or sign tenant_guard.checkpoint() elsewhere \
                  and give the note to tenant_guard.add_cosignature()."

@@ -5,9 +5,8 @@
 
 use pgrx::pg_sys;
 
-use crate::audit::text::checked;
-use crate::audit::values::Form;
-use crate::error::Error;
+use crate::audit::values::{Form, grow, with_varlena};
+use crate::error::{Error, OrRaise};
 
 /// Defines the version-1 calling convention entry of a C-language function: its body and the
 /// `pg_finfo_` record that PostgreSQL looks up beside it.
@@ -72,18 +71,34 @@ pub(crate) unsafe fn json_argument(fcinfo: pg_sys::FunctionCallInfo, n: usize) -
         let argument = pgrx::fcinfo::pg_getarg_datum(fcinfo, n)?;
         let mut text = Vec::new();
         Form::of(pg_sys::JSONBOID).push(&mut text, argument);
-        Some(checked(&text).to_owned())
+        Some(utf8(text))
     }
 }
 
-/// The argument `n` of a raw function as a copied string; `None` for SQL NULL.
+/// The argument `n` of a raw function as a copied string; `None` for SQL NULL. Memory that runs out
+/// is an error, which it is not where Rust allocates by itself: that would end the server.
 ///
 /// # Safety
 /// `fcinfo` must be the one PostgreSQL passed to the running function, whose argument `n` exists
 /// and is of type text.
 pub(crate) unsafe fn text_argument(fcinfo: pg_sys::FunctionCallInfo, n: usize) -> Option<String> {
     // SAFETY: the caller vouches for the frame, the argument's existence and its type.
-    unsafe { pgrx::fcinfo::pg_getarg::<String>(fcinfo, n) }
+    unsafe {
+        let argument = pgrx::fcinfo::pg_getarg_datum(fcinfo, n)?;
+        let mut text = Vec::new();
+        with_varlena(argument, |bytes| {
+            grow(&mut text, bytes.len());
+            text.extend_from_slice(bytes);
+        });
+        Some(utf8(text))
+    }
+}
+
+/// Raises 22021 where the bytes are not UTF-8.
+fn utf8(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .map_err(|_| Error::NotUtf8)
+        .or_raise()
 }
 
 /// The trigger call behind `fcinfo`; raises 39P01 when `function` was called otherwise.

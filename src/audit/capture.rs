@@ -274,7 +274,7 @@ impl Row {
                 Some(keyed_hash) if column.shown == Shown::Hashed => {
                     value.clear();
                     column.form.push(value, self.values[i]);
-                    keyed_hash.push(out, value);
+                    keyed_hash.push(out, (&table.name, &column.name), value);
                 }
                 _ => column.form.push(out, self.values[i]),
             }

@@ -133,7 +133,8 @@ thread_local! {
 /// Largest buffer that is kept from one row to the next, in words.
 const KEPT_WORDS: usize = 128 * 1024;
 
-/// Largest value in bytes. A tuple, before it is compressed, cannot be larger than 1 GB.
+/// Most bytes of all values of a row together. A tuple, before it is compressed, cannot be larger
+/// than 1 GB, and a line of a bundle, in which escapes make at most two bytes of one, not than 2 GB.
 pub(super) const MAX_VALUE: usize = 768 << 20;
 
 /// Columns of the widest table.
@@ -201,10 +202,10 @@ impl Row {
     }
 
     pub(super) fn bytes(&mut self, value: &[u8]) {
-        if value.len() > MAX_VALUE {
+        let start = self.buffer.len();
+        if start * size_of::<u64>() + value.len() > MAX_VALUE {
             Error::EventTooLarge.raise();
         }
-        let start = self.buffer.len();
         if self.buffer.try_reserve(value.len() / 8 + 1).is_err() {
             Error::OutOfMemory.raise();
         }

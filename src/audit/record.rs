@@ -9,7 +9,14 @@ use super::log;
 use super::tables::{TABLES, ensure_ledger, is_there};
 use crate::error::Error;
 use crate::identity::binding;
-use crate::raw::{json_argument, raw_function, text_argument};
+use crate::raw::{json_argument, raw_function, text_argument, text_length};
+
+/// Longest target, and longest data as JSON text, in bytes. An event is read as a whole wherever it
+/// is verified, proven or exported, and whoever has an identity may write as many as they like.
+const LONGEST_VALUE: usize = 1 << 20;
+
+/// How much longer jsonb may be than its text, which has 3 bytes for a number of 12.
+const JSONB_TO_TEXT: usize = 8;
 
 /// Longest action, in bytes.
 const LONGEST_ACTION: usize = 200;
@@ -17,13 +24,26 @@ const LONGEST_ACTION: usize = 200;
 raw_function! {
     /// `record_event(action text, target text, data jsonb) returns text`: the event's id.
     tenant_guard_record_event, pg_finfo_tenant_guard_record_event, |fcinfo| {
-        // SAFETY: PostgreSQL passed `fcinfo`; arguments 0 and 1 are text, 2 is jsonb.
+        // SAFETY: PostgreSQL passed `fcinfo`; arguments 0 and 1 are text, 2 is jsonb. What is too
+        // long is not even copied; of jsonb that is its binary form, whose text may be longer yet.
         let (action, target, data) = unsafe {
+            refuse_longer("target", text_length(fcinfo, 1));
+            refuse_longer("data", text_length(fcinfo, 2) / JSONB_TO_TEXT);
+            if text_length(fcinfo, 0) > LONGEST_ACTION {
+                Error::UnfitAction(LONGEST_ACTION).raise();
+            }
             (text_argument(fcinfo, 0), text_argument(fcinfo, 1), json_argument(fcinfo, 2))
         };
+        refuse_longer("data", data.as_ref().map_or(0, String::len));
         let key = record_event(action, target.as_deref(), data.as_deref());
         // SAFETY: the text is copied into the caller's memory context.
         key.to_string().into_datum().unwrap_or_else(|| unsafe { crate::raw::return_null(fcinfo) })
+    }
+}
+
+fn refuse_longer(name: &'static str, length: usize) {
+    if length > LONGEST_VALUE {
+        Error::LongValue(name, LONGEST_VALUE).raise();
     }
 }
 

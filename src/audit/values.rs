@@ -139,7 +139,7 @@ fn push_string(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Makes room, or raises: Rust would end the server over memory that is not there.
-pub(super) fn grow(out: &mut Vec<u8>, bytes: usize) {
+pub(crate) fn grow(out: &mut Vec<u8>, bytes: usize) {
     if out.len() > MAX_VALUE {
         Error::EventTooLarge.raise();
     }

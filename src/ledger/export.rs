@@ -6,11 +6,10 @@ use tenant_guard_core::bundle::{BundleExport, Sink};
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::ledger::Scope;
 
-use super::read::read_ledger;
+use super::read::{read_ledger, server};
 use super::rows::with_latest_snapshot;
 use super::signing;
 use super::verify::scope_of;
-use crate::audit::transaction;
 use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
 use crate::raw::{raw_function, text_argument};
@@ -38,7 +37,7 @@ raw_function! {
 }
 
 fn export(account: Option<&str>, files: Files) {
-    let mut export = BundleExport::new(transaction::incarnation(), account, files);
+    let mut export = BundleExport::new(server(), account, files);
     read_ledger(&mut export);
     if export.finish().is_err() {
         Error::BrokenLedger("a record longer than its format allows").raise();

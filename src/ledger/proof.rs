@@ -389,11 +389,13 @@ fn inclusion_proof(
 /// newest where none is named, or the tree of an account.
 #[pg_extern(sql = false)]
 fn consistency_proof(
-    old_size: i64,
-    new_size: i64,
+    old_size: Option<i64>,
+    new_size: Option<i64>,
     account: Option<&str>,
     epoch: Option<i64>,
 ) -> Vec<Vec<u8>> {
+    let given = |size: Option<i64>, name| size.ok_or(Error::NullArgument(name)).or_raise();
+    let (old_size, new_size) = (given(old_size, "old_size"), given(new_size, "new_size"));
     let ranges = u64::try_from(old_size)
         .ok()
         .zip(u64::try_from(new_size).ok())

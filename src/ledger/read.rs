@@ -5,17 +5,28 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 use tenant_guard_core::event::{Context, Entry, EventKey};
 use tenant_guard_core::ledger::{
-    Claim, Depth, Rows, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf,
+    Claim, Depth, Rows, Server, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf,
 };
 
 use super::rows::{Arguments, Cursor, NO_TEXT, Row, for_each_row, with_cursors};
-use super::store::{self, AUDIT_CONTEXT, AUDIT_LOG, EVENT_ORDER, Part};
+use super::store::{self, AUDIT_CONTEXT, AUDIT_LOG, EVENT_ORDER};
 use crate::audit::transaction;
 use crate::clock::to_unix;
 
 /// Hands over all rows under the active snapshot; none where there is no ledger.
 pub(super) fn read_ledger(rows: &mut impl Rows) {
     Reader::new(rows).read(|_| ());
+}
+
+/// The server as it is now: asked for while the snapshot of the rows is the active one, so that all
+/// transactions whose rows are seen have begun.
+pub(super) fn server() -> Server {
+    // SAFETY: reads shared memory under its lock.
+    let next = unsafe { pg_sys::ReadNextFullTransactionId() };
+    Server {
+        incarnation: transaction::incarnation(),
+        next_xid: next.value as i64,
+    }
 }
 
 /// Reads the ledger once, as its taker asks for it.
@@ -59,7 +70,7 @@ impl<'r, R: Rows> Reader<'r, R> {
             self.read_blocks(&mut at_block);
             self.read_unsealed();
         } else {
-            self.rows.begin_unsealed(transaction::incarnation());
+            self.rows.begin_unsealed(server());
         }
         self.read
     }
@@ -84,7 +95,8 @@ impl<'r, R: Rows> Reader<'r, R> {
             "SELECT account_id, blinding, size, state FROM tenant_guard.ledger_account",
             "WHERE account_id OPERATOR(pg_catalog.=) ANY (SELECT account_id \
                 FROM tenant_guard.ledger_leaf WHERE block OPERATOR(pg_catalog.>) $1)",
-            "account_id COLLATE \"C\"",
+            // A NULL is damage, and stands where what is read in its place belongs.
+            "COALESCE(account_id, E'\\x01') COLLATE \"C\"",
         );
         for_each_row(&query, &arguments, |row| {
             self.rows.account(&StoredAccount {
@@ -135,7 +147,7 @@ impl<'r, R: Rows> Reader<'r, R> {
 
     /// Events that no block holds yet, and contexts without any event.
     fn read_unsealed(&mut self) {
-        self.rows.begin_unsealed(transaction::incarnation());
+        self.rows.begin_unsealed(server());
         let mut incarnations: Vec<i64> = [AUDIT_LOG, AUDIT_CONTEXT]
             .into_iter()
             .flat_map(store::incarnations)
@@ -223,40 +235,38 @@ const EVENT_COLUMNS: &str = "incarnation, xid, command_id, occurred_at, ordinal,
 const CONTEXT_COLUMNS: &str = "incarnation, xid, transaction_start, number, issuer, token_id, \
     session, subject, role, session_role, \"current_role\", client_address, application_name, hash";
 
-/// Hands each event of a claim to `each` with the context it names, if that is there, and returns
-/// what came of it. For claims of one transaction: its contexts are kept.
+/// Hands over one event with the context it names, if that is there, and returns what came of it;
+/// none where there is no such event.
 pub(super) fn one_event<T>(
-    claim: &Claim,
-    mut each: impl for<'a> FnMut(&StoredEvent<'a>, Option<(&Context<'a>, &'a [u8])>) -> T,
-) -> Vec<T> {
-    let mut found = Vec::new();
-    for part in store::parts(claim) {
-        let events = part.query(EVENT_COLUMNS, AUDIT_LOG, EVENT_ORDER);
-        for_each_row(&events, part.arguments(), |row| {
-            with_event(row, |event| {
-                let result = match event.context {
-                    Some(number) => with_named(&part, number, |context| each(event, context)),
-                    None => each(event, None),
-                };
-                found.push(result);
+    key: EventKey,
+    work: impl for<'a> FnOnce(&StoredEvent<'a>, Option<(&Context<'a>, &'a [u8])>) -> T,
+) -> Option<T> {
+    let (mut work, mut result) = (Some(work), None);
+    let query = keyed(EVENT_COLUMNS, AUDIT_LOG, EVENT_ORDER);
+    for_each_row(&query, &arguments(key, key.ordinal), |row| {
+        with_event(row, |event| {
+            let Some(work) = work.take() else { return };
+            result = Some(match event.context {
+                Some(number) => with_named(key, number, |context| work(event, context)),
+                None => work(event, None),
             });
         });
-    }
-    found
+    });
+    result
 }
 
 /// Hands over a context of a transaction by its number.
 fn with_named<T>(
-    part: &Part,
+    key: EventKey,
     number: i16,
     work: impl for<'a> FnOnce(Option<(&Context<'a>, &'a [u8])>) -> T,
 ) -> T {
-    let contexts = part.query(CONTEXT_COLUMNS, AUDIT_CONTEXT, "number");
     let (mut work, mut result) = (Some(work), None);
-    for_each_row(&contexts, part.arguments(), |row| {
+    let query = keyed(CONTEXT_COLUMNS, AUDIT_CONTEXT, "number");
+    for_each_row(&query, &arguments(key, number.into()), |row| {
         with_context(row, |context, hash| {
-            if context.number == number && work.is_some() {
-                result = work.take().map(|work| work(Some((context, hash))));
+            if let Some(work) = work.take() {
+                result = Some(work(Some((context, hash))));
             }
         });
     });
@@ -264,6 +274,23 @@ fn with_named<T>(
         (Some(result), _) => result,
         (None, work) => work.expect("only a row takes it")(None),
     }
+}
+
+/// The query of one row of a transaction. `number` is the column that tells them apart.
+fn keyed(columns: &str, table: &str, number: &str) -> CString {
+    store::query_text(&format!(
+        "SELECT {columns} FROM tenant_guard.{table} \
+         WHERE incarnation OPERATOR(pg_catalog.=) $1 AND xid OPERATOR(pg_catalog.=) $2 \
+             AND {number} OPERATOR(pg_catalog.=) $3"
+    ))
+}
+
+fn arguments(key: EventKey, number: i32) -> [(pg_sys::Oid, pg_sys::Datum); 3] {
+    [
+        (pg_sys::INT8OID, pg_sys::Datum::from(key.incarnation)),
+        (pg_sys::INT8OID, pg_sys::Datum::from(key.xid)),
+        (pg_sys::INT4OID, pg_sys::Datum::from(number)),
+    ]
 }
 
 fn with_context<T>(row: &Row<'_>, work: impl FnOnce(&Context<'_>, &[u8]) -> T) -> T {

@@ -1,10 +1,11 @@
 //! Receipts of events.
 
+use std::io::{self, Write};
+
 use pgrx::prelude::*;
 use tenant_guard_core::bundle::rows::Bytes;
 use tenant_guard_core::checkpoint::Checkpoint;
-use tenant_guard_core::event::{Context, EventKey};
-use tenant_guard_core::ledger::{Claim, XidRanges};
+use tenant_guard_core::event::{Context, EventKey, Kind};
 use tenant_guard_core::proof::inclusion_ranges;
 use tenant_guard_core::receipt::{AccountOpening, LogProof, Opening, Telling, open, verify};
 
@@ -19,8 +20,10 @@ use crate::identity::binding::with_current;
 /// A proof that an event is in the ledger, for whoever keeps it: a C2SP `tlog-proof`.
 ///
 /// Auditors and administrators get one of any event, with all that is stored. Whoever has an
-/// identity gets one of an event of its own, with the hashes of values instead of the values: the
-/// log knows nothing of the policies and lists of columns that keep some of them from its subject.
+/// identity gets one of what the application recorded in its name, with the hash of the data. Not of
+/// changes of rows: the key of a row is the whole row where that has no primary key, and a hash of
+/// values without a salt is guessed; the log knows nothing of the policies and lists of columns that
+/// keep some of them from its subject.
 #[pg_extern(sql = false)]
 fn receipt(event_id: &str) -> String {
     let key = event_key(event_id).or_raise();
@@ -62,17 +65,18 @@ fn make(key: EventKey, own: Option<Caller>) -> String {
         None => Telling::All,
         Some(caller) => {
             // Whether somebody else's event exists is not told.
-            let is_own = account.is_some()
-                && one_event(&just(key), |event, context| {
-                    let context = context.map(|(context, _)| context);
-                    event.entry.key == key && caller.acted(account.as_deref(), context)
-                })
-                .into_iter()
-                .any(|own| own);
-            if !is_own {
-                Error::NoEvent(key.to_string()).raise();
+            let kind = one_event(key, |event, context| {
+                let context = context.map(|(context, _)| context);
+                let own = caller.acted(account.as_deref(), context);
+                own.then(|| event.entry.kind.to_owned())
+            });
+            match kind.flatten() {
+                None => Error::NoEvent(key.to_string()).raise(),
+                Some(kind) if kind != Kind::Application.as_str() => {
+                    Error::ReceiptOfRow(kind).raise()
+                }
+                Some(_) => Telling::Hashes,
             }
-            Telling::Hashes
         }
     };
     let account = account.ok_or(Error::NoEvent(key.to_string())).or_raise();
@@ -94,19 +98,6 @@ fn make(key: EventKey, own: Option<Caller>) -> String {
     text
 }
 
-/// The events of one transaction.
-fn just(key: EventKey) -> Claim {
-    Claim {
-        incarnation: key.incarnation,
-        xids: XidRanges {
-            from: key.xid,
-            until: key.xid.saturating_add(1),
-            except: Vec::new(),
-            late: Vec::new(),
-        },
-    }
-}
-
 /// The newest checkpoint that was signed elsewhere and holds the event, for its signatures; where
 /// there is none the newest of the epoch.
 fn checkpoint(blocks: &mut Blocks, place: &Place) -> Checkpoint {
@@ -125,22 +116,42 @@ fn checkpoint(blocks: &mut Blocks, place: &Place) -> Checkpoint {
 }
 
 fn opening(key: EventKey, place: &Place, telling: Telling) -> Vec<u8> {
-    let made = one_event(&just(key), |event, context| {
-        (event.entry.key == key).then(|| {
-            let account = AccountOpening {
-                block: place.block,
-                blinding: Bytes(place.blinding.as_slice().into()),
-                events: place.events,
-                account_size: place.account_size,
-                account_root: Bytes(place.account_root.as_slice().into()),
-            };
-            let path = (place.index, place.path.as_slice());
-            let opening: Opening<'_> = open(event, context, telling, account, path);
-            serde_json::to_vec(&opening).expect("rows are plain data")
-        })
+    let made = one_event(key, |event, context| {
+        let account = AccountOpening {
+            block: place.block,
+            blinding: Bytes(place.blinding.as_slice().into()),
+            events: place.events,
+            account_size: place.account_size,
+            account_root: Bytes(place.account_root.as_slice().into()),
+        };
+        let path = (place.index, place.path.as_slice());
+        let opening: Opening<'_> = open(event, context, telling, account, path);
+        let mut text = Bounded(Vec::new());
+        match serde_json::to_writer(&mut text, &opening) {
+            Ok(()) => text.0,
+            Err(_) => Error::LongReceipt(LONGEST).raise(),
+        }
     });
-    made.into_iter()
-        .flatten()
-        .next()
-        .unwrap_or_else(|| Error::BrokenLedger("the event").raise())
+    made.unwrap_or_else(|| Error::BrokenLedger("the event").raise())
+}
+
+/// Longest opening in bytes: in base64 and with its paths it stays below what `tenant-guard-verify`
+/// reads, and a few copies of it stay far below the memory of a server.
+const LONGEST: usize = 32 << 20;
+
+/// Takes no more than so much, and only while there is memory.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST || self.0.try_reserve(bytes.len()).is_err() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

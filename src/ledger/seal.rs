@@ -102,6 +102,11 @@ fn take_sealer_lock() {
     }
 }
 
+/// Transactions that the snapshot of a block lists as in progress: with ids of 20 digits its record
+/// stays well below the 65,535 bytes that a log of tiles has for an entry. Where there are more,
+/// what came after waits for the next block.
+const MOST_IN_PROGRESS: usize = 2_500;
+
 /// The active snapshot, with 64-bit ids.
 pub(super) fn current_snapshot() -> Snapshot {
     let mut text = String::new();
@@ -135,7 +140,7 @@ impl Round {
         let incarnation = incarnation();
         // SAFETY: a backend that writes is not in recovery.
         let timeline = unsafe { pg_sys::GetWALInsertionTimeLine() } as i32;
-        let snapshot = current_snapshot();
+        let snapshot = current_snapshot().cut(MOST_IN_PROGRESS);
         let text = snapshot.to_string();
 
         let continued = last

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::checkpoint::Checkpoint;
-use tenant_guard_core::note::{KeyKind, Note, SigningKey, Verdict};
+use tenant_guard_core::note::{KeyKind, Note, Signature, SigningKey, Verdict};
 
 use super::proof::Blocks;
 use super::rows::{for_each_row, with_latest_snapshot};
@@ -21,8 +21,14 @@ use crate::settings;
 /// A key in its text form is far shorter.
 const LONGEST_KEY: u64 = 4096;
 
-/// Signatures kept for one checkpoint.
+/// Signatures kept for one checkpoint, one of each key; the ledger's own has a place besides.
 const MOST_SIGNATURES: usize = 64;
+
+/// Longest signature in bytes, several times that of Ed25519 with its key id and time.
+const LONGEST_SIGNATURE: usize = 256;
+
+/// Longest name of a key in bytes.
+const LONGEST_NAME: usize = 256;
 
 /// The key that signs checkpoints; none where no file is set.
 fn key() -> Result<Option<SigningKey>, Error> {
@@ -32,6 +38,11 @@ fn key() -> Result<Option<SigningKey>, Error> {
 
 /// Nothing of the file's content is ever part of an error.
 fn read_key(path: &str) -> Result<SigningKey, Error> {
+    // Asked before it is opened, too: that alone would wait for whoever writes into a pipe.
+    let about = std::fs::metadata(path).map_err(|_| Error::KeyFile("cannot be opened"))?;
+    if !about.is_file() {
+        return Err(Error::KeyFile("is not a regular file"));
+    }
     let file = File::open(path).map_err(|_| Error::KeyFile("cannot be opened"))?;
     let about = file
         .metadata()
@@ -74,11 +85,17 @@ pub(super) fn note_of(checkpoint: &Checkpoint) -> String {
     let own = key().or_raise().map(|key| key.sign(&body, 0));
     let mut lines: Vec<String> = own.into_iter().collect();
     for line in stored_lines(checkpoint) {
-        if !lines.contains(&line) {
+        if !lines.iter().any(|other| same_key(other, &line)) {
             lines.push(line);
         }
     }
     join(body, &lines)
+}
+
+/// Whether two lines of signature are of one key: name and key id, which tell keys apart.
+fn same_key(one: &str, other: &str) -> bool {
+    let key_of = |line| Signature::parse(line).map(|parsed| (parsed.name, parsed.key_id));
+    key_of(one).is_some_and(|key| key_of(other) == Some(key))
 }
 
 fn join(body: String, lines: &[String]) -> String {
@@ -128,7 +145,16 @@ pub(super) fn stored_size(epoch: i64, leaf: u64) -> Option<u64> {
 /// The newest checkpoint as a signed note, with what witnesses said of it.
 #[pg_extern(sql = false)]
 fn signed_checkpoint() -> String {
-    let note = as_owner(|| with_latest_snapshot(|| note_of(&store::newest_block().checkpoint())));
+    let note = as_owner(|| {
+        with_latest_snapshot(|| {
+            let newest = store::newest_block();
+            // What is signed is the tree, not what a column says of it.
+            if newest.tree.root() != newest.root {
+                Error::BrokenLedger("the newest block").raise();
+            }
+            note_of(&newest.checkpoint())
+        })
+    });
     if Note::parse(&note).is_err() {
         Error::NotSigned.raise();
     }
@@ -156,11 +182,21 @@ fn add_cosignature(note: &str) {
     if !known {
         Error::UnfitArgument("note", "its text is not a checkpoint of this ledger").raise();
     }
+    let fits = |signature: &Signature<'_>| {
+        signature.bytes.len() <= LONGEST_SIGNATURE && signature.name.len() <= LONGEST_NAME
+    };
+    if !parsed.signatures.iter().all(fits) {
+        Error::UnfitArgument("note", "a signature of it is too long").raise();
+    }
     let own = key().or_raise();
-    if own.is_some_and(|key| key.verifier().verify(&parsed) == Verdict::Forged) {
+    if own
+        .as_ref()
+        .is_some_and(|key| key.verifier().verify(&parsed) == Verdict::Forged)
+    {
         Error::UnfitArgument("note", "it names the ledger's key, which did not sign it").raise();
     }
-    keep(&checkpoint, &parsed);
+    let own = own.map(|key| key.sign(parsed.text, 0));
+    keep(&checkpoint, &parsed, own.as_deref());
 }
 
 /// Whether the tree of an epoch was this one at the end of a block.
@@ -173,7 +209,9 @@ fn is_ours(checkpoint: &Checkpoint) -> bool {
     })
 }
 
-fn keep(checkpoint: &Checkpoint, note: &Note<'_>) {
+/// Keeps one line of each key, the newest: a witness that signs again takes its own place. `own` is a
+/// line of the ledger's key.
+fn keep(checkpoint: &Checkpoint, note: &Note<'_>, own: Option<&str>) {
     let _writing = LedgerWriting::begin();
     // The row is there and locked from here on, so that of two signatures none is lost.
     write(
@@ -190,11 +228,14 @@ fn keep(checkpoint: &Checkpoint, note: &Note<'_>) {
     );
     let mut lines = as_owner(|| with_latest_snapshot(|| stored_lines(checkpoint)));
     for signature in &note.signatures {
-        if !lines.iter().any(|line| line == signature.line) {
-            lines.push(signature.line.to_owned());
+        match lines.iter_mut().find(|line| same_key(line, signature.line)) {
+            Some(line) => signature.line.clone_into(line),
+            None => lines.push(signature.line.to_owned()),
         }
     }
-    if lines.len() > MOST_SIGNATURES {
+    let is_own = |line: &&String| own.is_some_and(|own| same_key(own, line));
+    let others = lines.iter().filter(|line| !is_own(line)).count();
+    if others > MOST_SIGNATURES {
         Error::UnfitArgument("note", "there are too many signatures of its text").raise();
     }
     write(

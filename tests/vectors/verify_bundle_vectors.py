@@ -7,12 +7,13 @@ them must fail. With arguments it verifies these files: bundles as COPY wrote th
 
 import base64
 import json
+import re
 import sys
 
 from verify_ledger_vectors import (
     Damaged, VECTORS, blinded_id, cbor, checkpoint, commitment, context_record, entry, event_id,
     account_record, block_record, epoch_record, is_damaged, leaf_hash, parse_adopted,
-    parse_snapshot, require, root, sha256, unhex, verify,
+    parse_snapshot, require, root, sha256, state, unhex, verify,
 )
 
 COLUMNS = {
@@ -31,10 +32,36 @@ COLUMNS = {
 LISTS = ("redacted", "hashed")
 
 
+def parse_json(text):
+    """Strictly: no member twice, and no number but integers."""
+    def members(pairs):
+        require(len(dict(pairs)) == len(pairs), "a member twice")
+        require(not any(isinstance(value, bool) for _, value in pairs), "a boolean")
+        return dict(pairs)
+
+    def no_number(text):
+        raise Damaged(f"{text} is no integer")
+
+    def integer(text):
+        require(str(int(text)) == text, "a number in another form")
+        return int(text)
+
+    return json.loads(text, object_pairs_hook=members, parse_int=integer, parse_float=no_number,
+                      parse_constant=no_number)
+
+
+def decimal(text):
+    require(re.fullmatch(r"0|[1-9][0-9]*", text), "a number in another form")
+    return int(text)
+
+
 def full(table, row):
     """A row with its NULLs and empty lists put back."""
     columns = COLUMNS[table].split()
+    require(isinstance(row, dict), "no object")
     require(set(row) <= set(columns), f"{table} has unknown columns")
+    require(None not in row.values(), "a null that is to be left out")
+    require([] not in (row.get(column) for column in LISTS), "a list that is to be left out")
     return {column: row.get(column, [] if column in LISTS else None) for column in columns}
 
 
@@ -54,8 +81,8 @@ def parse_proof(text):
     require(lines[1].startswith("extra ") and lines[2].startswith("index "), "no receipt")
     end = lines.index("")
     path = [unbase64(line) for line in lines[3:end]]
-    extra = json.loads(unbase64(lines[1][6:]))
-    return extra, int(lines[2][6:]), path, "\n".join(lines[end + 1:])
+    extra = parse_json(unbase64(lines[1][6:]))
+    return extra, decimal(lines[2][6:]), path, "\n".join(lines[end + 1:])
 
 
 def climb(leaf, index, size, path):
@@ -100,7 +127,7 @@ def verify_receipt(text):
         "events_root": events_root.hex(),
     })
     _, size, encoded_root = note.split("\n")[:3]
-    found = climb(leaf_hash(record), index, int(size), path)
+    found = climb(leaf_hash(record), index, decimal(size), path)
     require(found == unbase64(encoded_root), "the path leads elsewhere")
     return event_id(event)
 
@@ -113,7 +140,7 @@ def read_copy(text):
     for line in text.splitlines():
         path, content = line.split("\t")
         require(content.startswith("\\\\x") and path not in files, "no bundle")
-        files[path] = bytes.fromhex(content[3:])
+        files[path] = unhex(content[3:])
     return files
 
 
@@ -129,15 +156,15 @@ def number_path(number):
 def read_openings(files):
     lines = []
     while f"openings/{number_path(len(lines))}" in files:
-        lines.append(files.pop(f"openings/{number_path(len(lines))}").decode())
+        lines.append(files.pop(f"openings/{number_path(len(lines))}"))
     tables = {table: [] for table in COLUMNS}
     order = []
-    text = "".join(lines)
+    text = b"".join(lines).decode()
     require(text.endswith("\n"), "a line without end")
     for line in text[:-1].split("\n"):
         table, _, row = line.partition(" ")
         if table in tables:
-            row = full(table, json.loads(row))
+            row = full(table, parse_json(row))
             tables[table].append(row)
             order.append((table, row))
         else:
@@ -192,6 +219,23 @@ def check_order(order):
                 last = rank, xid, row["ordinal"]
 
 
+def check_accounts_order(tables):
+    names = [row["account_id"].encode() for row in tables["ledger_account"]]
+    require(names == sorted(set(names)), "accounts out of order, or twice")
+
+
+def check_unsealed(about, order, blocks):
+    """What no block holds is of a transaction that the server began, or waits for its first block."""
+    at = [what for what, _ in order].index("unsealed")
+    for what, row in order[at:]:
+        if what == "audit_log" and row["incarnation"] == about["incarnation"]:
+            require(row["xid"] < about["next_xid"], "an event of no transaction")
+        elif what == "audit_log":
+            newest = blocks and max(blocks, key=lambda block: block["block"])
+            require(not blocks or newest["incarnation"] != about["incarnation"],
+                    "an event that no block took over")
+
+
 def tiles(prefix, leaves, entries):
     """The files of a tree, by C2SP tlog-tiles."""
     files, level, hashes = {}, 0, leaves
@@ -233,7 +277,9 @@ def derived_files(tables):
 def verify_one_account(tables, account):
     """What the events of one account say: its leaves, its tree, and the tree all leaves are in."""
     require(all(e["account_id"] == account for e in tables["audit_log"]), "another account")
-    require([a["account_id"] for a in tables["ledger_account"]] == [account], "another account")
+    names = [row["account_id"] for row in tables["ledger_account"]]
+    require(names, "nothing of this account was sealed, which proves nothing")
+    require(names == [account], "another account")
     blinding = unhex(tables["ledger_account"][0]["blinding"])
     contexts = {(c["incarnation"], c["xid"], c["number"]): c for c in tables["audit_context"]}
     for event in tables["audit_log"]:
@@ -272,6 +318,9 @@ def verify_one_account(tables, account):
             if leaf["blinded_id"] is None:
                 continue
             require(leaf_hash(account_record(leaf)) == unhex(leaf["leaf_hash"]), "leaf")
+            require(leaf["account_id"] is not None
+                    or unhex(leaf["blinded_id"]) != blinded_id(blinding, account),
+                    "a leaf of the account does not name it")
             if leaf["account_id"] is not None:
                 own += 1
                 expected = (blinded_id(blinding, account).hex(), len(added), root(added).hex(),
@@ -284,17 +333,19 @@ def verify_one_account(tables, account):
         require(global_tree[-1] == unhex(block["hash"]), "the leaf of the block")
         last = block
     row = tables["ledger_account"][0]
-    require(row["size"] == len(tree), "account")
+    require((row["size"], row["state"]) == (len(tree), state(tree).hex()), "account")
 
 
 def verify_bundle(text):
     files = read_copy(text)
     require(text.startswith("bundle.json\t"), "bundle.json is not the first file")
-    about = json.loads(files.pop("bundle.json"))
+    about = parse_json(files.pop("bundle.json"))
     require((about["bundle"], about["version"]) == ("tenant_guard/ledger", 1), "another bundle")
     tables, order = read_openings(files)
     require(order[-1:] and any(what == "unsealed" for what, _ in order), "it ends early")
     check_order(order)
+    check_accounts_order(tables)
+    check_unsealed(about, order, tables["ledger_block"])
     files = {path: content.split(b"\n\n")[0] + b"\n" if path.endswith("/checkpoint") and
              b"\n\n" in content else content for path, content in files.items()}
     require(derived_files(tables) == files, "tiles or checkpoints do not follow from the rows")
@@ -328,6 +379,51 @@ def damage(text, verifier):
     return noticed
 
 
+def hide_newest(text):
+    """The newest events of the account taken out of its bundle, with the name in their leaf."""
+    out, openings = [], None
+    for line in text.splitlines(keepends=True):
+        path, content = line.rstrip("\n").split("\t")
+        if path == "openings/000":
+            openings = bytes.fromhex(content[3:]).decode().splitlines()
+            rows = [(table, parse_json(row) if row else None)
+                    for table, _, row in (line.partition(" ") for line in openings)]
+            named = [row for table, row in rows if table == "ledger_leaf" and "account_id" in row]
+            block, left, tree = None, [], []
+            for table, row in rows:
+                block = row["block"] if table == "ledger_block" else block
+                if table in ("audit_log", "audit_context") and block == named[-1]["block"]:
+                    continue
+                if table == "audit_log":
+                    tree.append(unhex(row["leaf_hash"]))
+                if row == named[-1]:
+                    del row["account_id"]
+                left.append((table, row))
+            for table, row in left:
+                if table == "ledger_account":
+                    row.update(size=len(tree), state=state(tree).hex())
+            content = "".join(f"{table} {json.dumps(row)}\n" if row else f"{table}\n"
+                              for table, row in left)
+            line = f"{path}\t\\\\x{content.encode().hex()}\n"
+        out.append(line)
+    return "".join(out)
+
+
+def check_strictness():
+    """What other readers of JSON and of hexadecimal would let pass."""
+    for text in ('{"a":1,"a":1}', '{"a":1.0}', '{"a":true}', '{"a":1e0}', '{"a":NaN}', '{"a":[{"b":1,"b":2}]}'):
+        assert is_damaged(parse_json, text), text
+    for row in ({"account_id": None}, [1], {"other": 1}):
+        assert is_damaged(full, "ledger_account", row), row
+    assert is_damaged(full, "audit_log", {"hashed": []})
+    for text in ("AB", "a b", "abc", " ab", "٠٠"):
+        assert is_damaged(unhex, text), text
+    for text in ("01", "+1", "1_0", "-1", " 1", "٣"):
+        assert is_damaged(decimal, text), text
+    text = (VECTORS / "bundle.copy").read_text()
+    assert is_damaged(verify_bundle, text.replace("\\\\x7b", "\\\\x7B", 1)), "upper case"
+
+
 def safely(verifier):
     """Whatever a reader stumbles over is damage, too."""
     def checked(text):
@@ -348,11 +444,14 @@ def main(arguments):
             print(f"{name}: event {verify_receipt(text)} is in the ledger")
     if arguments:
         return
+    check_strictness()
     noticed = 0
     for name in ("bundle.copy", "bundle_of_one.copy"):
         text = (VECTORS / name).read_text()
         verify_bundle(text)
         noticed += damage(text, safely(verify_bundle))
+    hidden = hide_newest((VECTORS / "bundle_of_one.copy").read_text())
+    assert is_damaged(safely(verify_bundle), hidden), "events taken out of the bundle unnoticed"
     for name in ("receipt.tlog-proof", "receipt_without_values.tlog-proof"):
         text = (VECTORS / name).read_text()
         verify_receipt(text)

@@ -36,6 +36,7 @@ def sha256(*parts):
 def cbor(value):
     if value is None:
         return b"\xf6"
+    require(not isinstance(value, bool), "a boolean")
     if isinstance(value, int):
         return head(0, value) if value >= 0 else head(1, -1 - value)
     if isinstance(value, bytes):
@@ -80,7 +81,11 @@ def state(leaves):
 
 
 def unhex(text):
-    return None if text is None else bytes.fromhex(text)
+    """Strictly: lower case, and nothing between the digits."""
+    if text is None:
+        return None
+    require(isinstance(text, str) and re.fullmatch(r"([0-9a-f]{2})*", text), "hexadecimal")
+    return bytes.fromhex(text)
 
 
 def hex16(incarnation):

@@ -26,6 +26,8 @@ pub struct About {
     pub version: i64,
     /// Database it was exported from.
     pub incarnation: i64,
+    /// The transaction id that database gave out next.
+    pub next_xid: i64,
     /// Account whose events are in it; all where it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,

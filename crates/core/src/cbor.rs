@@ -4,6 +4,8 @@
 //! fail and needs no memory of its own, which the capture of a row counts on; a general encoder
 //! returns a `Result` for each item. Tests read its output back with one.
 
+use sha2::{Digest, Sha256};
+
 const UNSIGNED: u8 = 0;
 const NEGATIVE: u8 = 1;
 const BYTES: u8 = 2;
@@ -11,13 +13,30 @@ const TEXT: u8 = 3;
 const ARRAY: u8 = 4;
 const NULL: u8 = 0xf6;
 
-/// Appends items to a caller's buffer.
-pub(crate) struct Writer<'b> {
-    out: &'b mut Vec<u8>,
+/// What takes the bytes of a record: a buffer, or a hash that needs none.
+pub(crate) trait Out {
+    fn put(&mut self, bytes: &[u8]);
 }
 
-impl<'b> Writer<'b> {
-    pub(crate) fn new(out: &'b mut Vec<u8>) -> Self {
+impl Out for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Out for Sha256 {
+    fn put(&mut self, bytes: &[u8]) {
+        self.update(bytes);
+    }
+}
+
+/// Appends items to what the caller gives.
+pub(crate) struct Writer<'b, O = Vec<u8>> {
+    out: &'b mut O,
+}
+
+impl<'b, O: Out> Writer<'b, O> {
+    pub(crate) fn new(out: &'b mut O) -> Self {
         Self { out }
     }
 
@@ -37,18 +56,18 @@ impl<'b> Writer<'b> {
 
     pub(crate) fn text(&mut self, value: &str) -> &mut Self {
         self.head(TEXT, value.len() as u64);
-        self.out.extend_from_slice(value.as_bytes());
+        self.out.put(value.as_bytes());
         self
     }
 
     pub(crate) fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.head(BYTES, value.len() as u64);
-        self.out.extend_from_slice(value);
+        self.out.put(value);
         self
     }
 
     pub(crate) fn null(&mut self) -> &mut Self {
-        self.out.push(NULL);
+        self.out.put(&[NULL]);
         self
     }
 
@@ -85,19 +104,19 @@ impl<'b> Writer<'b> {
     fn head(&mut self, major: u8, argument: u64) -> &mut Self {
         let major = major << 5;
         match argument {
-            0..=23 => self.out.push(major | argument as u8),
-            24..=0xff => self.out.extend_from_slice(&[major | 24, argument as u8]),
+            0..=23 => self.out.put(&[major | argument as u8]),
+            24..=0xff => self.out.put(&[major | 24, argument as u8]),
             0x100..=0xffff => {
-                self.out.push(major | 25);
-                self.out.extend_from_slice(&(argument as u16).to_be_bytes());
+                self.out.put(&[major | 25]);
+                self.out.put(&(argument as u16).to_be_bytes());
             }
             0x1_0000..=0xffff_ffff => {
-                self.out.push(major | 26);
-                self.out.extend_from_slice(&(argument as u32).to_be_bytes());
+                self.out.put(&[major | 26]);
+                self.out.put(&(argument as u32).to_be_bytes());
             }
             _ => {
-                self.out.push(major | 27);
-                self.out.extend_from_slice(&argument.to_be_bytes());
+                self.out.put(&[major | 27]);
+                self.out.put(&argument.to_be_bytes());
             }
         }
         self

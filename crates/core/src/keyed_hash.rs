@@ -1,5 +1,5 @@
-//! Hashes that stand in the log in the place of values: equal values can be told from unequal ones,
-//! and only who holds the key can try which value it was.
+//! Hashes that stand in the log in the place of values: equal values of a column can be told from
+//! unequal ones, and only who holds the key can try which value it was.
 
 use aws_lc_rs::hmac;
 
@@ -15,11 +15,17 @@ impl KeyedHash {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// Appends what stands in the log for a value given as JSON text: the string
-    /// `"hmac-sha256:..."` with the hash in hexadecimal.
-    pub fn push(&self, out: &mut Vec<u8>, json: &[u8]) {
+    /// Appends what stands in the log for a value of a column of a relation, given as JSON text:
+    /// the string `"hmac-sha256:..."` with the hash in hexadecimal. Relation and column are hashed
+    /// with it, so that it tells nothing of values that stand elsewhere.
+    pub fn push(&self, out: &mut Vec<u8>, (relation, column): (&str, &str), json: &[u8]) {
+        let mut hash = hmac::Context::with_key(&self.0);
+        // No name has a zero byte in it.
+        for part in [relation.as_bytes(), b"\0", column.as_bytes(), b"\0", json] {
+            hash.update(part);
+        }
         out.extend_from_slice(b"\"hmac-sha256:");
-        push_hex(out, hmac::sign(&self.0, json).as_ref());
+        push_hex(out, hash.sign().as_ref());
         out.push(b'"');
     }
 }
@@ -32,9 +38,24 @@ mod tests {
     #[test]
     fn hash_is_the_one_of_the_rfc() {
         let mut out = b"x".to_vec();
-        KeyedHash::new(&[0x0b; 32]).push(&mut out, b"\"a@example.org\"");
+        let key = KeyedHash::new(&[0x0b; 32]);
+        key.push(&mut out, ("shop.person", "email"), b"\"a@example.org\"");
         let expected =
-            "x\"hmac-sha256:82e8b225f9942f4982cb700e998b27647a2f899b43bf2be91cb41f0ba295df0a\"";
+            "x\"hmac-sha256:52f56a094eb8091f99c8a9432a4860fd731af919e13ce48c9c66bec96ab6b6c7\"";
         assert_eq!(String::from_utf8(out).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn equal_values_of_other_tables_and_columns_cannot_be_told() {
+        let key = KeyedHash::new(&[0x0b; 32]);
+        let places = [("a.b", "c"), ("a.b", "d"), ("a.e", "c"), ("a.b\u{1}", "c")];
+        let hashes = places.map(|place| {
+            let mut out = Vec::new();
+            key.push(&mut out, place, b"1");
+            out
+        });
+        for (at, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..at].contains(hash));
+        }
     }
 }

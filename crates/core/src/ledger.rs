@@ -13,7 +13,7 @@ mod verify;
 pub use claims::{Claim, Claims};
 pub use finding::{Code, Finding};
 pub use part::{Depth, Part};
-pub use reading::Rows;
+pub use reading::{Rows, Server};
 pub use records::{
     AccountLeaf, BlockRecord, EpochRecord, NO_BLOCK, blinded_account, configuration_hash,
 };

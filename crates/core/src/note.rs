@@ -69,7 +69,8 @@ impl<'a> Note<'a> {
 }
 
 impl<'a> Signature<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
+    /// Reads a line of signature with its newline; `None` where it is none.
+    pub fn parse(line: &'a str) -> Option<Self> {
         let (name, encoded) = line
             .strip_prefix(SIGNATURE)?
             .strip_suffix('\n')?

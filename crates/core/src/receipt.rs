@@ -194,6 +194,10 @@ pub fn verify(text: &str) -> Result<(Shown, &str), ReceiptError> {
     let malformed = |what: &str| ReceiptError::Malformed(what.to_owned());
     let proof = LogProof::parse(text).ok_or_else(|| malformed("it is no tlog-proof"))?;
     let extra = proof.extra.as_deref().unwrap_or_default();
+    // A list of values in order would pass for an object.
+    if !extra.trim_ascii_start().starts_with(b"{") {
+        return Err(malformed("its extra data is no object"));
+    }
     let opening: Opening<'_> =
         serde_json::from_slice(extra).map_err(|error| malformed(&error.to_string()))?;
     if opening.receipt != RECEIPT || opening.version != VERSION {

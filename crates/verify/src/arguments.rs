@@ -22,8 +22,9 @@ usage: tenant-guard-verify [options] command
   --json           the result as JSON
   --help, --version
 
-exit codes: 0 intact, 1 not as it was sealed, 2 usage, 3 unreadable input,
-            4 intact but not signed as --key or --policy ask
+exit codes: 0 intact, proven, or unpacked; 1 not as it was sealed, or not proven; 2 usage;
+            3 unreadable input, or output that cannot be written;
+            4 intact or proven, but not signed as --key or --policy ask
 ";
 
 #[derive(Debug)]

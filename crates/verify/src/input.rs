@@ -18,6 +18,12 @@ use crate::progress::Progress;
 /// A text is read whole, so that a mistake does not fill the memory.
 const LONGEST_TEXT: u64 = 64 << 20;
 
+/// Longest file of a bundle; a whole tile of entries has at most 17 MB.
+const LONGEST_FILE: u64 = 64 << 20;
+
+/// Longest row of COPY: such a file in hexadecimal, and its path.
+const LONGEST_ROW: u64 = 2 * LONGEST_FILE + 4096;
+
 fn unreadable(path: &OsStr, error: impl std::fmt::Display) -> Failure {
     Failure::Input(format!("{}: {error}", path.to_string_lossy()))
 }
@@ -25,16 +31,15 @@ fn unreadable(path: &OsStr, error: impl std::fmt::Display) -> Failure {
 /// A text file, or standard input.
 pub(crate) fn text(path: &OsStr) -> Result<String, Failure> {
     let mut text = String::new();
+    let most = LONGEST_TEXT + 1;
     let read = match path == "-" {
-        true => io::stdin()
-            .lock()
-            .take(LONGEST_TEXT)
-            .read_to_string(&mut text),
-        false => {
-            File::open(path).and_then(|file| file.take(LONGEST_TEXT).read_to_string(&mut text))
-        }
+        true => io::stdin().lock().take(most).read_to_string(&mut text),
+        false => File::open(path).and_then(|file| file.take(most).read_to_string(&mut text)),
     };
     read.map_err(|error| unreadable(path, error))?;
+    if text.len() as u64 > LONGEST_TEXT {
+        return Err(unreadable(path, "longer than 64 MiB"));
+    }
     // psql ends what it prints with a newline of its own.
     while text.ends_with("\n\n") {
         text.pop();
@@ -53,6 +58,10 @@ pub(crate) fn checkpoint(path: &OsStr) -> Result<Checkpoint, Failure> {
 pub(crate) fn hashes(path: &OsStr) -> Result<Option<Vec<Hash>>, Failure> {
     if Path::new(path).is_dir() {
         return Ok(None);
+    }
+    // It is read twice, which a pipe cannot be.
+    if !Path::new(path).is_file() {
+        return Err(unreadable(path, "not a regular file"));
     }
     let mut first = Vec::new();
     File::open(path)
@@ -74,10 +83,14 @@ pub(crate) fn hashes(path: &OsStr) -> Result<Option<Vec<Hash>>, Failure> {
 fn hash(line: &str) -> Option<Hash> {
     let line = line.trim();
     let digits = line.strip_prefix("\\x").unwrap_or(line);
-    let bytes = hex::decode(digits)
-        .ok()
-        .or_else(|| STANDARD.decode(line).ok())?;
+    let bytes = lower_hex(digits).or_else(|| STANDARD.decode(line).ok())?;
     bytes.try_into().ok()
+}
+
+/// Bytes of hexadecimal digits in lower case, as PostgreSQL writes them.
+fn lower_hex(digits: &str) -> Option<Vec<u8>> {
+    let lower = !digits.bytes().any(|byte| byte.is_ascii_uppercase());
+    lower.then(|| hex::decode(digits).ok()).flatten()
 }
 
 /// Where the files of a bundle are.
@@ -129,8 +142,15 @@ fn each_copied(
     for number in 1.. {
         line.clear();
         let read = reader
+            .by_ref()
+            .take(LONGEST_ROW + 1)
             .read_until(b'\n', &mut line)
             .map_err(|error| Failure::Input(error.to_string()))?;
+        if line.len() as u64 > LONGEST_ROW {
+            return Err(Failure::Input(format!(
+                "row {number} is longer than any of a bundle"
+            )));
+        }
         progress.advance(read as u64);
         // psql writes the mark of the end where the file was made by its \copy of old.
         if read == 0 || line == b"\\.\n" {
@@ -147,7 +167,7 @@ fn each_copied(
 fn copied_row(line: &[u8]) -> Option<(&str, Vec<u8>)> {
     let line = str::from_utf8(line).ok()?.strip_suffix('\n')?;
     let (path, content) = line.split_once('\t')?;
-    let content = hex::decode(content.strip_prefix("\\\\x")?).ok()?;
+    let content = lower_hex(content.strip_prefix("\\\\x")?)?;
     (!path.contains('\\')).then_some((path, content))
 }
 
@@ -157,8 +177,16 @@ fn each_in_directory(
     mut each: impl FnMut(&str, &[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut give = |path: &str, progress: &mut Progress<'_>| {
-        let content = fs::read(directory.join(path));
-        let content = content.map_err(|error| unreadable(OsStr::new(path), error))?;
+        let mut content = Vec::new();
+        File::open(directory.join(path))
+            .and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut content))
+            .map_err(|error| unreadable(OsStr::new(path), error))?;
+        if content.len() as u64 > LONGEST_FILE {
+            return Err(unreadable(
+                OsStr::new(path),
+                "longer than any file of a bundle",
+            ));
+        }
         progress.advance(content.len() as u64);
         each(path, &content)
     };
@@ -182,16 +210,20 @@ fn each_in_directory(
     rest.iter().try_for_each(|path| give(path, progress))
 }
 
-/// Hands over the files below a directory, with paths as they are in a bundle.
+/// Hands over the files below a directory, with paths as they are in a bundle. Anything but regular
+/// files is refused: a link would lead elsewhere, and a pipe make the reader wait.
 fn list(root: &Path, below: &Path, each: &mut impl FnMut(&str, u64)) -> Result<(), Failure> {
     let directory = root.join(below);
     let failed = |error| unreadable(directory.as_os_str(), error);
     for entry in fs::read_dir(&directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
+        // That of a link itself, not of what it names.
         let about = entry.metadata().map_err(failed)?;
         let path = below.join(entry.file_name());
         if about.is_dir() {
             list(root, &path, each)?;
+        } else if !about.is_file() {
+            return Err(unreadable(path.as_os_str(), "not a regular file"));
         } else {
             let path = path.to_string_lossy();
             each(&path, about.len());

@@ -48,7 +48,7 @@ pub enum Failure {
     #[error("{0}\n{usage}", usage = arguments::USAGE)]
     Usage(String),
     /// The input cannot be read, or is not what it should be.
-    #[error("{0}")]
+    #[error("{}", report::printable(.0))]
     Input(String),
 }
 
@@ -70,6 +70,21 @@ pub fn run(
     progress: Option<&mut dyn Write>,
 ) -> Result<u8, Failure> {
     let (command, options) = arguments::parse(arguments)?;
+    match carry_out(command, &options, out, progress) {
+        Err(Failure::Input(problem)) if options.json => {
+            write(out, &report::unreadable(&problem))?;
+            Ok(exit::UNREADABLE)
+        }
+        result => result,
+    }
+}
+
+fn carry_out(
+    command: Command,
+    options: &Options,
+    out: &mut dyn Write,
+    progress: Option<&mut dyn Write>,
+) -> Result<u8, Failure> {
     let mut progress = Progress::new(progress);
     let report = match command {
         Command::Help => {
@@ -83,10 +98,10 @@ pub fn run(
             )?;
             return Ok(exit::INTACT);
         }
-        Command::Bundle(path) => bundle(&path, &options, &mut progress)?,
-        Command::Receipt(path) => receipt_of(&path, &options)?,
+        Command::Bundle(path) => bundle(&path, options, &mut progress)?,
+        Command::Receipt(path) => receipt_of(&path, options)?,
         Command::Consistency { old, new, proof } => {
-            consistency([&old, &new], &proof, &options, &mut progress)?
+            consistency([&old, &new], &proof, options, &mut progress)?
         }
         Command::Unpack { bundle, directory } => {
             input::unpack(&bundle, &directory, &mut progress)?;
@@ -211,7 +226,11 @@ fn consistency(
             .map_err(|_| Failure::Input("not a checkpoint of a tenant_guard ledger".to_owned()))
     });
     let (before, after) = (before?, after?);
-    let findings = match input::hashes(proof)? {
+    if (after.epoch, after.size) < (before.epoch, before.size) {
+        let problem = "the checkpoint given as the newer one is the older one";
+        return Ok(Report::NotProven(problem.to_owned()));
+    }
+    let (findings, summary) = match input::hashes(proof)? {
         Some(hashes) => {
             let same_tree = (before.incarnation, before.epoch) == (after.incarnation, after.epoch);
             let sizes = [(before.size, before.root), (after.size, after.root)];
@@ -228,7 +247,7 @@ fn consistency(
             });
         }
         None => {
-            let (mut findings, _) = read_bundle(proof, Some(before), progress)?;
+            let (mut findings, summary) = read_bundle(proof, Some(before), progress)?;
             let (of_new, _) = read_bundle(proof, Some(after), progress)?;
             findings.extend(
                 of_new
@@ -236,7 +255,7 @@ fn consistency(
                     .filter(|finding| !findings.contains(finding))
                     .collect::<Vec<_>>(),
             );
-            findings
+            (findings, summary)
         }
     };
     Ok(match findings.is_empty() {
@@ -247,7 +266,7 @@ fn consistency(
         },
         false => Report::Bundle {
             findings,
-            summary: Summary::default(),
+            summary,
             judged: None,
         },
     })

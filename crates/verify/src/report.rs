@@ -105,7 +105,7 @@ impl Report {
     fn prose(&self) -> String {
         let mut text = String::new();
         let mut line = |content: String| {
-            text.push_str(&content);
+            text.push_str(&printable(&content));
             text.push('\n');
         };
         match self {
@@ -152,6 +152,31 @@ impl Report {
         }
         text
     }
+}
+
+/// What was read may hold anything, and must not steer the terminal it is shown on.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| match c {
+        // Marks that turn the direction of writing, and so the order in which a line is read.
+        '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            true
+        }
+        c => c.is_control(),
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match shown(c) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+/// What programs are told where nothing could be checked.
+pub(crate) fn unreadable(problem: &str) -> String {
+    let object = json!({ "kind": "error", "verdict": "unreadable", "problem": problem });
+    format!("{object}\n")
 }
 
 fn finding_line(finding: &Finding) -> String {

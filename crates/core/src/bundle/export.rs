@@ -3,7 +3,8 @@
 use super::write::{BundleWriter, Sink};
 use crate::event::Context;
 use crate::ledger::{
-    Claim, Claims, Rows, Scope, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier,
+    Claim, Claims, Rows, Scope, Server, StoredAccount, StoredBlock, StoredEvent, StoredLeaf,
+    Verifier,
 };
 use crate::tile::LongEntry;
 
@@ -17,9 +18,9 @@ pub struct BundleExport<S> {
 
 impl<S: Sink> BundleExport<S> {
     /// Begins; with `account` a bundle of that account alone.
-    pub fn new(incarnation: i64, account: Option<&str>, sink: S) -> Self {
+    pub fn new(server: Server, account: Option<&str>, sink: S) -> Self {
         Self {
-            writer: BundleWriter::new(incarnation, account, sink),
+            writer: BundleWriter::new(server, account, sink),
             blocks: Verifier::new(Scope::All, None),
             too_long: None,
         }
@@ -68,7 +69,7 @@ impl<S: Sink> Rows for BundleExport<S> {
         self.blocks.take_findings();
     }
 
-    fn begin_unsealed(&mut self, _incarnation: i64) {
+    fn begin_unsealed(&mut self, _server: Server) {
         self.writer.begin_unsealed();
     }
 

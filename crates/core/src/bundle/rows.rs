@@ -26,8 +26,31 @@ impl Serialize for Bytes<'_> {
 impl<'de> Deserialize<'de> for Bytes<'_> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Text::deserialize(deserializer)?;
+        if text.0.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(serde::de::Error::custom(
+                "a hexadecimal digit in upper case",
+            ));
+        }
         let bytes = hex::decode(text.0.as_bytes()).map_err(serde::de::Error::custom)?;
         Ok(Self(bytes.into()))
+    }
+}
+
+/// A member that is there: NULL is left out, and never written as such.
+fn told<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A list that is there: an empty one is left out.
+fn not_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let list = Vec::deserialize(deserializer)?;
+    match list.is_empty() {
+        true => Err(serde::de::Error::custom("an empty list")),
+        false => Ok(list),
     }
 }
 
@@ -71,28 +94,72 @@ pub struct EventRow<'a> {
     pub kind: Text<'a>,
     pub action: Text<'a>,
     pub account_id: Text<'a>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub relation: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub leaf_relation: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub row_key: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub target: Option<Text<'a>>,
     pub occurred_at: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub context: Option<i16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub data: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub personal: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub personal_salt: Option<Bytes<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub personal_commitment: Option<Bytes<'a>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "not_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub redacted: Vec<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "not_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub hashed: Vec<Text<'a>>,
     pub leaf_hash: Bytes<'a>,
 }
@@ -169,21 +236,50 @@ pub struct ContextRow<'a> {
     pub incarnation: i64,
     pub xid: i64,
     pub number: i16,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        borrow,
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub issuer: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub token_id: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub session: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub subject: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub role: Option<Vec<Text<'a>>>,
     pub session_role: Text<'a>,
     pub current_role: Text<'a>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub client_address: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub application_name: Option<Text<'a>>,
     pub transaction_start: i64,
     pub hash: Bytes<'a>,
@@ -290,10 +386,18 @@ pub struct BlockRow<'a> {
     pub previous_hash: Bytes<'a>,
     pub previous_size: i64,
     pub previous_root: Bytes<'a>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub previous_checkpoint: Option<Text<'a>>,
     pub configuration_hash: Bytes<'a>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub configuration: Option<Text<'a>>,
     pub hash: Bytes<'a>,
     pub tree_size: i64,
@@ -366,17 +470,42 @@ pub struct LeafRow<'a> {
     pub epoch: i64,
     pub position: i64,
     pub block: i64,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        borrow,
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub account_id: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub blinded_id: Option<Bytes<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub events: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub events_root: Option<Bytes<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub account_size: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub account_root: Option<Bytes<'a>>,
     pub leaf_hash: Bytes<'a>,
 }

@@ -11,7 +11,7 @@ use super::rows::{AccountRow, BlockRow, ContextRow, EventRow, LeafRow};
 use super::trees::{Derived, Trees};
 use super::{ABOUT, About, BUNDLE, VERSION, line};
 use crate::checkpoint::Checkpoint;
-use crate::ledger::{Claim, Finding, Rows, Scope, Snapshot, Verifier};
+use crate::ledger::{Claim, Finding, Rows, Scope, Server, Snapshot, Verifier};
 use crate::merkle::Hash;
 use crate::note::Note;
 use crate::tile::number_path;
@@ -61,7 +61,11 @@ pub struct BundleVerifier {
     about: Option<About>,
     verifier: Verifier,
     stage: Stage,
+    /// The account whose row came last.
+    account: Option<String>,
     openings: u64,
+    /// A line that goes on in the next file of openings.
+    begun: Vec<u8>,
     order: Order,
     trees: Trees,
     /// Files that rows or the bundle gave and the other did not yet.
@@ -84,7 +88,9 @@ impl BundleVerifier {
             about: None,
             verifier: Verifier::new(Scope::All, against),
             stage: Stage::Accounts,
+            account: None,
             openings: 0,
+            begun: Vec::new(),
             order: Order::default(),
             trees: Trees::default(),
             files: HashMap::new(),
@@ -145,7 +151,7 @@ impl BundleVerifier {
         if self.about.is_none() {
             return Err(wrong(ABOUT, "is missing"));
         }
-        if self.stage != Stage::Unsealed {
+        if self.stage != Stage::Unsealed || !self.begun.is_empty() {
             let path = format!("openings/{}", number_path(self.openings));
             return Err(wrong(&path, "is missing"));
         }
@@ -190,13 +196,29 @@ impl BundleVerifier {
 
     fn read_openings(&mut self, path: &str, content: &[u8]) -> Result<(), BundleError> {
         for (number, text) in (1..).zip(content.split_inclusive(|byte| *byte == b'\n')) {
-            self.read_line(text).map_err(|problem| BundleError {
+            self.read_part(text).map_err(|problem| BundleError {
                 path: path.to_owned(),
                 line: Some(number),
                 problem,
             })?;
         }
         Ok(())
+    }
+
+    /// Takes a line, or the part of one that is in a file.
+    fn read_part(&mut self, text: &[u8]) -> Result<(), String> {
+        if self.begun.is_empty() && text.ends_with(b"\n") {
+            return self.read_line(text);
+        }
+        if self.begun.len() + text.len() > LONGEST_LINE {
+            return Err("a line longer than any row".to_owned());
+        }
+        self.begun.extend_from_slice(text);
+        if !text.ends_with(b"\n") {
+            return Ok(());
+        }
+        let line = std::mem::take(&mut self.begun);
+        self.read_line(&line)
     }
 
     fn read_line(&mut self, text: &[u8]) -> Result<(), String> {
@@ -222,8 +244,11 @@ impl BundleVerifier {
                 Ok(())
             }
             (line::UNSEALED, Stage::Accounts | Stage::Between) if row.is_empty() => {
-                let own = self.about.as_ref().map_or(0, |about| about.incarnation);
-                self.verifier.begin_unsealed(own);
+                let about = self.about.as_ref().ok_or("no bundle")?;
+                self.verifier.begin_unsealed(Server {
+                    incarnation: about.incarnation,
+                    next_xid: about.next_xid,
+                });
                 self.stage = Stage::Unsealed;
                 self.order = Order::default();
                 Ok(())
@@ -234,6 +259,12 @@ impl BundleVerifier {
 
     fn account(&mut self, row: &AccountRow<'_>) -> Result<(), String> {
         self.refuse_others(&row.account_id.0)?;
+        let account = &*row.account_id.0;
+        // A second row of an account is a finding.
+        if self.account.as_deref().is_some_and(|last| last > account) {
+            return Err("rows are not in their order".to_owned());
+        }
+        self.account = Some(account.to_owned());
         self.verifier.account(&row.stored());
         Ok(())
     }
@@ -317,6 +348,9 @@ impl BundleVerifier {
     }
 }
 
+/// PostgreSQL has no row of more than a gigabyte; escapes make at most two of it.
+const LONGEST_LINE: usize = (2 << 30) + (64 << 20);
+
 const NOT_OF_ROWS: &str = "does not follow from the rows";
 
 /// Number of the epoch in a path of its.
@@ -326,6 +360,10 @@ fn epoch_of(path: &str) -> u64 {
 }
 
 fn parse<'a, T: Deserialize<'a>>(row: &'a str) -> Result<T, String> {
+    // A list of values in order would pass for an object.
+    if !row.trim_ascii_start().starts_with('{') {
+        return Err("not an object".to_owned());
+    }
     serde_json::from_str(row).map_err(|error| error.to_string())
 }
 

@@ -1,5 +1,7 @@
 //! Writing a bundle.
 
+use std::io;
+
 use serde::Serialize;
 
 use super::rows::{AccountRow, BlockRow, ContextRow, EventRow, LeafRow};
@@ -7,10 +9,10 @@ use super::trees::{Derived, Trees};
 use super::{ABOUT, About, BUNDLE, VERSION, line};
 use crate::checkpoint::Checkpoint;
 use crate::event::Context;
-use crate::ledger::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
+use crate::ledger::{Server, StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
 use crate::tile::{LongEntry, number_path};
 
-/// Openings are cut into files of about so many bytes.
+/// Openings are cut into files of so many bytes and what is left of a line, or at most twice that.
 const FILE: usize = 1 << 20;
 
 /// Takes the files of a bundle.
@@ -26,8 +28,7 @@ pub trait Sink {
 pub(super) struct BundleWriter<S> {
     sink: S,
     account: Option<String>,
-    openings: Vec<u8>,
-    files: u64,
+    openings: Openings,
     trees: Trees,
     /// Contexts of one transaction that wait for an event that may be told.
     waiting: Vec<Waiting>,
@@ -41,11 +42,12 @@ struct Waiting {
 
 impl<S: Sink> BundleWriter<S> {
     /// Begins; with `account` a bundle of that account alone.
-    pub(super) fn new(incarnation: i64, account: Option<&str>, mut sink: S) -> Self {
+    pub(super) fn new(server: Server, account: Option<&str>, mut sink: S) -> Self {
         let about = About {
             bundle: BUNDLE.to_owned(),
             version: VERSION,
-            incarnation,
+            incarnation: server.incarnation,
+            next_xid: server.next_xid,
             account: account.map(str::to_owned),
         };
         let mut text = serde_json::to_vec(&about).expect("plain data");
@@ -54,8 +56,7 @@ impl<S: Sink> BundleWriter<S> {
         Self {
             sink,
             account: about.account,
-            openings: Vec::new(),
-            files: 0,
+            openings: Openings::default(),
             trees: Trees::default(),
             waiting: Vec::new(),
         }
@@ -104,7 +105,7 @@ impl<S: Sink> BundleWriter<S> {
             other.transaction == (key.incarnation, key.xid) && Some(other.number) == event.context
         };
         for context in self.waiting.extract_if(.., named) {
-            self.openings.extend(context.line);
+            self.openings.append(&mut self.sink, &context.line);
         }
         self.line(line::EVENT, &EventRow::of(event));
     }
@@ -138,39 +139,76 @@ impl<S: Sink> BundleWriter<S> {
 
     /// Gives the last files.
     pub(super) fn finish(mut self) {
-        self.flush();
+        self.openings.flush(&mut self.sink);
         let sink = &mut self.sink;
         self.trees
             .end_epoch(|path, derived| give(sink, path, derived));
     }
 
     fn line(&mut self, table: &str, row: &impl Serialize) {
-        append_line(&mut self.openings, table, row);
-        if self.openings.len() >= FILE {
-            self.flush();
+        let (openings, sink) = (&mut self.openings, &mut self.sink);
+        append_line(&mut Cut { openings, sink }, table, row);
+        if self.openings.pending.len() >= FILE {
+            self.openings.flush(&mut self.sink);
         }
     }
 
     fn mark(&mut self, what: &str) {
-        self.openings.extend(what.as_bytes());
-        self.openings.push(b'\n');
+        self.openings.pending.extend(what.as_bytes());
+        self.openings.pending.push(b'\n');
+    }
+}
+
+/// The file of openings in the making, and how many were made.
+#[derive(Default)]
+struct Openings {
+    pending: Vec<u8>,
+    files: u64,
+}
+
+impl Openings {
+    /// Appends a part of a line. One that is far longer than a file goes on in the next, so that
+    /// the memory is bounded however large a row is.
+    fn append(&mut self, sink: &mut impl Sink, bytes: &[u8]) {
+        for part in bytes.chunks(FILE) {
+            self.pending.extend_from_slice(part);
+            if self.pending.len() >= 2 * FILE {
+                self.flush(sink);
+            }
+        }
     }
 
-    fn flush(&mut self) {
-        if !self.openings.is_empty() {
+    fn flush(&mut self, sink: &mut impl Sink) {
+        if !self.pending.is_empty() {
             let path = format!("openings/{}", number_path(self.files));
-            self.sink.file(&path, &self.openings);
-            self.openings.clear();
+            sink.file(&path, &self.pending);
+            self.pending.clear();
             self.files += 1;
         }
     }
 }
 
-fn append_line(out: &mut Vec<u8>, table: &str, row: &impl Serialize) {
-    out.extend(table.as_bytes());
-    out.push(b' ');
-    serde_json::to_writer(&mut *out, row).expect("rows are plain data");
-    out.push(b'\n');
+struct Cut<'w, S> {
+    openings: &'w mut Openings,
+    sink: &'w mut S,
+}
+
+impl<S: Sink> io::Write for Cut<'_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.openings.append(self.sink, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn append_line(out: &mut impl io::Write, table: &str, row: &impl Serialize) {
+    let written = write!(out, "{table} ")
+        .and_then(|()| serde_json::to_writer(&mut *out, row).map_err(io::Error::from))
+        .and_then(|()| out.write_all(b"\n"));
+    written.expect("rows are plain data, and memory takes them");
 }
 
 fn give(sink: &mut impl Sink, path: &str, derived: Derived<'_>) {

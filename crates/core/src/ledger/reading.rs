@@ -5,6 +5,15 @@ use super::part::Depth;
 use super::stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
 use crate::event::Context;
 
+/// The server that a ledger is read from, at the time of reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its incarnation.
+    pub incarnation: i64,
+    /// The transaction id it gives out next: no event has that one or a higher one yet.
+    pub next_xid: i64,
+}
+
 /// Takes the rows of a ledger: whoever reads them hands them to verification and to export alike.
 pub trait Rows {
     /// Takes a row of `ledger_account`. All of them come before the first block.
@@ -55,9 +64,8 @@ pub trait Rows {
     fn end_block(&mut self);
 
     /// Goes to the events that no block holds; they and their contexts follow, each incarnation in
-    /// the same order as in a block. `incarnation` is the server's own.
-    /// [`claims`](Self::claims) tells which those are.
-    fn begin_unsealed(&mut self, incarnation: i64);
+    /// the same order as in a block. [`claims`](Self::claims) tells which those are.
+    fn begin_unsealed(&mut self, server: Server);
 
     /// What the blocks so far hold of each incarnation.
     fn claims(&self) -> &Claims;

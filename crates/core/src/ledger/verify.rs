@@ -16,7 +16,7 @@ mod since;
 use super::claims::{Claim, Claims};
 use super::finding::{Code, Finding};
 use super::part::{Depth, Part};
-use super::reading::Rows;
+use super::reading::{Rows, Server};
 use super::stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf, hash_or_none_such};
 use crate::checkpoint::Checkpoint;
 use crate::event::Context;
@@ -53,12 +53,26 @@ pub struct Verifier {
     last: Option<Last>,
     current: Option<Current>,
     rows: Vec<LeafRow>,
-    /// Incarnation of the server, once its unsealed events are read.
-    unsealed: Option<i64>,
+    /// The server, once its unsealed events are read.
+    unsealed: Option<Server>,
     /// Last block number reported as missing because only leaves of it are left.
     stray_block: Option<i64>,
     buffer: Vec<u8>,
     findings: Vec<Finding>,
+    /// Findings that were taken, and those that are counted only.
+    taken: usize,
+    unlisted: Unlisted,
+}
+
+/// So many findings are listed: a ledger in which every row is damaged must not fill the memory of
+/// whoever verifies it.
+const MOST_FINDINGS: usize = 100_000;
+
+/// The findings beyond these.
+#[derive(Default)]
+struct Unlisted {
+    count: usize,
+    last: Option<Code>,
 }
 
 impl Verifier {
@@ -82,6 +96,8 @@ impl Verifier {
             stray_block: None,
             buffer: Vec::with_capacity(1024),
             findings: Vec::new(),
+            taken: 0,
+            unlisted: Unlisted::default(),
         }
     }
 
@@ -93,15 +109,33 @@ impl Verifier {
     /// Checks what can only be said at the end.
     pub fn finish(&mut self) {
         self.leave_transaction();
-        if !self.part.has_trees() {
-            return;
+        if self.part.has_trees() {
+            self.check_accounts();
+            self.check_against();
         }
-        self.check_accounts();
-        self.check_against();
+        self.bound();
+        if let Some(code) = self.unlisted.last.take() {
+            let detail = format!(
+                "and {} more findings, of this and other kinds",
+                self.unlisted.count
+            );
+            self.report(Finding::new(code, detail));
+        }
+    }
+
+    /// Keeps the memory of findings bounded.
+    fn bound(&mut self) {
+        let room = MOST_FINDINGS.saturating_sub(self.taken);
+        if self.findings.len() > room {
+            self.unlisted.count += self.findings.len() - room;
+            self.unlisted.last = self.findings.last().map(|finding| finding.code);
+            self.findings.truncate(room);
+        }
     }
 
     /// Takes the findings so far, so that a caller need not hold them all.
     pub fn take_findings(&mut self) -> Vec<Finding> {
+        self.taken += self.findings.len();
         std::mem::take(&mut self.findings)
     }
 
@@ -132,25 +166,29 @@ impl Verifier {
     }
 
     /// An event of another database waits for the first block of this one; once that is sealed,
-    /// no block will hold it.
+    /// no block will hold it. No block will see a transaction that there never was.
     fn check_unclaimed(&mut self, event: &StoredEvent<'_>) {
-        let foreign = self.unsealed.is_some_and(|own| {
-            event.entry.key.incarnation != own
-                && self
-                    .last
-                    .as_ref()
-                    .is_some_and(|last| last.incarnation == own)
-        });
-        if foreign {
-            let detail = "it was written in another database and no block took it over";
-            self.report(named(event, None, Code::EventUnclaimed, detail));
-        }
+        let Some(server) = self.unsealed else { return };
+        let key = event.entry.key;
+        let own = key.incarnation == server.incarnation;
+        let newest = self.last.as_ref().map(|last| last.incarnation);
+        let detail = match own {
+            true if key.xid >= server.next_xid => "no transaction has had its id yet",
+            false if newest == Some(server.incarnation) => {
+                "it was written in another database and no block took it over"
+            }
+            _ => return,
+        };
+        self.report(named(event, None, Code::EventUnclaimed, detail));
     }
 }
 
 impl Rows for Verifier {
     fn account(&mut self, row: &StoredAccount<'_>) {
-        self.accounts.add_row(row);
+        if !self.accounts.add_row(row) {
+            let finding = Finding::new(Code::AccountAltered, "the account has another row");
+            self.report(finding.account(row.account));
+        }
     }
 
     fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
@@ -189,6 +227,7 @@ impl Rows for Verifier {
 
     fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
         self.contexts.add(context, hash, &mut self.findings);
+        self.bound();
     }
 
     /// Events of an account out of scope are passed over.
@@ -207,6 +246,7 @@ impl Rows for Verifier {
             Some(_) => {}
             None => self.check_unclaimed(event),
         }
+        self.bound();
     }
 
     fn leaf(&mut self, row: &StoredLeaf<'_>) {
@@ -214,6 +254,7 @@ impl Rows for Verifier {
             Some(current) if current.block == row.block => self.rows.push(LeafRow::from(row)),
             _ => self.check_stray(row),
         }
+        self.bound();
     }
 
     /// Compares what the block says with what its events gave.
@@ -222,11 +263,12 @@ impl Rows for Verifier {
         if let Some(current) = self.current.take() {
             self.on_blocks(|verifier| verifier.close_block(current));
         }
+        self.bound();
     }
 
-    fn begin_unsealed(&mut self, incarnation: i64) {
+    fn begin_unsealed(&mut self, server: Server) {
         self.leave_transaction();
-        self.unsealed = Some(incarnation);
+        self.unsealed = Some(server);
     }
 
     fn claims(&self) -> &Claims {

@@ -9,7 +9,7 @@ use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::event::{Context, Entry, EventKey, personal_commitment};
 use tenant_guard_core::ledger::{
     AccountRound, Adopted, BlockPlan, Claim, Claims, Depth, Finding, NO_BLOCK, Part, Participant,
-    Rows, Scope, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier,
+    Rows, Scope, Server, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier,
     blinded_account, configuration_hash, seal,
 };
 use tenant_guard_core::merkle::{Frontier, Hash};
@@ -502,7 +502,7 @@ impl Ledger {
     /// The files of a bundle.
     pub(crate) fn bundle(&self, incarnation: i64, account: Option<&str>) -> Vec<(String, Vec<u8>)> {
         let mut files = Files::default();
-        let mut export = BundleExport::new(incarnation, account, &mut files);
+        let mut export = BundleExport::new(server(incarnation), account, &mut files);
         self.give(&mut export, incarnation);
         export.finish().expect("short records");
         files.0
@@ -510,7 +510,9 @@ impl Ledger {
 
     /// Hands over all rows in the order of verification.
     fn give(&self, rows: &mut impl Rows, incarnation: i64) {
-        for row in &self.ledger_account {
+        let mut accounts: Vec<&AccountRow> = self.ledger_account.iter().collect();
+        accounts.sort_by_key(|row| &row.account_id);
+        for row in accounts {
             rows.account(&StoredAccount {
                 account: &row.account_id,
                 blinding: &bytes(&row.blinding),
@@ -543,7 +545,7 @@ impl Ledger {
             rows.end_block();
         }
         leaves.for_each(|leaf| feed_leaf(rows, leaf));
-        rows.begin_unsealed(incarnation);
+        rows.begin_unsealed(server(incarnation));
         for of in self.incarnations() {
             let sealed = rows.claims().of(of);
             self.feed(rows, of, rows.depth(), |xid| !sealed.contains(xid));
@@ -643,6 +645,14 @@ impl Ledger {
                 });
             }
         }
+    }
+}
+
+/// The server at a time when its transactions below 1000 have begun.
+fn server(incarnation: i64) -> Server {
+    Server {
+        incarnation,
+        next_xid: 1000,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tenant_guard_core::ledger::{Code, Finding, Scope};
+use tenant_guard_core::ledger::{Code, Finding, Rows, Scope, Verifier};
 
 use crate::model::{self, Ledger, sample};
 
@@ -252,6 +252,114 @@ fn each_inserted_row_is_named() {
             assert_named(&tampered, table, &row, "insertion");
         }
     }
+}
+
+/// The primary key dropped, and a row that says something else before or after the sound one.
+#[test]
+fn a_second_row_of_an_account_is_named() {
+    let ledger = sample();
+    for at in 0..ledger.ledger_account.len() {
+        let sound = ledger.ledger_account[at].clone();
+        let garbage = model::AccountRow {
+            size: 4711,
+            state: "00".to_owned(),
+            ..sound.clone()
+        };
+        for (place, second) in [(at, garbage), (at + 1, sound.clone())] {
+            let mut tampered = ledger.clone();
+            tampered.ledger_account.insert(place, second);
+            let findings = verify(&tampered);
+            assert_eq!(findings.len(), 1, "{findings:#?}");
+            assert_eq!(findings[0].code, Code::AccountAltered);
+            assert_eq!(findings[0].account.as_ref(), Some(&sound.account_id));
+            assert_eq!(findings[0].detail, "the account has another row");
+        }
+    }
+}
+
+/// No block will ever see it, so it would stand among the unsealed events for good.
+#[test]
+fn an_event_of_a_transaction_that_never_was_is_named() {
+    let unsealed = |ledger: &Ledger| {
+        let of = |event: &&model::Event| event.xid == 60;
+        ledger.audit_log.iter().find(of).expect("in sample").clone()
+    };
+    for (xid, expected) in [
+        (999, None),
+        (1000, Some(())),
+        (1_000_000_000_000_000, Some(())),
+    ] {
+        let mut ledger = sample();
+        let forged = model::Event {
+            xid,
+            context: None,
+            ..unsealed(&ledger)
+        };
+        ledger.capture(forged.clone());
+        let findings = verify(&ledger);
+        assert_eq!(findings.len(), expected.iter().count(), "{findings:#?}");
+        for finding in findings {
+            assert_eq!(finding.code, Code::EventUnclaimed);
+            assert_eq!(finding.event_id, Some(forged.key().to_string()));
+            assert_eq!(finding.detail, "no transaction has had its id yet");
+        }
+    }
+}
+
+/// More contexts in a transaction than are searched one by one.
+#[test]
+fn each_of_many_contexts_of_a_transaction_is_told_from_the_others() {
+    let mut ledger = sample();
+    let of = |xid| move |row: &&model::ContextRow| row.xid == xid;
+    let context = ledger.audit_context.iter().find(of(60)).cloned();
+    let event = ledger
+        .audit_log
+        .iter()
+        .find(|event| event.xid == 60)
+        .cloned();
+    let (context, event) = (context.expect("in sample"), event.expect("in sample"));
+    for number in 1..40 {
+        let other = model::ContextRow {
+            number,
+            subject: Some(format!("user-{number}")),
+            ..context.clone()
+        };
+        ledger.audit_context.push(other.hashed());
+        ledger.capture(model::Event {
+            ordinal: i32::from(number) + 1,
+            context: Some(number),
+            ..event.clone()
+        });
+    }
+    assert_eq!(verify(&ledger), []);
+    for number in [1, 8, 9, 39] {
+        let mut tampered = ledger.clone();
+        tampered
+            .audit_context
+            .retain(|row| (row.xid, row.number) != (60, number));
+        let codes: Vec<_> = verify(&tampered).iter().map(|found| found.code).collect();
+        assert_eq!(codes, [Code::ContextMissing], "{number}");
+    }
+}
+
+/// Every row damaged: what is listed ends somewhere, and says how much is not.
+#[test]
+fn findings_without_end_are_counted() {
+    let mut verifier = Verifier::new(Scope::All, None);
+    let row = &sample().audit_context[0];
+    for xid in 0..100_005 {
+        let row = model::ContextRow { xid, ..row.clone() };
+        row.with_context(|context| verifier.context(context, &[0; 32]));
+    }
+    verifier.finish();
+    let findings = verifier.take_findings();
+    assert_eq!(findings.len(), 100_001);
+    let last = findings.last().expect("some");
+    assert_eq!(last.code, Code::ContextUnreferenced);
+    assert_eq!(
+        last.detail,
+        "and 100010 more findings, of this and other kinds"
+    );
 }
 
 /// Two rows exchange everything but their keys.

@@ -105,7 +105,8 @@ fn lists_say_what_of_each_column_is_logged() {
         .unwrap()
         .get(0);
     let mut documented = Vec::new();
-    KeyedHash::new(&key.try_into().unwrap()).push(&mut documented, b"\"same\"");
+    let key = KeyedHash::new(&key.try_into().unwrap());
+    key.push(&mut documented, ("public.plan", "note"), b"\"same\"");
     assert_eq!(
         String::from_utf8(documented).unwrap(),
         format!("\"{same}\"")

@@ -15,10 +15,11 @@ use super::offline::{Scratch, export, program};
 use super::{add, checkpoint, database, seal};
 use crate::capture::run;
 
-const KEY: &str = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+pub(super) const KEY: &str =
+    "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
 const VERIFIER: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
 
-fn one(client: &mut Client, query: &str) -> String {
+pub(super) fn one(client: &mut Client, query: &str) -> String {
     let rows = client.query(query, &[]);
     rows.unwrap_or_else(|error| panic!("{query}: {error:?}"))[0].get(0)
 }
@@ -235,6 +236,12 @@ fn proof_of_what_is_not_sealed_or_never_was_is_refused() {
     ] {
         refused(&format!("consistency_proof({sizes})"), "22023", message);
     }
+    for (sizes, message) in [
+        ("NULL, 1", "old_size must not be null"),
+        ("1, NULL", "new_size must not be null"),
+    ] {
+        refused(&format!("consistency_proof({sizes})"), "22004", message);
+    }
 }
 
 /// An ordinary session: its own events, values left out; nobody else's, not even of its account.
@@ -326,7 +333,7 @@ fn receipt_of_another_account_issuer_or_subject_is_refused() {
 }
 
 /// A file of the server's own user, as the setting asks for one.
-fn key_file(client: &mut Client, content: &str) -> Scratch {
+pub(super) fn key_file(client: &mut Client, content: &str) -> Scratch {
     let file = Scratch::new(content.as_bytes());
     std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(0o600)).unwrap();
     let directory = one(client, "SHOW data_directory");
@@ -336,7 +343,7 @@ fn key_file(client: &mut Client, content: &str) -> Scratch {
     file
 }
 
-fn set_key(client: &mut Client, file: &Scratch) {
+pub(super) fn set_key(client: &mut Client, file: &Scratch) {
     let path = file.0.to_str().expect("a plain path");
     run(
         client,

@@ -1,6 +1,6 @@
 //! The part of verification that looks at blocks, their chain, and the end of the ledger.
 
-use super::Verifier;
+use super::{Scope, Verifier};
 use crate::checkpoint::Checkpoint;
 use crate::event::FORMAT_VERSION;
 use crate::ledger::claims::Claim;
@@ -397,6 +397,14 @@ impl Verifier {
 
     /// Each account's row must hold the tree its last leaf is of.
     pub(super) fn check_accounts(&mut self) {
+        if let Scope::Bundle(only) = &self.scope {
+            let known = self.accounts.find(only);
+            if known.is_none_or(|at| self.accounts.get(at).is_unknown()) {
+                let detail = "nothing of this account was sealed, which proves nothing";
+                let finding = Finding::new(Code::AccountMissing, detail);
+                self.findings.push(finding.account(only));
+            }
+        }
         for account in self.accounts.iter_mut() {
             let finding = match (&account.row, account.sealed) {
                 (None, None) => continue,

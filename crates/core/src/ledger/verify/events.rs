@@ -52,6 +52,11 @@ impl Account {
         }
     }
 
+    /// Whether neither row nor leaf is there.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.row.is_none() && self.sealed.is_none()
+    }
+
     fn append(&mut self, computed: Hash, stored: Hash) {
         if computed != stored && self.alternate.is_none() {
             self.alternate = Some(Box::new(self.round.clone()));
@@ -75,13 +80,16 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    pub(super) fn add_row(&mut self, row: &StoredAccount<'_>) {
+    /// Takes the row of an account; false where it has one already.
+    pub(super) fn add_row(&mut self, row: &StoredAccount<'_>) -> bool {
         let at = self.at(row.account);
+        let first = self.all[at].row.is_none();
         self.all[at].row = Some(AccountRow {
             blinding: row.blinding.to_vec(),
             size: row.size,
             state: row.state.to_vec(),
         });
+        first
     }
 
     pub(super) fn find(&self, name: &str) -> Option<usize> {
@@ -172,10 +180,15 @@ impl Accounts {
 pub(super) struct Contexts {
     transaction: (i64, i64),
     known: Vec<KnownContext>,
+    /// Where each number stands first, once they are more than a few.
+    index: HashMap<i16, usize>,
     /// Whether all events are read, so that a context without one is damage.
     all_events: bool,
     buffer: Vec<u8>,
 }
+
+/// So many contexts of a transaction are searched one by one: nearly all have one.
+const FEW: usize = 8;
 
 struct KnownContext {
     number: i16,
@@ -189,6 +202,7 @@ impl Contexts {
         Self {
             transaction: (0, 0),
             known: Vec::new(),
+            index: HashMap::new(),
             all_events,
             buffer: Vec::with_capacity(256),
         }
@@ -218,6 +232,18 @@ impl Contexts {
             computed,
             used: false,
         });
+        match self.known.len() {
+            ..=FEW => {}
+            count if self.index.is_empty() => {
+                let numbers = self.known[..count].iter().map(|context| context.number);
+                for (at, number) in numbers.enumerate() {
+                    self.index.entry(number).or_insert(at);
+                }
+            }
+            count => {
+                self.index.entry(context.number).or_insert(count - 1);
+            }
+        }
     }
 
     /// Goes to the transaction of the next row.
@@ -241,15 +267,17 @@ impl Contexts {
             ));
         }
         self.known.clear();
+        self.index.clear();
     }
 
     /// The hashes an event may have been written with: what the context's row holds and what its
     /// columns give, usually the same.
     fn candidates(&mut self, number: i16) -> Option<[Hash; 2]> {
-        let context = self
-            .known
-            .iter_mut()
-            .find(|context| context.number == number)?;
+        let at = match self.known.len() {
+            ..=FEW => self.known.iter().position(|known| known.number == number),
+            _ => self.index.get(&number).copied(),
+        };
+        let context = &mut self.known[at?];
         context.used = true;
         Some([context.stored, context.computed])
     }

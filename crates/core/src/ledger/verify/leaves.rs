@@ -271,7 +271,11 @@ impl Verifier {
         row: LeafRow,
         too_many: bool,
     ) -> Option<Chosen> {
-        let name = row.account.as_deref();
+        let hidden = match &row.account {
+            None => self.hidden_name(&row),
+            Some(_) => None,
+        };
+        let name = row.account.as_deref().or(hidden.as_deref());
         if name.is_none() && matches!(self.scope, Scope::Bundle(_)) {
             if row.sound_record().is_none() {
                 let detail = format!(
@@ -300,6 +304,10 @@ impl Verifier {
             ),
             Some(record) => {
                 self.take_as_stored(current, name, record);
+                if hidden.is_some() {
+                    let detail = format!("{place} does not name its account");
+                    self.leaf_finding(Code::LeafAltered, current, name, detail);
+                }
                 return Some(row.into_sealed());
             }
         };
@@ -314,6 +322,18 @@ impl Verifier {
             account.sealed = row.record.map(|record| (record.size, record.root));
         }
         Some(row.into_sealed())
+    }
+
+    /// In the bundle of one account, that account where a leaf without a name is its own: what
+    /// else was taken out with the name would not be missed.
+    fn hidden_name(&mut self, row: &LeafRow) -> Option<String> {
+        let Scope::Bundle(only) = &self.scope else {
+            return None;
+        };
+        let only = only.clone();
+        let at = self.accounts.find(&only)?;
+        let own = self.accounts.get(at).blinded_id()?;
+        (row.record?.blinded_id == own).then_some(only)
     }
 
     /// Follows the leaves of an account whose events are not looked at.
