@@ -11,9 +11,10 @@ import re
 import sys
 
 from verify_ledger_vectors import (
-    Damaged, VECTORS, blinded_id, cbor, checkpoint, commitment, context_record, entry, event_id,
-    account_record, block_record, epoch_record, is_damaged, leaf_hash, parse_adopted,
-    parse_snapshot, require, root, sha256, state, unhex, verify,
+    Damaged, VECTORS, blinded_id, check_claims, checkpoint, commitment, context_record, entry, event_id,
+    account_record, block_record, epoch_record, is_damaged, leaf_hash, load, parse_adopted,
+    parse_checkpoint, parse_snapshot, require, root, sha256, state, unbase64, unhex,
+    verify,
 )
 
 COLUMNS = {
@@ -68,13 +69,6 @@ def full(table, row):
 # Receipts
 
 
-def unbase64(text):
-    """Strictly: no other text gives the same bytes."""
-    content = base64.b64decode(text, validate=True)
-    require(base64.b64encode(content).decode() == text, "base64")
-    return content
-
-
 def parse_proof(text):
     lines = text.split("\n")
     require(lines[0] == "c2sp.org/tlog-proof@v1", "no tlog-proof")
@@ -103,6 +97,8 @@ def climb(leaf, index, size, path):
 def verify_receipt(text):
     extra, index, path, note = parse_proof(text)
     require((extra["receipt"], extra["version"]) == ("tenant_guard/event", 1), "another receipt")
+    members = {"receipt", "version", "event", "data_hash", "context", "account", "index", "path"}
+    require(set(extra) <= members, "unknown members")
     event, context = full("audit_log", extra["event"]), None
     require((event["context"] is None) == ("context" not in extra), "context")
     if "context" in extra:
@@ -116,19 +112,23 @@ def verify_receipt(text):
         require(opened == unhex(event["personal_commitment"]), "personal values")
     if "data_hash" in extra:
         require(event["data"] is None, "data and its hash")
+        require(len(unhex(extra["data_hash"])) == 32, "a hash of another length")
     record = entry(event, context, unhex(extra.get("data_hash")))
     leaf = leaf_hash(record)
     require(leaf == unhex(event["leaf_hash"]), "event")
     account = extra["account"]
     events_root = climb(leaf, extra["index"], account["events"], list(map(unhex, extra["path"])))
+    require(account["account_size"] >= account["events"], "more events than the account has")
+    require(account["account_size"] > account["events"]
+            or unhex(account["account_root"]) == events_root, "another tree of the same events")
     record = account_record({
         **account,
         "blinded_id": blinded_id(unhex(account["blinding"]), event["account_id"]).hex(),
         "events_root": events_root.hex(),
     })
-    _, size, encoded_root = note.split("\n")[:3]
-    found = climb(leaf_hash(record), index, decimal(size), path)
-    require(found == unbase64(encoded_root), "the path leads elsewhere")
+    _, size, root_hash = parse_checkpoint(note)
+    found = climb(leaf_hash(record), index, size, path)
+    require(found == root_hash, "the path leads elsewhere")
     return event_id(event)
 
 
@@ -136,10 +136,13 @@ def verify_receipt(text):
 
 
 def read_copy(text):
-    files = {}
+    files, openings = {}, 0
     for line in text.splitlines():
         path, content = line.split("\t")
         require(content.startswith("\\\\x") and path not in files, "no bundle")
+        if path.startswith("openings/"):
+            require(path == f"openings/{number_path(openings)}", "openings out of order")
+            openings += 1
         files[path] = unhex(content[3:])
     return files
 
@@ -176,6 +179,7 @@ def read_openings(files):
 def check_order(order):
     """Rows of a block stand with it, in the order of the ledger."""
     sees, claims, block, last, leaves, named = {}, [], None, None, False, {}
+    last_leaf = (-1, -1)
     for what, row in order:
         if what == "ledger_block":
             require(block is None, "a block within a block")
@@ -195,6 +199,8 @@ def check_order(order):
             claims, last, leaves = None, None, False
         elif what == "ledger_leaf":
             leaves = True
+            require((row["block"], row["position"]) > last_leaf, "leaves out of order")
+            last_leaf = row["block"], row["position"]
         elif what in ("audit_log", "audit_context"):
             require(not leaves, "an event after the leaves of its block")
             xid = row["xid"]
@@ -282,6 +288,10 @@ def verify_one_account(tables, account):
     require(names == [account], "another account")
     blinding = unhex(tables["ledger_account"][0]["blinding"])
     contexts = {(c["incarnation"], c["xid"], c["number"]): c for c in tables["audit_context"]}
+    named = {(e["incarnation"], e["xid"], e["context"]) for e in tables["audit_log"]}
+    require(len(contexts) == len(tables["audit_context"]), "a context twice")
+    require(contexts.keys() <= named, "a context without an event")
+    check_claims(tables["ledger_block"])
     for event in tables["audit_log"]:
         context = contexts.get((event["incarnation"], event["xid"], event["context"]))
         hashed = None if context is None else sha256(context_record(context))
@@ -346,8 +356,8 @@ def verify_bundle(text):
     check_order(order)
     check_accounts_order(tables)
     check_unsealed(about, order, tables["ledger_block"])
-    files = {path: content.split(b"\n\n")[0] + b"\n" if path.endswith("/checkpoint") and
-             b"\n\n" in content else content for path, content in files.items()}
+    files = {path: parse_checkpoint(content.decode())[0].encode() if path.endswith("/checkpoint")
+             else content for path, content in files.items()}
     require(derived_files(tables) == files, "tiles or checkpoints do not follow from the rows")
     if "account" in about:
         verify_one_account(tables, about["account"])
@@ -424,6 +434,25 @@ def check_strictness():
     assert is_damaged(verify_bundle, text.replace("\\\\x7b", "\\\\x7B", 1)), "upper case"
 
 
+def edited(edit):
+    """A vector with an edit: the first occurrence of a text replaced by another."""
+    text = (VECTORS / edit["of"]).read_text()
+
+    def replaced(content):
+        assert edit["from"] in content, edit
+        return content.replace(edit["from"], edit["to"], 1)
+
+    if edit["in"] == "text":
+        return replaced(text)
+    if edit["in"] == "extra":
+        lines = text.split("\n")
+        extra = replaced(unbase64(lines[1][6:]).decode()).encode()
+        return "\n".join([lines[0], "extra " + base64.b64encode(extra).decode(), *lines[2:]])
+    files = read_copy(text)
+    files[edit["in"]] = replaced(files[edit["in"]].decode()).encode()
+    return "".join(f"{path}\t\\\\x{content.hex()}\n" for path, content in files.items())
+
+
 def safely(verifier):
     """Whatever a reader stumbles over is damage, too."""
     def checked(text):
@@ -456,6 +485,14 @@ def main(arguments):
         text = (VECTORS / name).read_text()
         verify_receipt(text)
         noticed += damage(text, safely(verify_receipt))
+    for name in ("moved.copy", "moved_of_system.copy", "many_of_one.copy", "empty.copy"):
+        verify_bundle((VECTORS / name).read_text())
+    for name in ("receipt_signed.tlog-proof", "receipt_without_context.tlog-proof"):
+        verify_receipt((VECTORS / name).read_text())
+    for edit in load("damaged.json"):
+        text, verifier = edited(edit), verify_bundle if "bundle" in edit["of"] else verify_receipt
+        assert is_damaged(safely(verifier), text), f"{edit} unnoticed"
+        noticed += 1
     print(f"bundles and receipts hold; {noticed} ways to damage them are noticed")
 
 

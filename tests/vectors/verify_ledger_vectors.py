@@ -38,6 +38,7 @@ def cbor(value):
         return b"\xf6"
     require(not isinstance(value, bool), "a boolean")
     if isinstance(value, int):
+        require(-1 << 63 <= value < 1 << 63, "an integer of more than 64 bits")
         return head(0, value) if value >= 0 else head(1, -1 - value)
     if isinstance(value, bytes):
         return head(2, len(value)) + value
@@ -120,6 +121,7 @@ def entry(event, context_hash, data_hash=None):
 
 
 def commitment(salt, personal):
+    require(len(salt) == 32, "a salt of another length")
     return sha256(b"\3", salt, personal.encode())
 
 
@@ -131,7 +133,7 @@ def parse_snapshot(text):
     require(match, "a snapshot in another form")
     xmin, xmax = int(match[1]), int(match[2])
     xip = [int(xid) for xid in match[3].split(",")] if match[3] else []
-    require(xmin <= xmax and xip == sorted(set(xip)), "a snapshot that is none")
+    require(xmin <= xmax < 1 << 63 and xip == sorted(set(xip)), "a snapshot that is none")
     require(all(xmin <= xid < xmax for xid in xip), "a snapshot that is none")
     return lambda xid: xid < xmax and xid not in xip
 
@@ -146,6 +148,27 @@ def parse_adopted(text):
     names = [incarnation for incarnation, _ in adopted]
     require(names == sorted(set(names)), "adopted incarnations out of order")
     return adopted
+
+
+def check_claims(blocks):
+    """No block claims less than the one before it, of its own incarnation or of an adopted one."""
+    reach, last = {}, None
+    for block in blocks:
+        own = block["incarnation"]
+        adopted = parse_adopted(block["adopted"])
+        parse_snapshot(block["snapshot"])
+        _, xmax, xip = block["snapshot"].split(":")
+        bounds = [int(item.split(":")[1]) for item in block["adopted"].split(",") if item]
+        for (incarnation, _), bound in zip(adopted, bounds, strict=True):
+            require(incarnation != own, "a block that adopts its own incarnation")
+            require(bound >= reach.get(incarnation, 0), "an adoption that goes back")
+            reach[incarnation] = bound
+        if last and last["incarnation"] == own:
+            seen = parse_snapshot(last["snapshot"])
+            require(int(xmax) >= reach[own], "a snapshot that goes back")
+            require(not any(seen(int(xid)) for xid in xip.split(",") if xid), "a snapshot that goes back")
+        reach[own] = int(xmax)
+        last = block
 
 
 def epoch_record(block):
@@ -167,6 +190,7 @@ def block_record(block):
 
 
 def blinded_id(blinding, account):
+    require(len(blinding) == 32, "a blinding of another length")
     return sha256(b"\2", blinding, account.encode())
 
 
@@ -176,12 +200,37 @@ def checkpoint(block):
     return f"{origin}\n{block['tree_size']}\n{encoded}\n"
 
 
+def unbase64(text):
+    """Strictly: no other text gives the same bytes."""
+    content = base64.b64decode(text, validate=True)
+    require(base64.b64encode(content).decode() == text, "base64")
+    return content
+
+
+def parse_checkpoint(text):
+    """Body, size and root of a checkpoint, signed or not. No signature is verified."""
+    number = "([1-9][0-9]{0,18})"
+    match = re.match(rf"tenant_guard/[0-9a-f]{{16}}/{number}\n{number}\n([^\n]*)\n", text)
+    require(match and max(int(match[1]), int(match[2])) < 1 << 63, "no checkpoint")
+    root_hash, rest = unbase64(match[3]), text[match.end():]
+    require(len(root_hash) == 32, "no checkpoint")
+    if rest:
+        require(rest[0] == "\n" and rest[-1] == "\n" and rest != "\n", "no signed note")
+        lines = rest[1:-1].split("\n")
+        require(len(lines) <= 100, "too many signatures")
+        for line in lines:
+            signature = re.fullmatch(r"\u2014 ([^\s+\x00-\x1f\x7f-\x9f]+) (\S+)", line)
+            require(signature and len(unbase64(signature[2])) > 4, "no signature")
+    return text[:match.end()], int(match[2]), root_hash
+
+
 # Verification, in the order of the page
 
 
 def check_events(ledger):
     contexts, named = {}, set()
     for row in ledger["audit_context"]:
+        require((row["incarnation"], row["xid"], row["number"]) not in contexts, "a context twice")
         contexts[row["incarnation"], row["xid"], row["number"]] = sha256(context_record(row))
         require(sha256(context_record(row)) == unhex(row["hash"]), "context")
     for event in ledger["audit_log"]:
@@ -295,9 +344,11 @@ def verify(ledger):
     """Raises Damaged unless the ledger is sound. Returns where each event is."""
     ledger["ledger_block"].sort(key=lambda block: block["block"])
     check_events(ledger)
+    check_claims(ledger["ledger_block"])
     placed = place_events(ledger)
     trees = check_blocks(ledger, placed)
     rows = {row["account_id"]: (row["size"], row["state"]) for row in ledger["ledger_account"]}
+    require(len(rows) == len(ledger["ledger_account"]), "an account twice")
     sealed = {name: (len(tree), state(tree).hex()) for name, tree in trees.items()}
     require(rows == sealed, "accounts")
     return placed
@@ -372,7 +423,8 @@ def check_texts():
         same([x for x in range(40) if after(x) and not before(x)], vector["xids"])
     vector = load("checkpoints.json")
     body = checkpoint({**vector, "tree_size": vector["size"]})
-    same({text.split("\n\n")[0].rstrip("\n") + "\n" for text in vector["valid"]}, {body})
+    same({parse_checkpoint(text)[0] for text in vector["valid"]}, {body})
+    same([text for text in vector["invalid"] if not is_damaged(parse_checkpoint, text)], [])
 
 
 def check_ledger():

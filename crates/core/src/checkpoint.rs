@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::merkle::Hash;
+use crate::note::Note;
 
 /// Size and root of the global tree of one epoch. Its text form is the body of a checkpoint:
 /// origin, size and root, a line each, every line ended by a newline.
@@ -43,20 +44,19 @@ impl fmt::Display for Checkpoint {
 #[error("invalid checkpoint")]
 pub struct InvalidCheckpoint;
 
+/// A position is a signed number in the database.
+const MOST: u64 = i64::MAX as u64;
+
 impl FromStr for Checkpoint {
     type Err = InvalidCheckpoint;
 
-    /// Reads a body, or a signed note whose body it is; signatures are not looked at.
+    /// Reads a body, or a signed note whose body it is; no signature is verified.
     fn from_str(text: &str) -> Result<Self, InvalidCheckpoint> {
         let parse = || {
-            let (body, signatures) = match text.split_once("\n\n") {
-                Some((lines, signatures)) => (&text[..=lines.len()], Some(signatures)),
-                None => (text, None),
+            let body = match text.contains("\n\n") {
+                true => Note::parse(text).ok()?.text,
+                false => text,
             };
-            // A note is a body, an empty line and at least one line of signature.
-            if signatures.is_some_and(|lines| !lines.ends_with('\n')) {
-                return None;
-            }
             let mut lines = body.split('\n');
             let (incarnation, epoch) = lines
                 .next()?
@@ -70,7 +70,7 @@ impl FromStr for Checkpoint {
             };
             // The tree of an epoch begins with a leaf, so no checkpoint is of size 0. Comparing
             // with the canonical text refuses further lines, signs, leading zeros.
-            let possible = checkpoint.epoch > 0 && checkpoint.size > 0;
+            let possible = checkpoint.epoch > 0 && (1..=MOST).contains(&checkpoint.size);
             (possible && checkpoint.to_string() == body).then_some(checkpoint)
         };
         parse().ok_or(InvalidCheckpoint)
@@ -109,6 +109,11 @@ mod tests {
             format!("{BODY}extension line\n"),
             format!("{BODY}\n"),
             format!("{BODY}\n\u{2014} cut off"),
+            format!("{BODY}\nno signature\n"),
+            format!("{BODY}\n\u{2014} short Az3grg==\n"),
+            format!("{BODY}\n\u{2014} a+b Az3grlgtzPICa5OS\n"),
+            format!("{BODY}\n\u{2014} witness.example Az3grlgtzPICa5OS\n\n"),
+            replaced("\n17\n", "\n9223372036854775808\n"),
             replaced("tenant_guard/", "example.com/"),
             replaced("9f86d081884c7d65", "9F86D081884C7D65"),
             replaced("9f86d081884c7d65", "9f86d081884c7d6"),

@@ -4,6 +4,7 @@
 //! The leaf in the log is the account record of the event's block. The extra data holds the event
 //! and its path to that record; `docs/ledger-format.md` says how.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use base64::Engine as _;
@@ -275,14 +276,21 @@ impl Opening<'_> {
             .map(|hash| <Hash>::try_from(&*hash.0).ok())
             .collect::<Option<Vec<_>>>()?;
         let blinding = account.blinding.0.as_ref().try_into().ok()?;
-        Some(AccountLeaf {
+        let record = AccountLeaf {
             block: account.block,
             blinded_id: blinded_account(blinding, &self.event.account_id.0),
             events: account.events,
             events_root: root_of_inclusion(leaf, self.index, events, &path)?,
             size: account.account_size,
             root: account.account_root.0.as_ref().try_into().ok()?,
-        })
+        };
+        // The first events of an account are its whole tree.
+        let possible = match record.size.cmp(&record.events) {
+            Ordering::Less => false,
+            Ordering::Equal => record.root == record.events_root,
+            Ordering::Greater => true,
+        };
+        possible.then_some(record)
     }
 }
 

@@ -72,7 +72,7 @@ impl Trees {
         let record = leaf_record(row)
             .or_else(|| records.epoch.take())
             .unwrap_or_else(|| records.block.clone());
-        let leaf = row.leaf_hash.try_into().unwrap_or_default();
+        let leaf = row.leaf_hash.try_into().unwrap_or([0xff; 32]);
         let number = self.number;
         self.tiles.append(leaf, &record, |path, content| {
             file(&format!("epoch/{number}/{path}"), Derived::Tile(content));

@@ -67,6 +67,8 @@ pub struct BundleVerifier {
     /// A line that goes on in the next file of openings.
     begun: Vec<u8>,
     order: Order,
+    /// Block and position of the leaf whose row came last.
+    leaf: Option<(i64, i64)>,
     trees: Trees,
     /// Files that rows or the bundle gave and the other did not yet.
     files: HashMap<String, (Hash, Side)>,
@@ -92,6 +94,7 @@ impl BundleVerifier {
             openings: 0,
             begun: Vec::new(),
             order: Order::default(),
+            leaf: None,
             trees: Trees::default(),
             files: HashMap::new(),
             summary: Summary::default(),
@@ -224,7 +227,13 @@ impl BundleVerifier {
     fn read_line(&mut self, text: &[u8]) -> Result<(), String> {
         let text = str::from_utf8(text).map_err(|_| "not UTF-8")?;
         let text = text.strip_suffix('\n').ok_or("a line without end")?;
-        let (table, row) = text.split_once(' ').unwrap_or((text, ""));
+        let (table, row) = match text {
+            line::END_OF_BLOCK | line::UNSEALED => (text, ""),
+            _ => {
+                let row = text.split_once(' ').filter(|(_, row)| !row.is_empty());
+                row.ok_or("a row without columns")?
+            }
+        };
         match (table, self.stage) {
             (line::ACCOUNT, Stage::Accounts) => self.account(&parse(row)?),
             (line::BLOCK, Stage::Accounts | Stage::Between) => self.block(&parse(row)?),
@@ -307,6 +316,11 @@ impl BundleVerifier {
         if let Some(account) = &row.account_id {
             self.refuse_others(&account.0)?;
         }
+        let place = Some((row.block, row.position));
+        if self.leaf > place {
+            return Err("rows are not in their order".to_owned());
+        }
+        self.leaf = place;
         let stored = row.stored();
         self.verifier.leaf(&stored);
         let files = &mut self.files;

@@ -75,6 +75,11 @@ impl Snapshot {
         xid < self.xmax && self.xip.binary_search(&xid).is_err()
     }
 
+    /// Whether the snapshot sees whatever `previous` does, as one taken later must.
+    pub fn sees_all_of(&self, previous: &Self) -> bool {
+        self.xmax >= previous.xmax && !self.xip.iter().any(|xid| previous.contains(*xid))
+    }
+
     /// What this snapshot sees and `previous`, taken earlier, did not. The ids of the range form
     /// can be looked up in an index without visiting what came before.
     pub fn ranges_since(&self, previous: &Self) -> XidRanges {

@@ -80,7 +80,8 @@ impl Verifier {
     /// it; without one, blocks that were removed from the end without a trace are not found.
     pub fn new(scope: Scope, against: Option<Checkpoint>) -> Self {
         Self {
-            contexts: Contexts::new(scope == Scope::All),
+            // What is not read of a database was left out of a bundle.
+            contexts: Contexts::new(!matches!(scope, Scope::Account(_))),
             scope,
             part: Part::WHOLE,
             against,

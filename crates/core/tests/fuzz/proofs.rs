@@ -121,7 +121,7 @@ pub(crate) fn openings_seeds() -> Vec<Vec<u8>> {
 /// Whatever is read ends in findings or an error, never in a panic.
 pub(crate) fn openings(input: &[u8]) -> String {
     let mut verifier = BundleVerifier::new(None);
-    let about = br#"{"bundle":"tenant_guard/ledger","version":1,"incarnation":1}"#;
+    let about = br#"{"bundle":"tenant_guard/ledger","version":1,"incarnation":1,"next_xid":1}"#;
     verifier.file("bundle.json", about).expect("a bundle");
     match verifier.file("openings/000", input) {
         Err(error) => error.problem.chars().take(12).collect(),

@@ -1,15 +1,19 @@
 //! Bundles: what they hold, and that nothing can be changed in one unnoticed.
 
+use std::ops::Range;
+
 use tenant_guard_core::bundle::rows::Bytes;
+use tenant_guard_core::event::Context;
 use tenant_guard_core::ledger::{Adopted, Claims, Code, Scope};
+use tenant_guard_core::merkle::Hash;
 use tenant_guard_core::proof::{RangeRoots, inclusion_ranges};
 use tenant_guard_core::receipt::{AccountOpening, LogProof, ReceiptError, Telling, open, verify};
 
 use crate::model::{self, Event, Ledger, bytes, hash, sample, verify_bundle};
 
-type Files = Vec<(String, Vec<u8>)>;
+pub(crate) type Files = Vec<(String, Vec<u8>)>;
 
-const ONE: &str = "2b1c7f6e-0d43-4b0a-9d3f-1f0e4c5a7788";
+pub(crate) const ONE: &str = "2b1c7f6e-0d43-4b0a-9d3f-1f0e4c5a7788";
 
 fn incarnation(ledger: &Ledger) -> i64 {
     ledger.ledger_block[2].incarnation
@@ -330,51 +334,45 @@ fn the_vectors_are_what_is_written() {
 
 /// The receipt of the second event of the first account in block 1.
 fn receipt(telling: Telling) -> String {
+    receipt_of(ONE, 1, telling, |checkpoint| checkpoint)
+}
+
+/// The receipt of an event of block 1 with the checkpoint of block 2. The account's events are
+/// counted from 0.
+pub(crate) fn receipt_of(
+    account: &str,
+    at: usize,
+    telling: Telling,
+    sign: impl Fn(String) -> String,
+) -> String {
     let ledger = sample();
-    let of_one = |events: Vec<&Event>| -> Vec<Event> {
-        let own = events.into_iter().filter(|event| event.account_id == ONE);
-        own.cloned().collect()
-    };
     let block = &ledger.ledger_block[0];
     let mut claims = Claims::default();
     let snapshot = block.snapshot.parse().expect("a snapshot");
     let claims = claims.add_block(block.incarnation, snapshot, &Adopted::default());
-    let events = of_one(ledger.claimed(&claims[0]));
-    let mut path = RangeRoots::new(inclusion_ranges(1, events.len() as u64).expect("there"));
-    events
-        .iter()
-        .for_each(|event| path.append(hash(&event.leaf_hash)));
-    let path = path.finish().expect("all there");
-    let leaves: Vec<_> = ledger
-        .ledger_leaf
-        .iter()
-        .filter(|leaf| leaf.epoch == 1)
-        .collect();
-    let leaf = leaves
-        .iter()
-        .find(|leaf| leaf.block == 1 && leaf.account_id.as_deref() == Some(ONE));
-    let leaf = leaf.expect("there");
+    let mut events = ledger.claimed(&claims[0]);
+    events.retain(|event| event.account_id == account);
+    let ranges = inclusion_ranges(at as u64, events.len() as u64).expect("there");
+    let path = path_of(ranges, events.iter().map(|event| event.leaf_hash.as_str()));
+    let leaves = ledger.ledger_leaf.iter().filter(|leaf| leaf.epoch == 1);
+    let leaves: Vec<_> = leaves.collect();
+    let own =
+        |leaf: &&&model::LeafRow| leaf.block == 1 && leaf.account_id.as_deref() == Some(account);
+    let leaf = leaves.iter().find(own).expect("there");
     let ranges = inclusion_ranges(leaf.position as u64, leaves.len() as u64).expect("there");
-    let mut global = RangeRoots::new(ranges);
-    leaves
-        .iter()
-        .for_each(|leaf| global.append(hash(&leaf.leaf_hash)));
-    let account = ledger
-        .ledger_account
-        .iter()
-        .find(|row| row.account_id == ONE);
+    let global = path_of(ranges, leaves.iter().map(|leaf| leaf.leaf_hash.as_str()));
+    let mut accounts = ledger.ledger_account.iter();
+    let row = accounts.find(|row| row.account_id == account);
     let (blinding, root) = (
-        bytes(&account.expect("there").blinding),
+        bytes(&row.expect("there").blinding),
         bytes(leaf.account_root.as_deref().expect("there")),
     );
-    let context = ledger
-        .audit_context
-        .iter()
-        .find(|row| row.xid == events[1].xid);
-    let context = context.expect("there");
-    let context_hash = bytes(&context.hash);
-    let extra = events[1].with_stored(|event| {
-        context.with_context(|context| {
+    let of_event = |row: &&model::ContextRow| {
+        (row.xid, Some(row.number)) == (events[at].xid, events[at].context)
+    };
+    let context = ledger.audit_context.iter().find(of_event);
+    let extra = events[at].with_stored(|event| {
+        let opening = |context: Option<(&Context<'_>, &[u8])>| {
             let account = AccountOpening {
                 block: 1,
                 blinding: Bytes(blinding.as_slice().into()),
@@ -382,18 +380,27 @@ fn receipt(telling: Telling) -> String {
                 account_size: leaf.account_size.expect("there"),
                 account_root: Bytes(root.as_slice().into()),
             };
-            let context = Some((context, context_hash.as_slice()));
-            let opening = open(event, context, telling, account, (1, &path));
+            let opening = open(event, context, telling, account, (at as u64, &path));
             serde_json::to_vec(&opening).expect("plain data")
-        })
+        };
+        match context {
+            Some(row) => row.with_context(|context| opening(Some((context, &bytes(&row.hash))))),
+            None => opening(None),
+        }
     });
     let proof = LogProof {
         extra: Some(extra),
         index: leaf.position as u64,
-        path: global.finish().expect("all there"),
-        checkpoint: &ledger.checkpoint(&ledger.ledger_block[1]),
+        path: global,
+        checkpoint: &sign(ledger.checkpoint(&ledger.ledger_block[1])),
     };
     proof.to_string()
+}
+
+fn path_of<'a>(ranges: Vec<Range<u64>>, leaves: impl Iterator<Item = &'a str>) -> Vec<Hash> {
+    let mut path = RangeRoots::new(ranges);
+    leaves.for_each(|leaf| path.append(hash(leaf)));
+    path.finish().expect("all there")
 }
 
 #[test]

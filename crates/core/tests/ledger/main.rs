@@ -2,6 +2,7 @@
 
 mod bundles;
 mod model;
+mod moved;
 mod since;
 mod tampering;
 mod vectors;

@@ -635,7 +635,8 @@ impl Ledger {
         {
             Some(row) => (row.size, row.state) = (size, state),
             None => {
-                let blinding = hex::encode([0xb0 + self.ledger_account.len() as u8; 32]);
+                let blinding =
+                    hex::encode([0xb0_u8.wrapping_add(self.ledger_account.len() as u8); 32]);
                 let account_id = account.to_owned();
                 self.ledger_account.push(AccountRow {
                     account_id,

@@ -266,7 +266,8 @@ impl Verifier {
             row.snapshot.parse::<Snapshot>(),
             row.adopted.parse::<Adopted>(),
         ) {
-            (Ok(snapshot), Ok(adopted)) => {
+            (Ok(snapshot), Ok(adopted)) if adopted.iter().all(|(of, _)| of != row.incarnation) => {
+                self.check_claims(row, &snapshot, &adopted);
                 let known = !std::mem::take(&mut self.claims_lost);
                 (
                     self.claims.add_block(row.incarnation, snapshot, &adopted),
@@ -281,6 +282,21 @@ impl Verifier {
                 self.claims_lost = true;
                 (Vec::new(), false)
             }
+        }
+    }
+
+    /// What a block claims never goes back behind what earlier ones hold. Only the first snapshot of
+    /// a database that came back may: transactions of its own were running all the time.
+    fn check_claims(&mut self, row: &StoredBlock<'_>, snapshot: &Snapshot, adopted: &Adopted) {
+        let last = self.last.as_ref().filter(|_| !self.claims_lost);
+        let continued = last.is_some_and(|last| last.incarnation == row.incarnation);
+        if continued && !snapshot.sees_all_of(&self.claims.of(row.incarnation)) {
+            self.block_altered(row.block, "its snapshot sees less than the one before");
+        }
+        let goes_back = |(of, bound): (i64, Snapshot)| bound.xmax() < self.claims.of(of).xmax();
+        if adopted.iter().any(goes_back) {
+            let detail = "it takes over less of an incarnation than earlier blocks hold";
+            self.block_altered(row.block, detail);
         }
     }
 
