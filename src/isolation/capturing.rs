@@ -12,6 +12,7 @@ use super::members::Tree;
 use super::registry::{self, read};
 use super::request::{Request, text};
 use super::{execute, locking, lookup, require_admin, statements};
+use crate::audit::configuration::arguments;
 use crate::audit::hash_key;
 use crate::audit::record::record_system;
 use crate::catalog::write;
@@ -167,6 +168,97 @@ pub(super) fn join(root: pg_sys::Oid, coming: pg_sys::Oid) {
     record_system("audit", Some(coming), "", Some(&root));
 }
 
+/// A relation that left its audited tree with triggers of ours on it.
+pub(super) struct Left {
+    pub(super) relation: pg_sys::Oid,
+    rule: CaptureRule,
+}
+
+/// The relations that bear triggers of ours without an account, the mark of those that are audited
+/// only, and that no rule and no protection speaks for: this one, or the topmost of each tree among
+/// those that the running transaction changed.
+///
+/// By their triggers, because nothing else remains: which tree it was cannot be told when another
+/// session had put them there a moment ago.
+pub(super) fn left(only: Option<pg_sys::Oid>) -> Vec<Left> {
+    let found = read(
+        "WITH RECURSIVE audited AS ( \
+             SELECT r.relation::oid AS relation FROM tenant_guard.capture_rule AS r \
+             UNION \
+             SELECT i.inhrelid FROM audited AS a JOIN pg_inherits AS i ON i.inhparent = a.relation), \
+         lonely AS ( \
+             SELECT DISTINCT ON (t.tgrelid) t.tgrelid AS relation, t.tgargs \
+             FROM pg_trigger AS t \
+             WHERE t.tgname IN ('tenant_guard_capture', 'tenant_guard_capture_truncate') \
+                 AND t.tgfoid IN ('tenant_guard.capture'::regproc, \
+                     'tenant_guard.capture_truncate'::regproc) \
+                 AND get_byte(t.tgargs, 0) = 0 \
+                 AND NOT EXISTS (SELECT FROM audited AS a WHERE a.relation = t.tgrelid) \
+                 AND NOT EXISTS (SELECT FROM tenant_guard.protection_member AS m \
+                     WHERE m.relation = t.tgrelid) \
+             ORDER BY t.tgrelid, t.tgname DESC) \
+         SELECT l.relation, l.tgargs, c.xmin::text FROM lonely AS l \
+         JOIN pg_class AS c ON c.oid = l.relation \
+         WHERE ($1::oid IS NULL OR l.relation = $1) \
+             AND NOT EXISTS (SELECT FROM pg_inherits AS i \
+                 JOIN lonely AS above ON above.relation = i.inhparent \
+                 WHERE i.inhrelid = l.relation) \
+         ORDER BY l.relation",
+        &[only.into()],
+        |row| {
+            let relation = row.get(1)?.unwrap_or(pg_sys::Oid::INVALID);
+            let told = row.get::<Vec<u8>>(2)?.unwrap_or_default();
+            Ok((relation, told, row.get::<String>(3)?.unwrap_or_default()))
+        },
+    );
+    let changed_now = |changed_by: &str| {
+        let id = changed_by.parse::<u32>().map(pg_sys::TransactionId::from);
+        // SAFETY: looks at the state of the running transaction.
+        id.is_ok_and(|id| unsafe { pg_sys::TransactionIdIsCurrentTransactionId(id) })
+    };
+    let left = |(relation, told, changed_by): (pg_sys::Oid, Vec<u8>, String)| {
+        let rule = rule_told(&arguments(&told))?;
+        (only.is_some() || changed_now(&changed_by)).then_some(Left { relation, rule })
+    };
+    found.into_iter().filter_map(left).collect()
+}
+
+/// The rule in the arguments of a trigger of ours.
+fn rule_told(arguments: &[String]) -> Option<CaptureRule> {
+    let [_, redact, more @ ..] = arguments else {
+        return None;
+    };
+    let redact = read(
+        "SELECT $1::text::text[]",
+        &[redact.as_str().into()],
+        |row| row.get::<Vec<String>>(1),
+    );
+    let redact = redact.into_iter().next().flatten()?;
+    CaptureRule::read(redact, more.first().map(String::as_str)).ok()
+}
+
+/// Has what left an audited tree captured by itself as it was there.
+pub(super) fn stay(left: &Left) {
+    store(left.relation, &left.rule);
+    let members = Tree::of(&lookup::tree_of(left.relation), &bare(left.relation));
+    let plan = plan::capture(&members.plan_members(|_| Vec::new()), "", Some(&left.rule));
+    execute(&plan);
+    record_system(
+        "audit",
+        Some(left.relation),
+        "",
+        Some(&described(&left.rule)),
+    );
+}
+
+/// Lets the rule of a relation go that has come below an audited one with the same rule.
+pub(super) fn come_back(relation: pg_sys::Oid) {
+    let above = root_above(relation).and_then(rule_of);
+    if above.is_some() && above == rule_of(relation) {
+        forget(relation);
+    }
+}
+
 /// How changes of a protected relation are captured: what `audit` asked for, and no less redacted
 /// than `protect` did.
 pub(super) fn wanted(request: &Request) -> Option<CaptureRule> {
@@ -202,6 +294,15 @@ pub(super) fn rule_of(relation: pg_sys::Oid) -> Option<CaptureRule> {
 
 /// The audited relation that this one is, or is below of.
 pub(super) fn root_of(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    nearest(relation, 0)
+}
+
+/// The audited relation that this one is below of.
+fn root_above(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    nearest(relation, 1)
+}
+
+fn nearest(relation: pg_sys::Oid, distance: i32) -> Option<pg_sys::Oid> {
     let found = read(
         "WITH RECURSIVE above AS ( \
              SELECT $1::oid AS relation, 0 AS distance \
@@ -210,8 +311,8 @@ pub(super) fn root_of(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
              JOIN pg_inherits AS i ON i.inhrelid = a.relation) \
          SELECT r.relation::oid FROM above AS a \
          JOIN tenant_guard.capture_rule AS r ON r.relation = a.relation \
-         ORDER BY a.distance LIMIT 1",
-        &[relation.into()],
+         WHERE a.distance >= $2 ORDER BY a.distance LIMIT 1",
+        &[relation.into(), distance.into()],
         |row| row.get::<pg_sys::Oid>(1),
     );
     found.into_iter().next().flatten()

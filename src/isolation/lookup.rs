@@ -152,12 +152,18 @@ pub(super) fn path_to(root: pg_sys::Oid, relation: pg_sys::Oid) -> Vec<pg_sys::O
 /// The row trigger of its own that keeps a relation from getting the one of this parent.
 pub(super) fn capture_in_the_way(parent: pg_sys::Oid, comes: pg_sys::Oid) -> Option<pg_sys::Oid> {
     let found = read(
-        "SELECT t.oid FROM tenant_guard.protection_member AS m \
-         JOIN tenant_guard.protection AS p ON p.relation = m.root AND p.audit \
-         JOIN pg_trigger AS t ON t.tgrelid = $2 AND t.tgname = 'tenant_guard_capture' \
-             AND t.tgparentid = 0 AND t.tgfoid = 'tenant_guard.capture'::regproc \
+        "SELECT t.oid FROM pg_trigger AS t \
          JOIN pg_class AS c ON c.oid = t.tgrelid AND NOT c.relispartition \
-         WHERE m.relation = $1",
+         WHERE t.tgrelid = $2 AND t.tgname = 'tenant_guard_capture' \
+             AND t.tgparentid = 0 AND t.tgfoid = 'tenant_guard.capture'::regproc \
+             AND (EXISTS (SELECT FROM tenant_guard.protection_member AS m \
+                     JOIN tenant_guard.protection AS p ON p.relation = m.root \
+                     WHERE m.relation = $1 AND (p.audit OR EXISTS ( \
+                         SELECT FROM tenant_guard.capture_rule AS r WHERE r.relation = m.root))) \
+                 OR EXISTS (SELECT FROM tenant_guard.capture_rule AS r \
+                     JOIN pg_trigger AS a ON a.tgrelid = $1 AND a.tgname = t.tgname \
+                         AND a.tgfoid = t.tgfoid AND a.tgargs = t.tgargs \
+                     WHERE r.relation = $2))",
         &[parent.into(), comes.into()],
         |row| row.get::<pg_sys::Oid>(1),
     );
@@ -173,6 +179,15 @@ pub(super) fn present_columns(relation: pg_sys::Oid, columns: &[String]) -> Vec<
          ORDER BY r.position",
         &[relation.into(), columns.to_vec().into()],
         |row| Ok(row.get(1)?.unwrap_or_default()),
+    )
+}
+
+/// The partitions and children of a relation.
+pub(super) fn children_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    read(
+        "SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = $1 ORDER BY 1",
+        &[relation.into()],
+        |row| Ok(row.get(1)?.unwrap_or(pg_sys::Oid::INVALID)),
     )
 }
 

@@ -9,7 +9,6 @@ use tenant_guard_core::trigger::Trigger;
 use super::lookup;
 use super::request::Request;
 use super::{locking, policies, registry};
-use crate::catalog::as_owner;
 use crate::error::Obstacle;
 
 const MEMBERS: &str = include_str!("members.sql");
@@ -165,14 +164,8 @@ impl Tree {
 fn read_members(relations: &[pg_sys::Oid], column: Option<&str>) -> Vec<MemberState> {
     let relations = relations.to_vec();
     let mut present = policies::present(relations.clone());
-    let rows = as_owner(|| {
-        Spi::connect(|client| {
-            let rows = client.select(MEMBERS, None, &[relations.into(), column.into()])?;
-            rows.map(|row| member(&row)).collect::<Result<Vec<_>, _>>()
-        })
-    });
-    let mut members =
-        rows.unwrap_or_else(|error| pgrx::error!("relations cannot be read: {error}"));
+    let arguments = [relations.into(), column.into()];
+    let mut members = registry::read(MEMBERS, &arguments, member);
     for member in &mut members {
         member.plan.policies = present.remove(&member.relation).unwrap_or_default();
     }

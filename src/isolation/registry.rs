@@ -11,6 +11,7 @@ use super::members::{MemberState, Tree};
 use super::request::{Link, Request};
 use crate::catalog::{as_owner, refuse_on_standby, write};
 use crate::error::Obstacle;
+use crate::ledger::rows::with_latest_snapshot;
 
 /// Serialises changes of the registry until the transaction ends, readers let through.
 ///
@@ -309,9 +310,11 @@ pub(super) fn children_outside(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 pub(super) fn detached_from(root: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     read(
         "SELECT m.relation::oid FROM tenant_guard.protection_member AS m \
-         JOIN tenant_guard.protection AS p ON p.relation = m.root AND p.audit \
+         JOIN tenant_guard.protection AS p ON p.relation = m.root \
          JOIN pg_class AS c ON c.oid = m.relation \
          WHERE m.root = $1 AND m.relation <> m.root \
+             AND (p.audit OR EXISTS (SELECT FROM tenant_guard.capture_rule AS r \
+                 WHERE r.relation = m.root)) \
              AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = m.relation) \
              AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = m.relation \
                  AND t.tgname = 'tenant_guard_capture') \
@@ -387,11 +390,68 @@ pub(super) fn read<T>(
 ) -> Vec<T> {
     as_owner(|| {
         Spi::connect(|client| {
+            if reads_the_past() {
+                return read_now(query, arguments, row);
+            }
             let rows = client.select(query, None, arguments)?;
             rows.map(|found| row(&found)).collect::<Result<Vec<_>, _>>()
         })
     })
     .unwrap_or_else(|error| pgrx::error!("protections cannot be read: {error}"))
+}
+
+/// Whether queries of the transaction see what was committed when it began, and not what is protected
+/// since: commands act on the catalogs of now, so they must not be judged by those of then.
+fn reads_the_past() -> bool {
+    // SAFETY: backend-local state.
+    unsafe {
+        pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 && !pg_sys::IsInParallelMode()
+    }
+}
+
+/// Runs a query that only reads, in an open connection of SPI, under a snapshot of now.
+fn read_now<T>(
+    query: &str,
+    arguments: &[DatumWithOid<'_>],
+    row: impl Fn(&SpiHeapTupleData<'_>) -> Result<T, SpiError>,
+) -> Result<Vec<T>, SpiError> {
+    let query = std::ffi::CString::new(query).expect("a query holds no NUL");
+    let mut types: Vec<_> = arguments.iter().map(DatumWithOid::oid).collect();
+    let value = |argument: &DatumWithOid<'_>| argument.datum().map(|datum| datum.sans_lifetime());
+    let values: Vec<_> = arguments.iter().map(value).collect();
+    let nulls: Vec<_> = values
+        .iter()
+        .map(|value| if value.is_some() { b' ' } else { b'n' } as std::ffi::c_char)
+        .collect();
+    let null = pg_sys::Datum::from(0);
+    let mut values: Vec<_> = values
+        .into_iter()
+        .map(|value| value.unwrap_or(null))
+        .collect();
+    // SAFETY: what the transaction did becomes visible, as before each query that may write. There
+    // are as many types, values and marks as announced; the rows are read before they are freed.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        with_latest_snapshot(|| {
+            let status = pg_sys::SPI_execute_with_args(
+                query.as_ptr(),
+                types.len() as i32,
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                true,
+                0,
+            );
+            Spi::check_status(status)?;
+            let (table, count) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
+            (0..count)
+                .filter_map(|n| {
+                    SpiHeapTupleData::new((*table).tupdesc, *(*table).vals.add(n)).transpose()
+                })
+                .map(|found| row(&found?))
+                .collect()
+        })
+    }
 }
 
 /// Runs one query with the caller's rights and maps its rows.

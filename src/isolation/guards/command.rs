@@ -2,10 +2,11 @@
 
 use std::ffi::{CStr, c_char};
 
-use pgrx::pg_sys::{self, NodeTag};
+use pgrx::pg_sys::{self, AlterTableType, NodeTag};
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::versions;
 
 /// A command under guard.
 pub(super) struct Command {
@@ -151,13 +152,44 @@ unsafe fn action(part: &pg_sys::CollectedATSubcmd) -> Option<Action> {
             return None;
         }
         let parsed = &*part.parsetree.cast::<pg_sys::AlterTableCmd>();
-        let is_column = !parsed.def.is_null() && (*parsed.def).type_ == NodeTag::T_ColumnDef;
-        let name = if parsed.name.is_null() && is_column {
-            (*parsed.def.cast::<pg_sys::ColumnDef>()).colname
+        let mut name = if parsed.name.is_null() && !parsed.def.is_null() {
+            defined(parsed.def)
         } else {
-            parsed.name
+            text(parsed.name)
         };
-        Some((parsed.subtype, text(name)))
+        // USING gives the rows new values without an event of theirs.
+        if versions::action(parsed.subtype) == AlterTableType::AT_AlterColumnType
+            && !parsed.def.is_null()
+            && !(*parsed.def.cast::<pg_sys::ColumnDef>())
+                .raw_default
+                .is_null()
+        {
+            name += " by an expression";
+        }
+        Some((parsed.subtype, name))
+    }
+}
+
+/// What the definition in a part of ALTER TABLE names: a new column, or another table as the command
+/// wrote it. Empty where it names nothing.
+unsafe fn defined(definition: *const pg_sys::Node) -> String {
+    // SAFETY: each node is read as what its tag says.
+    unsafe {
+        let relation = match (*definition).type_ {
+            NodeTag::T_ColumnDef => return text((*definition.cast::<pg_sys::ColumnDef>()).colname),
+            NodeTag::T_Constraint => {
+                return text((*definition.cast::<pg_sys::Constraint>()).conname);
+            }
+            NodeTag::T_PartitionCmd => (*definition.cast::<pg_sys::PartitionCmd>()).name,
+            NodeTag::T_RangeVar => definition.cast::<pg_sys::RangeVar>().cast_mut(),
+            _ => return String::new(),
+        };
+        let (schema, name) = (text((*relation).schemaname), text((*relation).relname));
+        if schema.is_empty() {
+            name
+        } else {
+            format!("{schema}.{name}")
+        }
     }
 }
 

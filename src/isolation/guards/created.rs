@@ -104,6 +104,60 @@ pub(super) fn make_way(command: &Command) {
     }
 }
 
+/// NO INHERIT and DETACH PARTITION of a table that is audited only: what leaves stays audited. Comes
+/// before the other parts of the command are judged, which may be about its triggers.
+pub(super) fn left(command: &Command) {
+    let leaves = |kind| {
+        matches!(
+            kind,
+            AlterTableType::AT_DropInherit
+                | AlterTableType::AT_DetachPartition
+                | AlterTableType::AT_DetachPartitionFinalize
+        )
+    };
+    if !does(command, leaves) {
+        return;
+    }
+    let _settings = Settings::for_catalog();
+    for collected in collected() {
+        let Collected::AlterTable(altered, actions) = collected else {
+            continue;
+        };
+        for (action, _) in actions {
+            // DETACH names the parent; what left it may have another name by now.
+            let left = match action {
+                AlterTableType::AT_DropInherit => capturing::left(Some(altered)),
+                AlterTableType::AT_DetachPartition | AlterTableType::AT_DetachPartitionFinalize => {
+                    capturing::left(None)
+                }
+                _ => continue,
+            };
+            for left in left {
+                if on() {
+                    capturing::stay(&left);
+                } else {
+                    let name = qualified_name(left.relation);
+                    let what = "end the capture of changes".to_owned();
+                    refuse(
+                        command,
+                        Some(left.relation),
+                        Guarded::Uncaptures(what, name),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Whether ALTER TABLE has a part of this kind.
+fn does(command: &Command, kind: impl Fn(AlterTableType::Type) -> bool) -> bool {
+    // SAFETY: dispatched by the statement's tag; its actions are AlterTableCmd nodes.
+    unsafe {
+        let statement: &pg_sys::AlterTableStmt = command.statement();
+        pointers::<pg_sys::AlterTableCmd>(statement.cmds).any(|action| kind(action.subtype))
+    }
+}
+
 /// ATTACH PARTITION and INHERIT; DETACH PARTITION, which takes triggers away.
 pub(super) fn attached(command: &Command) {
     let moves = |kind| {
@@ -115,12 +169,7 @@ pub(super) fn attached(command: &Command) {
                 | AlterTableType::AT_DetachPartitionFinalize
         )
     };
-    // SAFETY: dispatched by the statement's tag; its actions are AlterTableCmd nodes.
-    let guarded = unsafe {
-        let statement: &pg_sys::AlterTableStmt = command.statement();
-        pointers::<pg_sys::AlterTableCmd>(statement.cmds).any(|action| moves(action.subtype))
-    };
-    if !guarded {
+    if !does(command, moves) {
         return;
     }
     let _settings = Settings::for_catalog();
@@ -142,11 +191,16 @@ pub(super) fn attached(command: &Command) {
                         judge(command, child, &[]);
                     }
                     if let Some(root) = capturing::root_of(altered).filter(|_| on()) {
+                        let children = lookup::children_of(altered);
+                        children.into_iter().for_each(capturing::come_back);
                         capturing::join(root, altered);
                     }
                 }
                 AlterTableType::AT_AddInherit => {
                     above::judge(command, altered);
+                    if on() {
+                        capturing::come_back(altered);
+                    }
                     judge(command, altered, &[]);
                 }
                 AlterTableType::AT_DetachPartition | AlterTableType::AT_DetachPartitionFinalize => {

@@ -109,6 +109,10 @@ fn judge_trigger(command: &Command, oid: pg_sys::Oid) {
     let Some(trigger) = trigger(oid, At::Before) else {
         return;
     };
+    // What came from a trigger goes with it, and no other way.
+    if trigger.inherited && LET_GO.get() != pg_sys::Oid::INVALID {
+        return;
+    }
     let Some(member) = Member::of(trigger.relation) else {
         return;
     };

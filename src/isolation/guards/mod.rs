@@ -18,6 +18,7 @@ mod noted;
 pub(super) mod recorded;
 mod refusal;
 pub(super) mod schemas;
+mod types;
 mod wanted;
 
 use pgrx::pg_sys;
@@ -68,6 +69,7 @@ raw_function! {
 fn judge_end(command: &Command) {
     match command.node() {
         NodeTag::T_AlterTableStmt => {
+            created::left(command);
             members::altered(command);
             created::attached(command);
         }

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys::{self, AlterTableType, NodeTag, ObjectType};
 use serde_json::{Value, json};
+use tenant_guard_core::trigger::{CAPTURE, CAPTURE_TRUNCATE};
 
-use super::command::{Collected, Command, collected, text};
+use super::command::{Collected, Command, collected, name_parts, text};
+use super::types::{self, CONSTRAINT};
 use super::wanted::{At, Member, POLICY, policy, trigger};
 use crate::audit::pinned::Settings;
 use crate::audit::record::{record_named_where_possible, record_where_possible};
@@ -79,6 +81,8 @@ pub(super) fn altered(command: &Command) {
         return;
     }
     let _settings = Settings::for_catalog();
+    // DROP OWNED takes rights on a table and on each column one by one.
+    let mut told = Vec::new();
     for collected in collected() {
         match collected {
             Collected::AlterTable(relation, actions) => {
@@ -86,12 +90,20 @@ pub(super) fn altered(command: &Command) {
                     .iter()
                     .map(|(kind, name)| format!("{} {name}", word(*kind)).trim_end().to_owned())
                     .collect();
-                record(command, relation, json!({ "actions": done }));
+                let data = json!({ "actions": done });
+                if types::is_composite(relation) {
+                    types::altered(command, (pg_sys::RelationRelationId, relation), data);
+                } else {
+                    record(command, relation, data);
+                }
             }
             Collected::Simple(address, _) => simple(command, &address),
             Collected::Grant(relations) => {
                 for relation in relations {
-                    granted(command, relation);
+                    if !told.contains(&relation) {
+                        granted(command, relation);
+                        told.push(relation);
+                    }
                 }
             }
         }
@@ -100,7 +112,20 @@ pub(super) fn altered(command: &Command) {
 
 fn simple(command: &Command, address: &pg_sys::ObjectAddress) {
     let (relation, object) = match address.classId {
+        pg_sys::RelationRelationId if types::is_composite(address.objectId) => {
+            let of = (pg_sys::RelationRelationId, address.objectId);
+            return types::altered(command, of, said(command));
+        }
         pg_sys::RelationRelationId => (address.objectId, None),
+        pg_sys::TypeRelationId => {
+            let of = (pg_sys::TypeRelationId, address.objectId);
+            return types::altered(command, of, said(command));
+        }
+        CONSTRAINT => match types::constrained(address.objectId) {
+            Some((pg_sys::RelationRelationId, relation)) => (relation, None),
+            Some(of) => return types::altered(command, of, said(command)),
+            None => return,
+        },
         POLICY => match policy(address.objectId, At::Now, false) {
             Some(policy) => (policy.relation, Some(("policy", policy.name))),
             None => return,
@@ -111,23 +136,51 @@ fn simple(command: &Command, address: &pg_sys::ObjectAddress) {
         },
         _ => return,
     };
-    let mut data = object.map_or(json!({}), |(kind, name)| json!({ kind: name }));
-    if command.node() == NodeTag::T_RenameStmt {
-        // SAFETY: dispatched by the statement's tag.
-        let statement: &pg_sys::RenameStmt = unsafe { command.statement() };
-        // SAFETY: names of the statement; that of a table stands in its relation.
-        let (before, after) = unsafe {
-            let whole = statement.renameType == ObjectType::OBJECT_TABLE;
-            let before = if whole && !statement.relation.is_null() {
-                text((*statement.relation).relname)
-            } else {
-                text(statement.subname)
-            };
-            (before, text(statement.newname))
-        };
-        data = json!({ "renamed": before, "to": after });
+    let mut data = said(command);
+    if let Some((kind, name)) = object.filter(|_| command.node() != NodeTag::T_RenameStmt) {
+        data[kind] = name.into();
     }
     record(command, relation, data);
+}
+
+/// What a statement says that names something anew.
+fn said(command: &Command) -> Value {
+    // SAFETY: each statement is read as what its tag says; names of the statement, that of a table in
+    // its relation, that of a type in a list of strings.
+    unsafe {
+        match command.node() {
+            NodeTag::T_RenameStmt => {
+                let statement: &pg_sys::RenameStmt = command.statement();
+                let before = if !statement.subname.is_null() {
+                    text(statement.subname)
+                } else if !statement.relation.is_null() {
+                    text((*statement.relation).relname)
+                } else if is_list(statement.object) {
+                    name_parts(statement.object.cast())
+                        .pop()
+                        .unwrap_or_default()
+                } else {
+                    String::new()
+                };
+                json!({ "renamed": before, "to": text(statement.newname) })
+            }
+            NodeTag::T_AlterEnumStmt => {
+                let statement: &pg_sys::AlterEnumStmt = command.statement();
+                let new = text(statement.newVal);
+                if statement.oldVal.is_null() {
+                    json!({ "added": new })
+                } else {
+                    json!({ "renamed": text(statement.oldVal), "to": new })
+                }
+            }
+            _ => json!({}),
+        }
+    }
+}
+
+unsafe fn is_list(node: *const pg_sys::Node) -> bool {
+    // SAFETY: the caller passes null or a node.
+    unsafe { !node.is_null() && (*node).type_ == NodeTag::T_List }
 }
 
 /// Records the privileges on a relation before and after the command.
@@ -169,14 +222,18 @@ fn granted(command: &Command, relation: pg_sys::Oid) {
     let mut changed = json!({});
     for place in before.keys().chain(after.keys()) {
         if before.get(place) != after.get(place) {
-            let what = if place.is_empty() { "table" } else { place };
-            changed[what] = json!({ "before": before.get(place), "after": after.get(place) });
+            let entry = json!({ "before": before.get(place), "after": after.get(place) });
+            if place.is_empty() {
+                changed["table"] = entry;
+            } else {
+                changed["columns"][place] = entry;
+            }
         }
     }
     record(command, relation, json!({ "privileges": changed }));
 }
 
-fn record(command: &Command, relation: pg_sys::Oid, mut data: Value) {
+pub(super) fn record(command: &Command, relation: pg_sys::Oid, mut data: Value) {
     if Member::of(relation).is_some() {
         data["command"] = command.tag_name().into();
         record_where_possible("ddl", Some(relation), &data.to_string());
@@ -189,6 +246,8 @@ struct Dropped {
     oid: pg_sys::Oid,
     column: bool,
     schema: String,
+    /// Of a trigger or policy its table; the name of anything else.
+    table: String,
     name: String,
     identity: String,
 }
@@ -209,13 +268,21 @@ pub(super) fn dropped(command: &Command) {
         .filter(|o| o.catalog == pg_sys::RelationRelationId && !o.column)
         .map(|o| o.oid)
         .collect();
+    // What went with a relation says that its changes were captured, whatever was above it.
+    let captured = |relation: &Dropped| {
+        objects.iter().any(|object| {
+            object.catalog == pg_sys::TriggerRelationId
+                && (&object.schema, &object.table) == (&relation.schema, &relation.table)
+                && matches!(object.name.as_str(), CAPTURE | CAPTURE_TRUNCATE)
+        })
+    };
     for object in &objects {
         let relation = match object.catalog {
             pg_sys::RelationRelationId if object.column => Some((object.oid, "column")),
             pg_sys::RelationRelationId => {
-                if was_registered(object.oid) {
+                if captured(object) || was_registered(object.oid) {
                     let data = json!({ "command": command.tag_name(), "dropped": "relation" });
-                    let name = qualified(&object.schema, &object.name);
+                    let name = qualified(&object.schema, &object.table);
                     record_named_where_possible("ddl", &name, &data.to_string());
                 }
                 None
@@ -245,8 +312,9 @@ fn was_registered(relation: pg_sys::Oid) -> bool {
 
 fn dropped_objects() -> Vec<Dropped> {
     registry::read_as_caller(
-        "SELECT d.classid, d.objid, d.objsubid OPERATOR(pg_catalog.>) 0, d.schema_name, \
-             d.object_name, d.object_identity \
+        "SELECT d.classid, d.objid, d.objsubid OPERATOR(pg_catalog.>) 0, \
+             d.address_names[1], d.address_names[2], \
+             d.address_names[pg_catalog.cardinality(d.address_names)], d.object_identity \
          FROM pg_catalog.pg_event_trigger_dropped_objects() AS d \
          WHERE NOT d.is_temporary AND (d.classid OPERATOR(pg_catalog.=) 3256 \
              OR d.classid OPERATOR(pg_catalog.=) 2620 AND NOT d.object_identity ~ 'RI_ConstraintTrigger' \
@@ -263,8 +331,9 @@ fn dropped_objects() -> Vec<Dropped> {
                 oid: oid(2)?,
                 column: row.get(3)?.unwrap_or(false),
                 schema: text(4)?,
-                name: text(5)?,
-                identity: text(6)?,
+                table: text(5)?,
+                name: text(6)?,
+                identity: text(7)?,
             })
         },
     )
@@ -297,12 +366,12 @@ fn word(kind: AlterTableType::Type) -> &'static str {
         AlterTableType::AT_DisableRowSecurity => "disable row security",
         AlterTableType::AT_ForceRowSecurity => "force row security",
         AlterTableType::AT_NoForceRowSecurity => "take force off row security",
-        AlterTableType::AT_AttachPartition => "attach a partition",
+        AlterTableType::AT_AttachPartition => "attach partition",
         AlterTableType::AT_DetachPartition | AlterTableType::AT_DetachPartitionFinalize => {
-            "detach a partition"
+            "detach partition"
         }
-        AlterTableType::AT_AddInherit => "inherit",
-        AlterTableType::AT_DropInherit => "end inheritance",
+        AlterTableType::AT_AddInherit => "inherit from",
+        AlterTableType::AT_DropInherit => "end inheritance from",
         _ => "alter",
     }
 }

@@ -76,8 +76,8 @@ fn grants_leave_the_privileges_before_and_after() {
     let found = "SELECT relation, data::jsonb ->> 'command',
             data::jsonb -> 'privileges' -> 'table' ->> 'before' ~ $$reader=r/$$,
             data::jsonb -> 'privileges' -> 'table' ->> 'after' ~ $$reader=r/$$,
-            data::jsonb -> 'privileges' -> 'body' ->> 'before' ~ $$reader=w/$$,
-            data::jsonb -> 'privileges' -> 'body' ->> 'after' ~ $$reader=w/$$
+            data::jsonb #> '{privileges,columns,body}' ->> 'before' ~ $$reader=w/$$,
+            data::jsonb #> '{privileges,columns,body}' ->> 'after' ~ $$reader=w/$$
          FROM tenant_guard.audit_log WHERE action = 'ddl' ORDER BY xid, ordinal";
     assert_eq!(
         lines(&mut client, found),
@@ -86,6 +86,129 @@ fn grants_leave_the_privileges_before_and_after() {
             "public.note|GRANT|<null>|<null>|<null>|t",
             "public.note|REVOKE|t|f|t|<null>",
         ]
+    );
+}
+
+#[test]
+fn column_named_table_does_not_hide_a_grant_on_the_table() {
+    let (db, mut client) = tables();
+    let reader = db.role("reader");
+    run(
+        &mut client,
+        &format!(
+            "ALTER TABLE note ADD COLUMN \"table\" text, ADD COLUMN columns text;
+             GRANT SELECT, UPDATE (\"table\", columns) ON note TO {reader}"
+        ),
+    );
+    let found = "SELECT data::jsonb #>> '{privileges,table,after}' ~ $$reader=r/$$,
+            data::jsonb #>> '{privileges,columns,table,after}' ~ $$reader=w/$$,
+            data::jsonb #>> '{privileges,columns,columns,after}' ~ $$reader=w/$$
+         FROM tenant_guard.audit_log WHERE action = 'ddl' AND data ~ 'GRANT'";
+    assert_eq!(lines(&mut client, found), ["t|t|t"]);
+}
+
+#[test]
+fn change_of_a_type_leaves_an_event_of_the_tables_that_have_it() {
+    let (_db, mut client) = tables();
+    run(
+        &mut client,
+        "CREATE TYPE mood AS ENUM ('ok', 'bad');
+         CREATE TYPE address AS (street text, city text, mood mood);
+         CREATE DOMAIN addresses AS address[];
+         CREATE TABLE bill (id int, at addresses) PARTITION BY LIST (id);
+         CREATE TABLE bill_1 PARTITION OF bill FOR VALUES IN (1);
+         SELECT tenant_guard.audit('bill');
+         CREATE TYPE free AS ENUM ('x');
+         ALTER TYPE free ADD VALUE 'y';
+         ALTER TYPE mood RENAME VALUE 'ok' TO 'paid'",
+    );
+    run(&mut client, "ALTER TYPE mood ADD VALUE 'late'");
+    run(
+        &mut client,
+        "ALTER TYPE address DROP ATTRIBUTE city;
+         ALTER TYPE address RENAME ATTRIBUTE street TO road;
+         ALTER DOMAIN addresses ADD CONSTRAINT short CHECK (cardinality(VALUE) < 9);
+         ALTER DOMAIN addresses RENAME CONSTRAINT short TO few;
+         ALTER TYPE mood RENAME TO state",
+    );
+    assert_eq!(
+        commands(&mut client),
+        [
+            r#"public.bill|{"command":"ALTER TYPE","renamed":"ok","to":"paid","type":"public.mood"}"#,
+            r#"public.bill|{"added":"late","command":"ALTER TYPE","type":"public.mood"}"#,
+            r#"public.bill|{"actions":["drop column city"],"command":"ALTER TYPE","type":"public.address"}"#,
+            r#"public.bill|{"command":"ALTER TYPE","renamed":"street","to":"road","type":"public.address"}"#,
+            r#"public.bill|{"command":"ALTER DOMAIN","type":"public.addresses"}"#,
+            r#"public.bill|{"command":"ALTER DOMAIN","renamed":"short","to":"few","type":"public.addresses"}"#,
+            r#"public.bill|{"command":"ALTER TYPE","renamed":"mood","to":"state","type":"public.state"}"#,
+        ]
+    );
+}
+
+#[test]
+fn values_given_by_an_expression_and_renamed_constraints_show_in_the_event() {
+    let (_db, mut client) = tables();
+    run(
+        &mut client,
+        "INSERT INTO plan VALUES (1, 'basic');
+         ALTER TABLE plan ALTER name TYPE int USING 0;
+         ALTER TABLE plan ADD CONSTRAINT one CHECK (id > 0);
+         ALTER TABLE plan RENAME CONSTRAINT one TO positive",
+    );
+    assert_eq!(
+        commands(&mut client),
+        [
+            r#"public.plan|{"actions":["change the type of column name by an expression"],"command":"ALTER TABLE"}"#,
+            r#"public.plan|{"actions":["add constraint one"],"command":"ALTER TABLE"}"#,
+            r#"public.plan|{"command":"ALTER TABLE","renamed":"one","to":"positive"}"#,
+        ]
+    );
+}
+
+#[test]
+fn drop_owned_leaves_the_privileges_it_took() {
+    let (db, mut client) = tables();
+    let reader = db.role("reader");
+    run(
+        &mut client,
+        &format!(
+            "GRANT SELECT, UPDATE (body) ON note TO {reader}; GRANT SELECT ON other TO {reader}"
+        ),
+    );
+    run(&mut client, &format!("DROP OWNED BY {reader}"));
+    let found = "SELECT relation, data::jsonb #>> '{privileges,table,before}' ~ $$reader=r/$$,
+            data::jsonb #>> '{privileges,columns,body,before}' ~ $$reader=w/$$,
+            data ~ 'reader.*reader.*reader'
+         FROM tenant_guard.audit_log WHERE action = 'ddl' AND data ~ 'DROP OWNED'";
+    assert_eq!(lines(&mut client, found), ["public.note|t|t|f"]);
+}
+
+#[test]
+fn command_under_an_old_snapshot_is_judged_by_what_is_audited_now() {
+    let (db, mut client) = tables();
+    let mut old = db.superuser();
+    run(
+        &mut old,
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM plan",
+    );
+    run(&mut client, "SELECT tenant_guard.audit('other')");
+    expect_error(
+        old.batch_execute("ALTER TABLE other DISABLE TRIGGER tenant_guard_capture"),
+        "42501",
+        "of audited relation public.other",
+    );
+    run(
+        &mut old,
+        "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM plan",
+    );
+    run(
+        &mut client,
+        "CREATE TABLE new (account_id text); SELECT tenant_guard.protect('new')",
+    );
+    expect_error(
+        old.batch_execute("ALTER TABLE new DISABLE ROW LEVEL SECURITY"),
+        "42501",
+        "of protected relation public.new",
     );
 }
 

@@ -4,6 +4,7 @@ mod audited;
 mod changes;
 mod commands;
 mod events;
+mod leaving;
 mod log_tables;
 pub(crate) mod partitions;
 mod values;

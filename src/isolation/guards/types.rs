@@ -1,0 +1,95 @@
+//! Types that columns of protected and audited relations are of: to rename a value of an enum, or to
+//! drop an attribute, changes what their rows say.
+
+use pgrx::pg_sys;
+use serde_json::Value;
+
+use super::command::Command;
+use super::recorded::record;
+use super::wanted::Member;
+use crate::isolation::registry::read;
+
+/// `pg_constraint`, which pgrx does not bind.
+pub(super) const CONSTRAINT: pg_sys::Oid = pg_sys::Oid::from_u32(2606);
+
+/// A catalog and the object in it: a type, or the class of a composite one.
+pub(super) type Object = (pg_sys::Oid, pg_sys::Oid);
+
+/// Records a change of a type with each tree of relations whose columns are of it, be it through
+/// arrays, domains and other types.
+pub(super) fn altered(command: &Command, of: Object, mut data: Value) {
+    let relations = using(of);
+    if relations.is_empty() {
+        return;
+    }
+    data["type"] = name(of).into();
+    let mut told = Vec::new();
+    for member in relations.into_iter().filter_map(Member::of) {
+        if !told.contains(&member.root) {
+            record(command, member.root, data.clone());
+            told.push(member.root);
+        }
+    }
+}
+
+/// Whether it is the class of a composite type, and no table.
+pub(super) fn is_composite(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up by oid.
+    unsafe { pg_sys::get_rel_relkind(relation) as u8 == pg_sys::RELKIND_COMPOSITE_TYPE }
+}
+
+/// The relation or domain that a constraint is of.
+pub(super) fn constrained(constraint: pg_sys::Oid) -> Option<Object> {
+    let found = read(
+        "SELECT c.conrelid, c.contypid FROM pg_constraint AS c WHERE c.oid = $1",
+        &[constraint.into()],
+        |row| {
+            let oid = |n| row.get(n).map(|oid| oid.unwrap_or(pg_sys::Oid::INVALID));
+            Ok((oid(1)?, oid(2)?))
+        },
+    );
+    let (relation, domain) = found.into_iter().next()?;
+    Some(if relation == pg_sys::Oid::INVALID {
+        (pg_sys::TypeRelationId, domain)
+    } else {
+        (pg_sys::RelationRelationId, relation)
+    })
+}
+
+/// The tables with columns of a type.
+fn using((catalog, object): Object) -> Vec<pg_sys::Oid> {
+    let type_id = if catalog == pg_sys::RelationRelationId {
+        // SAFETY: a catalog look-up by oid.
+        unsafe { pg_sys::get_rel_type_id(object) }
+    } else {
+        object
+    };
+    // The class of a composite type depends on the type, and not the other way round as that of a table.
+    read(
+        "WITH RECURSIVE used AS ( \
+             SELECT 'pg_type'::regclass::oid AS class, $1::oid AS object \
+             UNION \
+             SELECT CASE WHEN c.relkind = 'c' THEN 'pg_type'::regclass::oid ELSE d.classid END, \
+                 CASE WHEN c.relkind = 'c' THEN c.reltype ELSE d.objid END \
+             FROM used AS u \
+             JOIN pg_depend AS d ON d.refclassid = u.class AND d.refobjid = u.object \
+             LEFT JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid \
+             WHERE d.classid = 'pg_type'::regclass OR c.relkind IN ('r', 'p', 'f', 'c')) \
+         SELECT c.oid FROM used AS u \
+         JOIN pg_class AS c ON u.class = 'pg_class'::regclass AND c.oid = u.object \
+         WHERE c.relkind IN ('r', 'p', 'f') ORDER BY 1",
+        &[type_id.into()],
+        |row| Ok(row.get(1)?.unwrap_or(pg_sys::Oid::INVALID)),
+    )
+}
+
+fn name((catalog, object): Object) -> String {
+    let found = read(
+        "SELECT format('%I.%I', n.nspname, t.typname) FROM pg_type AS t \
+         JOIN pg_namespace AS n ON n.oid = t.typnamespace \
+         WHERE CASE WHEN $1 = 'pg_type'::regclass THEN t.oid ELSE t.typrelid END = $2",
+        &[catalog.into(), object.into()],
+        |row| row.get::<String>(1),
+    );
+    found.into_iter().next().flatten().unwrap_or_default()
+}
