@@ -6,31 +6,50 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use tenant_guard_core::configuration::{Captured, Configuration, Guard, Holder, LedgerGuard};
+use tenant_guard_core::configuration::{
+    Alteration, Captured, Configuration, Guard, Holder, LedgerGuard, View,
+};
 
+use super::pinned::Settings;
 use super::text::qualified;
 use crate::ledger::rows::{Row, for_each_row};
 use crate::watch;
 
 thread_local! {
-    static KNOWN: RefCell<Option<String>> = const { RefCell::new(None) };
-    static STALE: Cell<bool> = const { Cell::new(true) };
+    /// What was read, and the changes this backend knew of before it took the snapshot to read under.
+    static KNOWN: RefCell<Option<(Changes, String)>> = const { RefCell::new(None) };
+    static CHANGES: Cell<u64> = const { Cell::new(0) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The configuration as the active snapshot sees it; call it as the extension's owner.
+/// How many changes of the catalog this backend had been told of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Changes(u64);
+
+impl Changes {
+    /// Asks what there is to be told. Comes before the snapshot that [`current`] reads under: of a
+    /// change that is heard of later nobody can say whether the snapshot saw it.
+    pub(crate) fn so_far() -> Self {
+        register_callbacks();
+        // SAFETY: a transaction is running; the callbacks of this backend do not raise.
+        unsafe { pg_sys::AcceptInvalidationMessages() };
+        Self(CHANGES.get())
+    }
+}
+
+/// The configuration as the active snapshot sees it, which was taken after `changes` was asked for;
+/// call it as the extension's owner.
 ///
 /// Reading it visits all triggers of the database, so a backend that seals again and again keeps it
 /// until the catalog changes.
-pub(crate) fn current() -> String {
-    register_callbacks();
-    let known = KNOWN.with_borrow(|known| known.clone().filter(|_| !STALE.get()));
-    known.unwrap_or_else(|| {
+pub(crate) fn current(changes: Changes) -> String {
+    let now = Changes(CHANGES.get());
+    let known = KNOWN.with_borrow(|known| known.clone().filter(|(known, _)| *known == now));
+    known.map(|(_, text)| text).unwrap_or_else(|| {
         // Reading may fail, and what was known before must not pass for the present then.
         KNOWN.set(None);
-        STALE.set(false);
         let text = read().into_text();
-        KNOWN.set(Some(text.clone()));
+        KNOWN.set(Some((changes, text.clone())));
         text
     })
 }
@@ -64,6 +83,30 @@ const LEDGER: &CStr = c"SELECT c.relname::text, t.tgname::text, t.tgenabled::tex
     WHERE c.relnamespace = 'tenant_guard'::regnamespace \
         AND c.relname ~ '^(ledger_|audit_(log|context)($|_))' AND c.relkind IN ('r', 'p')";
 
+const VIEWS: &CStr = c"SELECT c.relname::text, r.rolname::text, \
+        COALESCE(pg_catalog.array_to_string(c.reloptions, ','), ''), \
+        pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to( \
+            pg_catalog.pg_get_viewdef(c.oid), 'UTF8')), 'hex') \
+    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner \
+    WHERE c.relnamespace = 'tenant_guard'::regnamespace AND c.relkind = 'v'";
+
+const ALTERATIONS: &CStr = c"SELECT c.relname::text, a.what FROM pg_catalog.pg_class AS c \
+    CROSS JOIN LATERAL ( \
+        SELECT 'row security' WHERE c.relrowsecurity \
+        UNION ALL SELECT 'owner ' || r.rolname FROM pg_catalog.pg_roles AS r \
+            WHERE r.oid = c.relowner AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension AS e \
+                WHERE e.extname = 'tenant_guard' AND e.extowner = c.relowner) \
+        UNION ALL SELECT 'policy ' || p.polname FROM pg_catalog.pg_policy AS p \
+            WHERE p.polrelid = c.oid \
+        UNION ALL SELECT 'rule ' || w.rulename FROM pg_catalog.pg_rewrite AS w \
+            WHERE w.ev_class = c.oid \
+        UNION ALL SELECT 'trigger ' || t.tgname FROM pg_catalog.pg_trigger AS t \
+            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal \
+                AND t.tgfoid <> 'tenant_guard.guard_ledger()'::regprocedure \
+    ) AS a (what) \
+    WHERE c.relnamespace = 'tenant_guard'::regnamespace \
+        AND c.relname ~ '^(ledger_|audit_(log|context)($|_))' AND c.relkind IN ('r', 'p')";
+
 const ROLES: &CStr = c"SELECT r.rolname::text, h.holds FROM pg_catalog.pg_roles AS r \
     CROSS JOIN LATERAL (VALUES ('superuser', r.rolsuper), \
         ('bypassrls', r.rolbypassrls AND NOT r.rolsuper), \
@@ -78,6 +121,7 @@ const EXTENSION: &CStr =
     c"SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'tenant_guard'";
 
 fn read() -> Configuration {
+    let _settings = Settings::for_catalog();
     let mut found = Configuration::default();
     for_each_row(EXTENSION, &[], |row| {
         found.extension = row.text(0).to_owned()
@@ -109,6 +153,20 @@ fn read() -> Configuration {
             holds: row.text(1).to_owned(),
         });
     });
+    for_each_row(VIEWS, &[], |row| {
+        found.views.push(View {
+            view: row.text(0).to_owned(),
+            owner: row.text(1).to_owned(),
+            options: row.text(2).to_owned(),
+            definition: row.text(3).to_owned(),
+        });
+    });
+    for_each_row(ALTERATIONS, &[], |row| {
+        found.alterations.push(Alteration {
+            table: row.text(0).to_owned(),
+            what: row.text(1).to_owned(),
+        });
+    });
     found
 }
 
@@ -128,7 +186,7 @@ fn enabled(row: &Row<'_>, column: usize) -> Option<String> {
 }
 
 /// The arguments of a trigger, each ended by a zero byte.
-fn arguments(stored: &[u8]) -> Vec<String> {
+pub(crate) fn arguments(stored: &[u8]) -> Vec<String> {
     let stored = stored.strip_suffix(&[0]).unwrap_or(stored);
     let parts = stored
         .split(|byte| *byte == 0)
@@ -142,7 +200,7 @@ fn register_callbacks() {
     if REGISTERED.replace(true) {
         return;
     }
-    watch::listen(|_| STALE.set(true));
+    watch::listen(|_| CHANGES.set(CHANGES.get() + 1));
     // SAFETY: the callback lives as long as the library and never raises.
     unsafe {
         for cache in [
@@ -150,6 +208,7 @@ fn register_callbacks() {
             pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM,
             pg_sys::SysCacheIdentifier::EVENTTRIGGEROID,
             pg_sys::SysCacheIdentifier::NAMESPACEOID,
+            pg_sys::SysCacheIdentifier::RULERELNAME,
         ] {
             pg_sys::CacheRegisterSyscacheCallback(
                 cache as i32,
@@ -162,5 +221,5 @@ fn register_callbacks() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn catalog_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-    STALE.set(true);
+    CHANGES.set(CHANGES.get() + 1);
 }

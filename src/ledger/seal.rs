@@ -13,7 +13,7 @@ use tenant_guard_core::merkle::{Frontier, Hash};
 
 use super::rows::{for_each_row, with_latest_snapshot};
 use super::store::{self, LastBlock};
-use crate::audit::configuration;
+use crate::audit::configuration::{self, Changes};
 use crate::audit::partitions;
 use crate::audit::tables::LedgerWriting;
 use crate::audit::transaction::incarnation;
@@ -23,6 +23,9 @@ use crate::random::random_bytes;
 
 /// Leaves kept while the trees of new accounts are not loaded yet: 32 bytes each.
 const WAITING_LEAVES: usize = 65_536;
+
+/// Sub-id of our schema at which the sealer's lock stands.
+const SEALER: u16 = 1;
 
 /// Rows written by one statement.
 const WRITE_BATCH: usize = 10_000;
@@ -66,8 +69,9 @@ pub(super) fn seal_round(heartbeat: bool) -> Option<(i64, i64, i64)> {
     refuse_unfit_transaction().or_raise();
     take_sealer_lock();
     let mut accounts = Accounts::default();
+    let changes = Changes::so_far();
     let round = with_latest_snapshot(|| {
-        let round = Round::plan()?;
+        let round = Round::plan(changes)?;
         for claim in &round.claims {
             store::for_each_event("account_id, leaf_hash", claim, |row| {
                 accounts.append(row.text(0), leaf(row.bytes(1)));
@@ -75,7 +79,12 @@ pub(super) fn seal_round(heartbeat: bool) -> Option<(i64, i64, i64)> {
         }
         accounts.settle();
         (heartbeat || !accounts.0.is_empty()).then_some(round)
-    })?;
+    });
+    let Some(round) = round else {
+        // What others seal next follows from nothing that this transaction did.
+        release_sealer_lock();
+        return None;
+    };
     round.write(&accounts)
 }
 
@@ -90,7 +99,6 @@ fn leaf(stored: &[u8]) -> Hash {
 /// A lock on an object of ours, at a sub-id no other code uses, rather than an advisory lock:
 /// those any session may take and hold.
 fn take_sealer_lock() {
-    const SEALER: u16 = 1;
     // SAFETY: the schema exists, since this function is in it; an ERROR releases the lock.
     unsafe {
         pg_sys::LockDatabaseObject(
@@ -100,6 +108,39 @@ fn take_sealer_lock() {
             pg_sys::ExclusiveLock as i32,
         );
     }
+}
+
+fn release_sealer_lock() {
+    // SAFETY: gives back what `take_sealer_lock` took.
+    unsafe {
+        pg_sys::UnlockDatabaseObject(
+            pg_sys::NamespaceRelationId,
+            our_schema(),
+            SEALER,
+            pg_sys::ExclusiveLock as i32,
+        );
+    }
+}
+
+/// The process that holds the sealer's lock, or one on a table of ours that sealing waits for.
+pub(super) fn who_holds_it() -> Option<i32> {
+    let mut holder = None;
+    for_each_row(
+        c"SELECT l.pid::bigint FROM pg_catalog.pg_locks AS l \
+          WHERE l.granted AND l.pid <> pg_catalog.pg_backend_pid() \
+              AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d \
+                  WHERE d.datname = pg_catalog.current_database()) \
+              AND (l.locktype = 'object' AND l.classid = 'pg_catalog.pg_namespace'::regclass \
+                      AND l.objid = 'tenant_guard'::regnamespace AND l.objsubid = 1 \
+                  OR l.locktype = 'relation' AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', \
+                          'ExclusiveLock', 'AccessExclusiveLock') \
+                      AND l.relation IN (SELECT c.oid FROM pg_catalog.pg_class AS c \
+                          WHERE c.relnamespace = 'tenant_guard'::regnamespace)) \
+          ORDER BY l.locktype, l.pid LIMIT 1",
+        &[],
+        |row| holder = i32::try_from(row.bigint(0)).ok(),
+    );
+    holder
 }
 
 /// Transactions that the snapshot of a block lists as in progress: with ids of 20 digits its record
@@ -132,7 +173,7 @@ struct Round {
 
 impl Round {
     /// Plans a block of what the active snapshot sees. `None` where there is no ledger.
-    fn plan() -> Option<Self> {
+    fn plan(changes: Changes) -> Option<Self> {
         if !store::exists() {
             return None;
         }
@@ -165,7 +206,7 @@ impl Round {
             snapshot: text,
             adopted,
             claims,
-            configuration: configuration::current(),
+            configuration: configuration::current(changes),
         })
     }
 

@@ -16,6 +16,10 @@ pub struct Configuration {
     pub ledger: Vec<LedgerGuard>,
     /// Roles that may change any of it, or look past it.
     pub roles: Vec<Holder>,
+    /// Views of the extension.
+    pub views: Vec<View>,
+    /// What stands on the ledger's tables and does not belong there.
+    pub alterations: Vec<Alteration>,
 }
 
 /// A trigger that captures changes of a relation.
@@ -51,6 +55,28 @@ pub struct LedgerGuard {
     pub enabled: Option<String>,
 }
 
+/// A view, through which people read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct View {
+    /// Its name.
+    pub view: String,
+    /// Name of its owner, in whose name it reads.
+    pub owner: String,
+    /// Its options, parted by commas.
+    pub options: String,
+    /// SHA-256 of its definition as PostgreSQL prints it, in hexadecimal.
+    pub definition: String,
+}
+
+/// Something on a table of the ledger that decides what is written there or who reads it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Alteration {
+    /// Name of the table.
+    pub table: String,
+    /// `row security`, or the kind and name of a policy, rule, trigger or other owner.
+    pub what: String,
+}
+
 /// A role and why it matters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Holder {
@@ -67,6 +93,8 @@ impl Configuration {
         self.guards.sort_unstable();
         self.ledger.sort_unstable();
         self.roles.sort_unstable();
+        self.views.sort_unstable();
+        self.alterations.sort_unstable();
         serde_json::to_string(&self).expect("strings and lists always have a JSON text")
     }
 }
@@ -180,7 +208,7 @@ mod tests {
         }]);
         assert_eq!(
             text,
-            r#"{"extension":"1","relations":[{"relation":"a.t","trigger":null,"enabled":null,"arguments":[]}],"guards":[],"ledger":[],"roles":[]}"#
+            r#"{"extension":"1","relations":[{"relation":"a.t","trigger":null,"enabled":null,"arguments":[]}],"guards":[],"ledger":[],"roles":[],"views":[],"alterations":[]}"#
         );
     }
 }

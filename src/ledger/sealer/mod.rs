@@ -6,6 +6,8 @@ pub(crate) mod shared;
 pub(crate) mod start;
 pub(crate) mod worker;
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use pgrx::pg_sys;
 
 use crate::clock::now_us;
@@ -29,7 +31,10 @@ pub(crate) fn state() -> (String, Option<i32>, Option<i64>) {
     let running = entry.running();
     let text = match entry.problem() {
         Problem::Failed => format!("failing: {}", table.failure(entry)),
-        _ if running.is_some() => "running".to_owned(),
+        _ if running.is_some() => match entry.waits_for.load(SeqCst) {
+            0 => "running".to_owned(),
+            pid => format!("waiting for process {pid}"),
+        },
         _ if settings::SEAL_INTERVAL.get() == 0 => "off".to_owned(),
         _ if entry.is_starting(now_us()) => "starting".to_owned(),
         Problem::NoSlot => "cannot run: no worker slot is free".to_owned(),

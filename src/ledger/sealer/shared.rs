@@ -52,6 +52,8 @@ pub(crate) struct Entry {
     pub(super) not_before: AtomicI64,
     /// When the last round went well, or 0.
     pub(super) last_round: AtomicI64,
+    /// Process that has kept several rounds from being one, or 0.
+    pub(super) waits_for: AtomicI32,
     /// Rounds that failed one after the other.
     pub(super) failures: AtomicU32,
     /// Sealers that ended before their first round did, one after the other.
@@ -252,6 +254,7 @@ impl Entry {
         self.asked_at.store(0, SeqCst);
         self.not_before.store(0, SeqCst);
         self.last_round.store(0, SeqCst);
+        self.waits_for.store(0, SeqCst);
         self.failures.store(0, SeqCst);
         self.fruitless.store(0, SeqCst);
         self.database.store(database, SeqCst);

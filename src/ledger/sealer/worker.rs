@@ -16,7 +16,7 @@ use crate::audit::partitions;
 use crate::catalog::as_restricted_owner;
 use crate::clock::now_us;
 use crate::ledger::rows::with_latest_snapshot;
-use crate::ledger::seal::seal_round;
+use crate::ledger::seal::{seal_round, who_holds_it};
 use crate::ledger::store;
 use crate::settings;
 use crate::versions;
@@ -44,6 +44,9 @@ const PINNED: [(&CStr, &CStr); 10] = [
     (c"jit", c"off"),
     (c"application_name", c"tenant_guard sealer"),
 ];
+
+/// Rounds in a row that somebody may keep from being one before he is named.
+const BUSY_ROUNDS: u32 = 3;
 
 /// The worker's entry point; `database` is the oid of its database.
 #[pg_guard]
@@ -109,7 +112,9 @@ fn claim(table: &Table, entry: &Entry, database: pg_sys::Oid) -> bool {
 unsafe extern "C-unwind" fn release(_code: c_int, entry: pg_sys::Datum) {
     // SAFETY: an entry of the table, which lives as long as the server.
     let (entry, pid) = unsafe { (&*(entry.value() as *const Entry), pg_sys::MyProcPid) };
-    let _ = entry.pid.compare_exchange(pid, 0, SeqCst, SeqCst);
+    if entry.pid.compare_exchange(pid, 0, SeqCst, SeqCst).is_ok() {
+        entry.waits_for.store(0, SeqCst);
+    }
 }
 
 struct Sealer {
@@ -120,6 +125,8 @@ struct Sealer {
     extension: Option<Extension>,
     /// Whether the last round saw prepared transactions of this database.
     prepared: bool,
+    /// Rounds that somebody kept from being one, one after the other.
+    busy: u32,
     /// The failure that was logged last.
     logged: Option<String>,
 }
@@ -145,6 +152,7 @@ impl Sealer {
             schedule: Schedule::new(now_us(), entry.failures.load(SeqCst)),
             extension: None,
             prepared: false,
+            busy: 0,
             logged: None,
         }
     }
@@ -199,6 +207,8 @@ impl Sealer {
                 self.entry.round_ended(0);
                 self.entry.failures.store(0, SeqCst);
                 self.entry.set_problem(Problem::None);
+                self.entry.waits_for.store(0, SeqCst);
+                self.busy = 0;
                 if self.logged.take().is_some() {
                     pgrx::log!("tenant_guard sealer: sealing again");
                 }
@@ -207,6 +217,7 @@ impl Sealer {
             Ok(Round::Busy) => {
                 self.entry.pending.fetch_or(pending, SeqCst);
                 self.entry.round_ended(0);
+                self.busy = self.busy.saturating_add(1);
                 self.schedule.busy(now_us());
                 true
             }
@@ -322,10 +333,24 @@ impl Sealer {
         }
         self.extension = found;
         self.prepared = has_prepared_transactions();
+        if self.busy >= BUSY_ROUNDS {
+            self.look_for_holder();
+        }
         Round::Sealed(as_restricted_owner(|| {
             seal_round(heartbeat);
             with_latest_snapshot(store::newest_block_at)
         }))
+    }
+}
+
+impl Sealer {
+    /// Notes whom sealing waits for, and logs it when that is somebody new.
+    fn look_for_holder(&self) {
+        let holder = as_restricted_owner(|| with_latest_snapshot(who_holds_it)).unwrap_or(0);
+        let before = self.entry.waits_for.swap(holder, SeqCst);
+        if holder != 0 && holder != before {
+            pgrx::log!("tenant_guard sealer: waiting for process {holder}");
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! What each block says was captured when it was sealed.
 
+use std::thread;
+use std::time::Duration;
+
 use tenant_guard_tests::{expect_error, lines};
 
 use super::{database, findings, seal};
@@ -185,6 +188,69 @@ fn configuration_that_could_not_be_read_is_not_taken_from_the_block_before() {
     assert_eq!(
         lines(&mut client, changes),
         ["1|added|always", "2|removed|always", "2|added|disabled"]
+    );
+    assert_eq!(findings(&mut client), [""; 0]);
+}
+
+/// The sealing session hears of the new superuser while it waits, under a snapshot from before.
+#[test]
+fn change_heard_of_under_an_older_snapshot_shows_in_the_next_block() {
+    let db = database();
+    let (mut holder, mut sealer, mut other) = (db.superuser(), db.superuser(), db.superuser());
+    let sneaky = db.role("sneaky");
+    run(
+        &mut sealer,
+        "INSERT INTO item VALUES (gen_random_uuid(), 'other')",
+    );
+    seal(&mut sealer);
+    run(&mut holder, "BEGIN; LOCK TABLE tenant_guard.ledger_block");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| run(&mut sealer, "SELECT tenant_guard.seal(true)"));
+        let blocked = "SELECT FROM pg_locks WHERE NOT granted
+            AND relation = 'tenant_guard.ledger_block'::regclass";
+        while lines(&mut other, blocked).is_empty() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        run(&mut other, &format!("ALTER ROLE {sneaky} SUPERUSER"));
+        run(&mut holder, "COMMIT");
+        waiting.join().unwrap();
+    });
+    run(&mut sealer, "SELECT tenant_guard.seal(true)");
+    let shown = format!(
+        "SELECT h.block, h.change FROM tenant_guard.capture_history() AS h
+         WHERE h.entry->>'role' = '{sneaky}' AND h.entry->>'holds' = 'superuser'"
+    );
+    assert_eq!(lines(&mut sealer, &shown), ["3|added"]);
+}
+
+#[test]
+fn view_replaced_and_row_security_set_in_the_catalog_show_in_the_next_block() {
+    let db = database();
+    let mut client = db.superuser();
+    let insert = "INSERT INTO item VALUES (gen_random_uuid(), 'other')";
+    run(&mut client, insert);
+    seal(&mut client);
+    run(
+        &mut client,
+        "SET tenant_guard.guards = off;
+         ALTER VIEW tenant_guard.audit_event SET (security_barrier);
+         CREATE RULE quiet AS ON DELETE TO tenant_guard.ledger_leaf DO INSTEAD NOTHING;
+         SET allow_system_table_mods = on;
+         UPDATE pg_class SET relrowsecurity = true WHERE oid = 'tenant_guard.audit_log'::regclass",
+    );
+    run(&mut client, insert);
+    seal(&mut client);
+    let changes = "SELECT h.part, h.change, coalesce(h.entry->>'what', h.entry->>'options')
+         FROM tenant_guard.capture_history() WITH ORDINALITY AS h
+         WHERE h.block = 2 AND h.part <> 'roles' ORDER BY h.ordinality";
+    assert_eq!(
+        lines(&mut client, changes),
+        [
+            "alterations|added|row security",
+            "alterations|added|rule quiet",
+            "views|removed|",
+            "views|added|security_barrier=true",
+        ]
     );
     assert_eq!(findings(&mut client), [""; 0]);
 }

@@ -100,6 +100,24 @@ fn commit_starts_the_sealer_of_its_database() {
 }
 
 #[test]
+fn sealer_that_is_kept_waiting_names_whom_it_waits_for() {
+    let db = sealed_database();
+    let (mut client, mut holder) = (db.superuser(), db.superuser());
+    add(&mut client, "one", "a");
+    await_lines(&mut client, UNSEALED, &["0"]);
+    let pid = lines(&mut holder, "SELECT pg_backend_pid()").remove(0);
+    run(
+        &mut holder,
+        "BEGIN; LOCK TABLE tenant_guard.ledger_leaf IN EXCLUSIVE MODE",
+    );
+    add(&mut client, "two", "a");
+    await_lines(&mut client, STATE, &[&format!("waiting for process {pid}")]);
+    run(&mut holder, "COMMIT");
+    await_lines(&mut client, UNSEALED, &["0"]);
+    await_lines(&mut client, STATE, &["running"]);
+}
+
+#[test]
 fn rolled_back_events_start_nothing() {
     let db = sealed_database();
     let mut client = db.superuser();

@@ -93,6 +93,18 @@ fn what_the_sealing_transaction_writes_afterwards_is_sealed_next() {
 }
 
 #[test]
+fn sealing_nothing_keeps_nobody_from_sealing() {
+    let db = database();
+    let (mut idle, mut client) = (db.superuser(), db.superuser());
+    run(&mut idle, "BEGIN; SELECT tenant_guard.seal()");
+    run(&mut client, "SET lock_timeout = '5s'");
+    add(&mut client, "one", ACCOUNT_A);
+    assert_eq!(seal(&mut client), ["1|1|1"]);
+    run(&mut idle, "COMMIT");
+    assert_eq!(findings(&mut client), [""; 0]);
+}
+
+#[test]
 fn event_committed_while_the_statement_waited_is_sealed() {
     let db = database();
     let (mut first, mut second, mut writer) = (db.superuser(), db.superuser(), db.superuser());
