@@ -25,6 +25,9 @@ pub(crate) enum Guarded {
     /// What it would do, name of the ledger's table.
     #[error("cannot {0} ledger table \"{1}\"")]
     Ledger(&'static str, String),
+    /// What it would do, name of a view of ours.
+    #[error("cannot {0} view \"{1}\" of tenant_guard")]
+    View(&'static str, String),
     /// What it would do to the extension.
     #[error("cannot {0}: the audit ledger holds events")]
     HoldsEvents(&'static str),
@@ -63,6 +66,7 @@ impl Guarded {
             | Self::LessProtected(..)
             | Self::CaptureTrigger(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::Ledger(..)
+            | Self::View(..)
             | Self::HoldsEvents(_)
             | Self::Extension(_)
             | Self::Copies(..)

@@ -28,6 +28,7 @@ const CHECKS: &[(&str, &str)] = checks![
     "12_row_security_not_enabled",
     "13_child_not_protected",
     "15_guard_disabled",
+    "15_ledger_altered",
     "17_create_granted",
     "18_materialized_view",
     "19_view_runs_as_owner",

@@ -1,13 +1,14 @@
-//! The ledger's tables, and the schema and extension they depend on. Judged before the command
+//! The ledger's tables, our views, and the schema and extension they depend on. Judged before the command
 //! begins: only superusers reach them at all, by mistake, so names mean what they will mean.
 
 use pgrx::pg_sys::{self, AlterTableType, NodeTag, ObjectType};
 use tenant_guard_core::month::names_partition;
 
 use super::command::{Command, name_parts, pointers, relation_named, text};
+use super::noted;
 use super::refusal::refuse;
 use crate::audit::tables::{TABLES, is_there, named, oid_of};
-use crate::catalog::extension_owner;
+use crate::catalog::{extension_owner, our_schema};
 use crate::error::Guarded;
 use crate::isolation::registry::read;
 
@@ -24,6 +25,8 @@ pub(super) fn judge(command: &Command) {
             NodeTag::T_AlterObjectSchemaStmt => move_out(command, command.statement()),
             NodeTag::T_DropStmt => drop(command, command.statement()),
             NodeTag::T_DropOwnedStmt => drop_owned(command, command.statement()),
+            NodeTag::T_ViewStmt => replace(command, command.statement()),
+            NodeTag::T_RuleStmt => rule(command, command.statement()),
             NodeTag::T_AlterExtensionContentsStmt => change_members(command, command.statement()),
             _ => {}
         }
@@ -50,6 +53,54 @@ unsafe fn ledger_table(name: *const pg_sys::RangeVar) -> Option<String> {
         }
         let meant = relation_named(name);
         (meant != pg_sys::Oid::INVALID && meant == oid_of(&bare)).then_some(bare)
+    }
+}
+
+/// Refuses what would change a view of ours, where the name means one.
+unsafe fn refuse_view(command: &Command, what: &'static str, name: *const pg_sys::RangeVar) {
+    // SAFETY: the caller passes null or a RangeVar of the running command.
+    let meant = unsafe {
+        if name.is_null() {
+            return;
+        }
+        relation_named(name)
+    };
+    refuse_view_of(command, what, meant);
+}
+
+fn refuse_view_of(command: &Command, what: &'static str, relation: pg_sys::Oid) {
+    // SAFETY: catalog look-ups by oid; the name is a copy or null.
+    let view = unsafe {
+        let ours = relation != pg_sys::Oid::INVALID
+            && pg_sys::get_rel_relkind(relation) as u8 == pg_sys::RELKIND_VIEW
+            && pg_sys::get_rel_namespace(relation) == our_schema();
+        ours.then(|| text(pg_sys::get_rel_name(relation)))
+    };
+    if let Some(view) = view {
+        refuse(command, Some(relation), Guarded::View(what, view));
+    }
+}
+
+/// CREATE OR REPLACE VIEW, which goes by the schema it would make the view in.
+unsafe fn replace(command: &Command, statement: &pg_sys::ViewStmt) {
+    // SAFETY: the statement's own name, which is not that of a temporary view; the look-ups raise what
+    // the command would.
+    unsafe {
+        if statement.replace && !noted::is_temporary(statement.view) {
+            let schema = pg_sys::RangeVarGetCreationNamespace(statement.view);
+            let replaced = pg_sys::get_relname_relid((*statement.view).relname, schema);
+            refuse_view_of(command, "replace", replaced);
+        }
+    }
+}
+
+unsafe fn rule(command: &Command, statement: &pg_sys::RuleStmt) {
+    // SAFETY: the statement's own member.
+    unsafe {
+        refuse_view(command, "put a rule on", statement.relation);
+        if let Some(table) = ledger_table(statement.relation) {
+            refuse_table(command, "put a rule on", table);
+        }
     }
 }
 
@@ -80,6 +131,10 @@ unsafe fn alter(command: &Command, statement: &pg_sys::AlterTableStmt) {
             attach.then(|| ledger_table((*action.def.cast::<pg_sys::PartitionCmd>()).name))
         };
         let parent = ledger_table(statement.relation);
+        let keeps_owner = |action| gives_away(action) == Some(false);
+        if parent.is_none() && !pointers(statement.cmds).all(keeps_owner) {
+            refuse_view(command, "alter", statement.relation);
+        }
         for action in pointers::<pg_sys::AlterTableCmd>(statement.cmds) {
             match (attached(action), &parent) {
                 // A partition, as we name it, of the table it is named after.
@@ -115,13 +170,18 @@ unsafe fn allowed(action: &pg_sys::AlterTableCmd) -> bool {
         | AlterTableType::AT_SetTableSpace
         | AlterTableType::AT_ReplicaIdentity
         | AlterTableType::AT_SetLogged => true,
-        // SAFETY: the role of OWNER TO; a missing one is left for the command to report.
-        AlterTableType::AT_ChangeOwner => unsafe {
-            let owner = pg_sys::get_rolespec_oid(action.newowner, true);
-            owner == pg_sys::Oid::INVALID || pg_sys::superuser_arg(owner)
-        },
-        _ => false,
+        // SAFETY: the caller passes a part of the running command.
+        _ => unsafe { gives_away(action) == Some(false) },
     }
+}
+
+/// Whether OWNER TO gives a relation to somebody who is no superuser; none of other actions.
+unsafe fn gives_away(action: &pg_sys::AlterTableCmd) -> Option<bool> {
+    // SAFETY: the role of OWNER TO; a missing one is left for the command to report.
+    (action.subtype == AlterTableType::AT_ChangeOwner).then(|| unsafe {
+        let owner = pg_sys::get_rolespec_oid(action.newowner, true);
+        owner != pg_sys::Oid::INVALID && !pg_sys::superuser_arg(owner)
+    })
 }
 
 unsafe fn rename(command: &Command, statement: &pg_sys::RenameStmt) {
@@ -134,14 +194,19 @@ unsafe fn rename(command: &Command, statement: &pg_sys::RenameStmt) {
             }
         } else if let Some(table) = ledger_table(statement.relation) {
             refuse_table(command, "rename", table);
+        } else {
+            refuse_view(command, "rename", statement.relation);
         }
     }
 }
 
 unsafe fn move_out(command: &Command, statement: &pg_sys::AlterObjectSchemaStmt) {
     // SAFETY: the statement's own member.
-    if let Some(table) = unsafe { ledger_table(statement.relation) } {
-        refuse_table(command, "move", table);
+    unsafe {
+        refuse_view(command, "move", statement.relation);
+        if let Some(table) = ledger_table(statement.relation) {
+            refuse_table(command, "move", table);
+        }
     }
 }
 

@@ -49,6 +49,7 @@ broken! {
     row_15_copy_by_like = "15_copy_by_like";
     row_15_guard_taken_out = "15_guard_taken_out";
     row_15_guards_disabled = "15_guards_disabled";
+    row_15_ledger_altered = "15_ledger_altered";
     row_17_create_granted = "17_create_granted";
     row_18_materialized_view = "18_materialized_view";
     row_18_over_views = "18_over_views";
@@ -223,6 +224,10 @@ fn every_script_shows_what_gets_out_or_says_why_it_cannot() {
     assert_eq!(
         silent,
         [
+            (
+                "15_ledger_altered",
+                "only auditors read the ledger, and only superusers write to its tables"
+            ),
             (
                 "35_subscription",
                 "what arrives comes over a replication connection from another server, and fails"

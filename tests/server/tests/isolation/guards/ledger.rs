@@ -246,3 +246,50 @@ fn taking_a_partition_of_the_log_apart_is_refused_to_the_superuser() {
         &format!("ALTER TABLE {month} SET TABLESPACE pg_default"),
     );
 }
+
+#[test]
+fn changing_what_shows_the_ledger_is_refused_to_the_superuser() {
+    let shop = Shop::contacts();
+    let mut superuser = shop.db.superuser();
+    for (command, what) in [
+        (
+            "CREATE OR REPLACE VIEW tenant_guard.audit_event AS SELECT 1 AS event_id",
+            "replace view \"audit_event\" of tenant_guard",
+        ),
+        (
+            "SET search_path = tenant_guard; CREATE OR REPLACE VIEW protected_relation AS SELECT 1",
+            "replace view \"protected_relation\" of tenant_guard",
+        ),
+        (
+            "ALTER VIEW tenant_guard.audit_event SET (security_invoker)",
+            "alter view \"audit_event\" of tenant_guard",
+        ),
+        (
+            "ALTER VIEW tenant_guard.audit_event RENAME COLUMN action TO deed",
+            "rename view \"audit_event\" of tenant_guard",
+        ),
+        (
+            "ALTER VIEW tenant_guard.audit_event SET SCHEMA public",
+            "move view \"audit_event\" of tenant_guard",
+        ),
+        (
+            "CREATE RULE quiet AS ON INSERT TO tenant_guard.audit_event DO INSTEAD NOTHING",
+            "put a rule on view \"audit_event\" of tenant_guard",
+        ),
+        (
+            "CREATE RULE quiet AS ON INSERT TO tenant_guard.ledger_block DO INSTEAD NOTHING",
+            "put a rule on ledger table \"ledger_block\"",
+        ),
+    ] {
+        refused(&mut superuser, command, "55000", &format!("cannot {what}"));
+    }
+    done(
+        &mut superuser,
+        "SET search_path = public, tenant_guard;
+         CREATE OR REPLACE VIEW audit_event AS SELECT 1 AS n;
+         CREATE OR REPLACE VIEW audit_event AS SELECT 1 AS n, 2 AS m;
+         CREATE OR REPLACE TEMPORARY VIEW audit_event AS SELECT 1 AS n;
+         ALTER VIEW tenant_guard.audit_event OWNER TO CURRENT_USER;
+         DROP VIEW tenant_guard.audit_event; SELECT tenant_guard.init_ledger()",
+    );
+}
