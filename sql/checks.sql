@@ -270,6 +270,8 @@ CREATE TABLE tenant_guard.finding_acceptance (
     object text NOT NULL,
     -- A finding that comes to say something else is not accepted any more.
     details text[] NOT NULL,
+    -- How bad the worst of them was. One that becomes worse is not accepted any more, either.
+    severity text NOT NULL CHECK (severity IN ('error', 'warning', 'info')),
     reason text NOT NULL CHECK (reason <> ''),
     -- Null for good.
     until timestamptz,

@@ -345,7 +345,13 @@ SELECT v.view::regclass AS view, n.nspname AS schema, v.view::regclass::text AS 
     (SELECT pg_catalog.string_agg(DISTINCT
             CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(o.rolname) END, ', ')
      FROM tenant_guard.granted_privilege AS g LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = g.grantee
-     WHERE g.relation = v.view AND g.privilege = 'SELECT' AND g.grantee <> c.relowner) AS readers
+     WHERE g.relation = v.view AND g.privilege = 'SELECT' AND g.grantee <> c.relowner) AS readers,
+    -- The same of who may read or write it.
+    (SELECT pg_catalog.string_agg(DISTINCT
+            CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(o.rolname) END, ', ')
+     FROM tenant_guard.granted_privilege AS g LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = g.grantee
+     WHERE g.relation = v.view AND g.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+         AND g.grantee <> c.relowner) AS grantees
 FROM dependent AS v
 JOIN pg_catalog.pg_class AS c ON c.oid = v.view
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace

@@ -98,18 +98,10 @@ pub(crate) fn as_relation_owner<T>(
 }
 
 /// Runs `work` with the rights of `role` as PostgreSQL runs the code of somebody else: it can make
-/// nothing that outlives it.
+/// nothing that outlives it, and settings it makes are undone at its end.
 pub(crate) fn as_restricted<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     let context = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
     with_user(role, context, work)
-}
-
-/// Runs `work` with the caller's rights, past forced row security of relations that are the
-/// caller's: those see all their rows, as before it was forced.
-pub(crate) fn past_forced_row_security<T>(work: impl FnOnce() -> T) -> T {
-    // SAFETY: backend-local state.
-    let caller = unsafe { pg_sys::GetUserId() };
-    with_user(caller, pg_sys::SECURITY_NOFORCE_RLS, work)
 }
 
 /// Who owns a relation; none for one that is gone.
@@ -148,7 +140,22 @@ fn with_user<T>(role: pg_sys::Oid, flags: u32, work: impl FnOnce() -> T) -> T {
     // SAFETY: `role` is a role of this cluster; the flags are among those SECURITY DEFINER code
     // runs with, so SET ROLE stays refused meanwhile.
     unsafe { pg_sys::SetUserIdAndSecContext(role, context | flags as i32) };
-    work()
+    match flags & pg_sys::SECURITY_RESTRICTED_OPERATION {
+        0 => work(),
+        _ => with_settings_undone(work),
+    }
+}
+
+/// Runs `work` and undoes the settings it made. Code of somebody else could leave the session a search
+/// path that leads the next statement, of a superuser perhaps, to more of its code.
+fn with_settings_undone<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: a nest level that an ERROR leaves open is closed by the abort.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        let result = work();
+        pg_sys::AtEOXact_GUC(false, level);
+        result
+    }
 }
 
 /// Runs one statement on our own tables as the extension's owner; rows affected.

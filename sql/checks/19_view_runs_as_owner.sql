@@ -1,13 +1,13 @@
 -- Rows 19 and 20: a view reads with the rights, and the bypass, of its owner.
--- Finds views over protected relations without security_invoker that others may read, themselves or
--- through another such view: owned by a role that bypasses row security (error), or by one that is held
+-- Finds views over protected relations without security_invoker that others may read or write,
+-- themselves or through another such view: owned by a role that bypasses row security (error), or by one that is held
 -- by the floor like everybody, so that only the table's grants are stepped around (warning). A view
 -- with security_invoker over one without does not mend it: the inner one is named.
 -- Fix: let it run as its reader.
 WITH RECURSIVE open_view AS (
     SELECT v.view, v.view::regclass AS through
     FROM tenant_guard.dependent_view AS v
-    WHERE v.kind = 'v' AND v.readers IS NOT NULL
+    WHERE v.kind = 'v' AND v.grantees IS NOT NULL
     UNION
     SELECT d.refobjid, o.through
     FROM open_view AS o
@@ -21,14 +21,16 @@ WITH RECURSIVE open_view AS (
         WHERE f.option_name = 'security_invoker' AND f.option_value::boolean)
 )
 SELECT CASE WHEN o.rolsuper OR o.rolbypassrls THEN 'error' ELSE 'warning' END, v.name,
-    format('shows rows of %s with the rights of %I', v.sources, o.rolname)
-        || CASE WHEN v.readers IS NULL
+    format('%s rows of %s with the rights of %I',
+            CASE WHEN v.readers IS NULL AND v.grantees IS NOT NULL THEN 'changes' ELSE 'shows' END,
+            v.sources, o.rolname)
+        || CASE WHEN v.grantees IS NULL
             THEN ', through ' || (SELECT string_agg(DISTINCT p.through::text, ', ')
                 FROM open_view AS p WHERE p.view = v.view) ELSE '' END,
     CASE WHEN current_setting('server_version_num')::integer >= 150000
         THEN format('ALTER VIEW %s SET (security_invoker = true);', v.name)
-        WHEN v.readers IS NULL THEN ''
-        ELSE format('REVOKE ALL ON TABLE %s FROM %s CASCADE;', v.name, v.readers) END
+        WHEN v.grantees IS NULL THEN ''
+        ELSE format('REVOKE ALL ON TABLE %s FROM %s CASCADE;', v.name, v.grantees) END
 FROM tenant_guard.dependent_view AS v
 JOIN pg_roles AS o ON o.oid = v.owner
 WHERE v.kind = 'v'

@@ -1,7 +1,9 @@
 -- Row 55: a SECURITY DEFINER function shows its caller what its owner may see.
 -- Finds functions that others may call and that run as a role that bypasses row security: they name, or
 -- their body depends on, a protected relation or a view or function that does (error); what they do is
--- not told by their text, or they keep to the verified account themselves (info).
+-- not told by their text, or they compare with the verified account themselves (info), or name it
+-- without comparing (warning). And trigger functions of that kind: whoever may write the table, or the
+-- view, that the trigger is on calls them. Those on protected relations are row 52's.
 -- Fix: give the function to the owner of the relation, whom the floor binds; else let it run as its
 -- caller.
 WITH RECURSIVE named AS MATERIALIZED (
@@ -39,14 +41,16 @@ WITH RECURSIVE named AS MATERIALIZED (
     UNION
     SELECT c.caller, t.source FROM touched AS t JOIN call AS c ON c.called = t.routine
 )
-SELECT CASE WHEN r.sources IS NULL OR f.source ~ 'tenant_guard\.account_id' THEN 'info'
+SELECT CASE WHEN r.sources IS NULL OR a.compared THEN 'info' WHEN a.named THEN 'warning'
         ELSE 'error' END,
     f.name,
-    format('runs as %I, which bypasses row security, for %s', f.owner_name, f.callers)
+    format('runs as %I, which bypasses row security, for %s', f.owner_name,
+            CASE WHEN f.is_trigger THEN 'whoever writes ' || w.relations ELSE f.callers END)
+        || CASE WHEN r.sources IS NULL THEN '' ELSE format(', and reads %s', r.sources) END
         || CASE WHEN r.sources IS NULL THEN ''
-            WHEN f.source ~ 'tenant_guard\.account_id'
-                THEN format(', and reads %s for the verified account', r.sources)
-            ELSE format(', and reads %s', r.sources) END,
+            WHEN a.compared THEN ', comparing with the verified account'
+            WHEN a.named THEN ', naming the verified account but comparing nothing with it'
+            ELSE '' END,
     CASE WHEN o.rolname IS NULL THEN format('ALTER ROUTINE %s SECURITY INVOKER;', f.name)
         ELSE format('ALTER ROUTINE %s OWNER TO %I;', f.name, o.rolname) END
 FROM tenant_guard.written_routine AS f
@@ -57,6 +61,24 @@ LEFT JOIN LATERAL (
     WHERE t.routine = f.oid
 ) AS r ON true
 LEFT JOIN pg_roles AS o ON o.oid = r.owner AND NOT o.rolsuper AND NOT o.rolbypassrls
-WHERE f.definer AND f.bypasses AND NOT f.is_trigger AND f.callers IS NOT NULL
+CROSS JOIN LATERAL (
+    SELECT f.source ~ 'tenant_guard\.account_id' AS named,
+        f.source ~ ('(=|\min|\many)\s*\(*\s*(select\s+)?tenant_guard\.account_id(_text|_bigint)?\s*\('
+            || '|tenant_guard\.account_id(_text|_bigint)?\s*\(\s*\)(\s+as\s+\w+)?\s*\)*\s*=')
+            AS compared) AS a
+LEFT JOIN LATERAL (
+    SELECT string_agg(DISTINCT t.tgrelid::regclass::text, ', ') AS relations
+    FROM pg_trigger AS t
+    WHERE t.tgfoid = f.oid AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled <> 'D'
+        AND NOT EXISTS (
+            SELECT FROM tenant_guard.protected_member AS m WHERE m.relation = t.tgrelid)
+        AND EXISTS (
+            SELECT FROM tenant_guard.granted_privilege AS g JOIN pg_class AS c ON c.oid = t.tgrelid
+            WHERE g.relation = t.tgrelid AND g.grantee <> c.relowner
+                AND g.privilege IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'))
+) AS w ON f.is_trigger
+WHERE f.definer AND f.bypasses
+    AND CASE WHEN f.is_trigger THEN w.relations IS NOT NULL AND r.sources IS NOT NULL
+        ELSE f.callers IS NOT NULL END
     AND EXISTS (SELECT FROM tenant_guard.protected_member)
     AND ($1 IS NULL OR f.schema = ANY ($1))

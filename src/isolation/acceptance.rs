@@ -23,26 +23,30 @@ fn accept_finding(
     if reason.trim().is_empty() {
         Error::EmptyArgument("reason").raise();
     }
+    if until.is_some_and(|until| crate::clock::to_unix(i64::from(until)) <= crate::clock::now_us())
+    {
+        Error::UnfitArgument("until", "it is in the past").raise();
+    }
     let named = |finding: &Finding| finding.code == code && finding.object == object;
-    let details: Vec<String> = check::found(&None)
-        .into_iter()
-        .filter(named)
+    let findings: Vec<_> = check::found(&None).into_iter().filter(named).collect();
+    let Some(severity) = findings.iter().map(|finding| finding.severity).min() else {
+        Error::NoFinding(code.to_owned(), object.to_owned()).raise()
+    };
+    let details: Vec<String> = { findings.into_iter() }
         .map(|finding| finding.detail)
         .collect();
-    if details.is_empty() {
-        Error::NoFinding(code.to_owned(), object.to_owned()).raise();
-    }
     forget(code, object);
     // The session's role: this statement runs as the owner of the extension.
     write(
         "INSERT INTO tenant_guard.finding_acceptance \
-             (code, object, details, reason, until, accepted_by, accepted_at) \
-         VALUES ($1, $2, $3, $4, $5, session_user, \
+             (code, object, details, severity, reason, until, accepted_by, accepted_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, session_user, \
              pg_catalog.statement_timestamp())",
         &[
             code.into(),
             object.into(),
             details.into(),
+            severity.name().into(),
             reason.into(),
             until.into(),
         ],

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 use tenant_guard_core::report::{self, Acceptance, Finding, Severity};
 
+use super::lookup;
 use super::registry::read;
 use crate::error::{Error, OrRaise};
 
@@ -149,8 +150,7 @@ fn check_gate(fail_on: Option<&str>, schemas: Option<pgrx::Array<'_, &CStr>>) {
 
 /// Every finding, with what is accepted of them.
 pub(super) fn judged(schemas: Option<pgrx::Array<'_, &CStr>>) -> Vec<Finding> {
-    let schemas: Option<Vec<_>> =
-        schemas.map(|names| names.iter().flatten().map(super::text).collect());
+    let schemas = schemas.map(|names| lookup::known_schemas(&names).or_raise());
     let mut findings = found(&schemas);
     report::judge(&mut findings, &acceptances(), schemas.is_none());
     findings
@@ -182,7 +182,7 @@ fn run(file: &str, query: &str, schemas: &Option<Vec<String>>) -> Vec<Finding> {
 /// What is accepted now.
 fn acceptances() -> Vec<Acceptance> {
     read(
-        "SELECT code, object, details, format('accepted by %s%s: %s', accepted_by, \
+        "SELECT code, object, details, severity, format('accepted by %s%s: %s', accepted_by, \
              CASE WHEN until IS NULL THEN '' ELSE ' until ' || until::text END, reason) \
          FROM tenant_guard.finding_acceptance \
          WHERE until IS NULL OR until > statement_timestamp()",
@@ -193,7 +193,8 @@ fn acceptances() -> Vec<Acceptance> {
                 code: text(1)?,
                 object: text(2)?,
                 details: row.get(3)?.unwrap_or_default(),
-                reason: text(4)?,
+                severity: Severity::from_name(&text(4)?).unwrap_or(Severity::Info),
+                reason: text(5)?,
             })
         },
     )

@@ -2,6 +2,10 @@
 //!
 //! Under FORCE the owner who adds or validates a key sees no row to compare, and PostgreSQL would
 //! mark a broken key valid. The guards let nobody take FORCE off for that moment.
+//!
+//! The comparison is a query, whose planning evaluates what the relation's owner wrote into indexes. So it
+//! runs with the owner's rights, which the caller must have, and not with the caller's: those may be a
+//! superuser's.
 
 use std::ffi::CStr;
 
@@ -10,30 +14,40 @@ use pgrx::prelude::*;
 use super::lookup;
 use super::request::text;
 use super::{execute_as_theirs, require_admin};
-use crate::catalog::past_forced_row_security;
+use crate::catalog::as_relation_owner;
 use crate::error::{Error, Obstacle, OrRaise};
+use crate::versions;
 
 /// Gives a relation a foreign key, in the place of the one that has the name.
 #[pg_extern(sql = false)]
-fn replace_foreign_key(relation: pg_sys::Oid, constraint_name: &CStr, definition: &str) {
+fn replace_foreign_key(oid: pg_sys::Oid, constraint_name: &CStr, definition: &str) {
     require_admin().or_raise();
-    let (relation, name) = quoted(relation, constraint_name).or_raise();
+    let (relation, name) = quoted(oid, constraint_name).or_raise();
     let statement = format!(
         "ALTER TABLE {relation} DROP CONSTRAINT IF EXISTS {name}, ADD CONSTRAINT {name} {definition}"
     );
     if !is_one_foreign_key(&statement) {
         Error::UnfitForeignKey.raise();
     }
-    past_forced_row_security(|| execute_as_theirs(&statement));
+    execute_as_owner(oid, &statement).or_raise();
 }
 
 /// Validates a foreign key that was added NOT VALID.
 #[pg_extern(sql = false)]
-fn validate_foreign_key(relation: pg_sys::Oid, constraint_name: &CStr) {
+fn validate_foreign_key(oid: pg_sys::Oid, constraint_name: &CStr) {
     require_admin().or_raise();
-    let (relation, name) = quoted(relation, constraint_name).or_raise();
+    let (relation, name) = quoted(oid, constraint_name).or_raise();
     let statement = format!("ALTER TABLE {relation} VALIDATE CONSTRAINT {name}");
-    past_forced_row_security(|| execute_as_theirs(&statement));
+    execute_as_owner(oid, &statement).or_raise();
+}
+
+fn execute_as_owner(relation: pg_sys::Oid, statement: &str) -> Result<(), Error> {
+    // SAFETY: a catalog look-up by oid.
+    if !unsafe { versions::owns_relation(relation) } {
+        let name = lookup::name_of(relation).unwrap_or_default();
+        return Err(Obstacle::NotOwner(name).into());
+    }
+    as_relation_owner(relation, || execute_as_theirs(statement))
 }
 
 fn quoted(relation: pg_sys::Oid, constraint: &CStr) -> Result<(String, String), Error> {

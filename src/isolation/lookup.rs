@@ -1,9 +1,11 @@
 //! What PostgreSQL's catalogs say of relations, columns and roles that isolation asks about.
 
+use std::ffi::CStr;
+
 use pgrx::prelude::*;
 
 use super::registry::read;
-use super::request::Request;
+use super::request::{Request, text};
 use crate::error::{Error, Obstacle};
 
 /// The parent that `via` of `relation` points to, and the column of the parent it holds.
@@ -301,6 +303,19 @@ pub(super) struct Candidate {
     pub(super) relation: pg_sys::Oid,
     /// The columns to be redacted that it has.
     pub(super) redact: Vec<String>,
+}
+
+/// The names of schemas to look at. A name that is misspelt must not pass for a schema without findings.
+pub(super) fn known_schemas(names: &pgrx::Array<'_, &CStr>) -> Result<Vec<String>, Error> {
+    if names.is_empty() {
+        return Err(Error::EmptyArgument("schemas"));
+    }
+    let known = |name: Option<&CStr>| {
+        let name = text(name.ok_or(Error::NullArgument("an element of schemas"))?);
+        refuse_unknown_schema(&name)?;
+        Ok(name)
+    };
+    names.iter().map(known).collect()
 }
 
 /// Raises 3F000 where there is no schema of this name.

@@ -9,6 +9,14 @@ use thiserror::Error;
 
 use crate::account::AccountId;
 
+/// Bytes of the longest path, which is what object stores take as a key. Whoever stores a path must not be
+/// able to keep those who judge it busy.
+pub const LONGEST_PATH: usize = 1024;
+
+/// How often a segment may be percent-encoded: a name that was encoded once too often by each of several
+/// programs is still one.
+const DECODINGS: usize = 5;
+
 /// Why a text is no segment of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PathError {
@@ -35,6 +43,9 @@ pub enum PathError {
     /// One of these, percent-encoded.
     #[error("a segment of a path must not hold them percent-encoded either")]
     Encoded,
+    /// More than [`LONGEST_PATH`] bytes.
+    #[error("a path must not be longer than {LONGEST_PATH} bytes")]
+    Long,
     /// No segment but the account's.
     #[error("a path needs a segment after the account")]
     Short,
@@ -58,6 +69,9 @@ pub fn build<'a>(
         return Err(PathError::Folder);
     }
     for segment in [account].into_iter().chain(segments) {
+        if path.len() + segment.len() >= LONGEST_PATH {
+            return Err(PathError::Long);
+        }
         refuse_unsound(segment)?;
         if count > 0 {
             path.push('/');
@@ -75,6 +89,9 @@ pub fn build<'a>(
 /// the account is not in its canonical text.
 pub fn account(path: &str) -> Option<&str> {
     let (account, rest) = path.split_once('/')?;
+    if path.len() > LONGEST_PATH {
+        return None;
+    }
     let sound = |segment| refuse_unsound(segment).is_ok();
     let canonical = AccountId::from_text(account).is_ok_and(|id| id.as_str() == account);
     (canonical && !is_cut(account) && sound(account) && rest.split('/').all(sound))
@@ -90,7 +107,13 @@ fn refuse_unsound(segment: &str) -> Result<(), PathError> {
     refuse(segment.as_bytes())?;
     refuse_lookalikes(segment)?;
     let mut bytes = segment.as_bytes().to_vec();
-    while let Some(decoded) = decoded(&bytes) {
+    for round in 0.. {
+        let Some(decoded) = decoded(&bytes) else {
+            break;
+        };
+        if round == DECODINGS {
+            return Err(PathError::Encoded);
+        }
         refuse(&decoded).map_err(|_| PathError::Encoded)?;
         let text = String::from_utf8_lossy(&decoded);
         if is_overlong(&decoded) || refuse_lookalikes(&text).is_err() {
@@ -214,7 +237,10 @@ impl Template {
                 Segment::Fixed(fixed) => segment == fixed,
             })
         });
-        begins && segments.next().is_some() && path.split('/').all(|s| refuse_unsound(s).is_ok())
+        begins
+            && segments.next().is_some()
+            && path.len() <= LONGEST_PATH
+            && path.split('/').all(|s| refuse_unsound(s).is_ok())
     }
 }
 
@@ -267,6 +293,26 @@ mod tests {
             );
         }
         assert_eq!(build("7", []), Err(PathError::Short));
+    }
+
+    #[test]
+    fn paths_that_take_long_to_judge_are_nobodys() {
+        let long = "a".repeat(LONGEST_PATH - 2);
+        let path = build("7", [long.as_str()]).unwrap();
+        assert_eq!((path.len(), account(&path)), (LONGEST_PATH, Some("7")));
+        assert_eq!(build("7", [&*(long + "a")]), Err(PathError::Long));
+        assert_eq!(account(&(path.clone() + "a")), None);
+        assert!(
+            !Template::parse("{account}")
+                .unwrap()
+                .fits(&(path + "a"), "7")
+        );
+
+        let encoded = |times| format!("a%{}41", "25".repeat(times - 1));
+        assert!(build("7", [&*encoded(DECODINGS)]).is_ok());
+        let oftener = encoded(DECODINGS + 1);
+        assert_eq!(build("7", [&*oftener]), Err(PathError::Encoded));
+        assert_eq!(account(&format!("7/{oftener}")), None);
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Acceptance {
     pub object: String,
     /// What they said: a finding that says something else is another one.
     pub details: Vec<String>,
+    /// How bad the worst of them was: one that became worse is another one, too.
+    pub severity: Severity,
     /// Why, by whom and until when, in words.
     pub reason: String,
 }
@@ -88,6 +90,7 @@ pub fn judge(findings: &mut Vec<Finding>, acceptances: &[Acceptance], complete: 
             if finding.code == acceptance.code
                 && finding.object == acceptance.object
                 && acceptance.details.contains(&finding.detail)
+                && finding.severity >= acceptance.severity
             {
                 finding.accepted = Some(acceptance.reason.clone());
                 used = true;
@@ -222,6 +225,7 @@ mod tests {
             code: code.into(),
             object: object.into(),
             details: vec![detail.into()],
+            severity: Severity::Error,
             reason: "known".into(),
         }
     }
@@ -264,6 +268,20 @@ mod tests {
             unused[0].fix,
             "SELECT tenant_guard.withdraw_acceptance('19-x', 's.t');"
         );
+    }
+
+    #[test]
+    fn acceptance_of_a_warning_accepts_no_error() {
+        let mut findings = found();
+        let warned = Acceptance {
+            severity: Severity::Warning,
+            ..acceptance("26-x", "s.t", "key a")
+        };
+        judge(&mut findings, &[warned], false);
+        assert_eq!(failing(&findings, Severity::Error).len(), 2);
+        let milder = acceptance("19-x", "s.v", "shows t");
+        judge(&mut findings, &[milder], false);
+        assert_eq!(failing(&findings, Severity::Warning).len(), 2);
     }
 
     #[test]

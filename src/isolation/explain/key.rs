@@ -94,7 +94,7 @@ fn names(relation: pg_sys::Oid) -> Result<(String, String), Error> {
     Ok((name, alias))
 }
 
-/// Whether no two rows can have the same values in exactly these columns. Other columns beside those of
+/// Whether no two rows of the table itself can have the same values in exactly these columns. Other columns beside those of
 /// a key would tell their values to whoever asks.
 fn is_key(relation: pg_sys::Oid, numbers: Vec<i16>) -> bool {
     let found = read(

@@ -45,6 +45,9 @@ pub(super) struct Case<'a> {
     answers: RefCell<HashMap<String, (Truth, Option<String>)>>,
 }
 
+/// SQLSTATE of a column that is not there.
+const UNDEFINED_COLUMN: &str = "42703";
+
 type Reason = (&'static str, String);
 
 impl<'a> Case<'a> {
@@ -58,7 +61,7 @@ impl<'a> Case<'a> {
                 Some(record) => Found::Record(record),
                 None => Found::Missing,
             },
-            false if is_visible(&target) => Found::Visible,
+            false if is_visible(&target).or_raise() => Found::Visible,
             false => Found::Unknown,
         };
         Self {
@@ -200,6 +203,11 @@ impl<'a> Case<'a> {
             _ => match self.evaluate(operand) {
                 Ok(Some(truth)) => (truth, self.more(operand, truth)),
                 Ok(None) => (Truth::Open, None),
+                // The columns of the row are all there.
+                Err(code) if code == UNDEFINED_COLUMN && matches!(self.found, Found::Record(_)) => {
+                    let detail = "it reads a system column, which a row read by itself has not";
+                    (Truth::Open, Some(detail.to_owned()))
+                }
                 Err(code) => (Truth::Fails, Some(failure(operand, &code))),
             },
         };
@@ -343,9 +351,9 @@ fn reads_row(relation: pg_sys::Oid, operand: &str) -> bool {
 
 /// Whether the caller sees the row. An error on the way, of a policy's code too, says no more than that
 /// it does not.
-fn is_visible(target: &Target) -> bool {
+fn is_visible(target: &Target) -> Result<bool, Error> {
     let query = format!(
-        "SELECT true FROM {} AS {} WHERE {}",
+        "SELECT FROM {} AS {} WHERE {}",
         target.name,
         target.alias,
         target.filter(&target.alias)
@@ -353,10 +361,18 @@ fn is_visible(target: &Target) -> bool {
     let values = &target.values;
     let found = attempt(|| {
         let values: Vec<_> = values.iter().map(|value| value.as_str().into()).collect();
-        one::<bool>(&query, &values)
+        Spi::connect(|client| Ok(client.select(&query, Some(2), &values)?.len()))
+            .unwrap_or_else(|error: pgrx::spi::Error| pgrx::error!("{error}"))
     });
-    matches!(found, Ok(Some(true)))
+    match found {
+        Ok(0) | Err(_) => Ok(false),
+        Ok(1) => Ok(true),
+        Ok(_) => Err(AMBIGUOUS),
+    }
 }
+
+/// A key holds within one table, not among those that inherit from it.
+const AMBIGUOUS: Error = Error::UnfitArgument("key", "more than one row has it");
 
 /// The row, read as PostgreSQL reads what a foreign key points to.
 fn record(target: &Target) -> Result<Option<pg_sys::Datum>, Error> {
@@ -373,24 +389,27 @@ fn record(target: &Target) -> Result<Option<pg_sys::Datum>, Error> {
     let memory = unsafe { pg_sys::CurrentMemoryContext };
     let found = as_relation_owner(target.relation, || {
         Spi::connect(|client| {
-            let rows = client.select(&query, Some(1), &values)?.first();
-            if rows.is_empty() {
-                return Ok(None);
+            let rows = client.select(&query, Some(2), &values)?;
+            match rows.len() {
+                0 => return Ok(Ok(None)),
+                1 => {}
+                _ => return Ok(Err(AMBIGUOUS)),
             }
+            let rows = rows.first();
             let row = rows.get_datum_by_ordinal(1)?;
             // SAFETY: a value of a row type is a varlena without parts stored elsewhere; its copy
             // outlives the connection.
-            Ok(row.map(|row| unsafe {
+            Ok(Ok(row.map(|row| unsafe {
                 let before = pg_sys::MemoryContextSwitchTo(memory);
                 let copy = pg_sys::pg_detoast_datum_copy(row.cast_mut_ptr());
                 pg_sys::MemoryContextSwitchTo(before);
                 pg_sys::Datum::from(copy)
-            }))
+            })))
         })
     })?;
-    Ok(found.unwrap_or_else(|error: pgrx::spi::Error| {
+    found.unwrap_or_else(|error: pgrx::spi::Error| {
         pgrx::error!("a protected relation cannot be read: {error}")
-    }))
+    })
 }
 
 /// The policies that stand on a relation, restrictive ones first, and the floor that the library holds

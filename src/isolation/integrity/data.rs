@@ -15,7 +15,7 @@ use crate::catalog::write;
 use crate::error::{Error, OrRaise};
 use crate::identity::membership;
 use crate::isolation::request::text;
-use crate::isolation::{registry, require_admin};
+use crate::isolation::{lookup, registry, require_admin};
 
 /// A finding as SQL returns it.
 pub(super) type FindingRow = (String, String, String, String, i64, Vec<String>);
@@ -36,7 +36,7 @@ fn check_data(
     ),
 > {
     require_admin().or_raise();
-    let schemas = schemas.map(|names| names.iter().flatten().map(text).collect::<Vec<_>>());
+    let schemas = schemas.map(|names| lookup::known_schemas(&names).or_raise());
     let mut examiner = examiner();
     let mut findings = Vec::new();
     for examined in subjects::of(schemas.as_deref()) {

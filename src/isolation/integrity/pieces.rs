@@ -15,8 +15,7 @@ use super::rows;
 use super::subjects::{self, Examined, Finding};
 use crate::catalog::write;
 use crate::error::{Error, OrRaise};
-use crate::isolation::request::text;
-use crate::isolation::{registry, require_admin};
+use crate::isolation::{lookup, registry, require_admin};
 use crate::migration::{RunLock, commit, is_atomic};
 use crate::raw::raw_function;
 
@@ -31,7 +30,7 @@ raw_function! {
             }
             (
                 pgrx::fcinfo::pg_getarg::<pgrx::Array<'_, &CStr>>(fcinfo, 0)
-                    .map(|names| names.iter().flatten().map(text).collect::<Vec<_>>()),
+                    .map(|names| lookup::known_schemas(&names).or_raise()),
                 pgrx::fcinfo::pg_getarg::<bool>(fcinfo, 1),
                 pgrx::fcinfo::pg_getarg::<i32>(fcinfo, 2),
             )

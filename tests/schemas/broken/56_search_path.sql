@@ -1,4 +1,5 @@
 -- twin: search_path
+-- finds: info|56-definer-search-path|public.pinned()
 -- finds: warning|56-definer-search-path|public.open()
 -- finds: warning|56-definer-search-path|public.temporary()
 -- finds: warning|56-definer-search-path|public.trigger_of_somebody()

@@ -407,6 +407,137 @@ fn code_of_other_peoples_policies_runs_with_the_roles_rights() {
     );
 }
 
+/// A policy of the owner's that counts how often it is asked, and writes down by whom.
+const SPY: &str = "CREATE TABLE shop.spoils (who text);
+    CREATE SEQUENCE shop.asked;
+    GRANT INSERT ON shop.spoils TO PUBLIC; GRANT USAGE ON SEQUENCE shop.asked TO PUBLIC;
+    CREATE FUNCTION shop.spy() RETURNS boolean LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM nextval('shop.asked');
+        INSERT INTO shop.spoils VALUES (current_user);
+        RETURN true;
+    END $$;
+    CREATE POLICY spy ON shop.contact AS RESTRICTIVE FOR SELECT TO PUBLIC USING (shop.spy())";
+
+fn times_asked(client: &mut impl GenericClient) -> Vec<String> {
+    let query = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END > 0 FROM shop.asked";
+    lines(client, query)
+}
+
+#[test]
+fn policy_of_an_owner_does_not_run_as_an_admin_who_may_not_read_the_table() {
+    let shop = Shop::contacts();
+    shop.run(SPY);
+    let admin = shop.db.role("admin");
+    let mut superuser = shop.db.superuser();
+    superuser
+        .batch_execute(&format!("GRANT tenant_guard_admin TO {admin}"))
+        .unwrap();
+    let mut session = shop.db.connect_as(&admin);
+    let arguments = "'shop.contact', '{\"id\": 1}'";
+    assert_eq!(
+        summary(&mut session, arguments),
+        format!("denied|SELECT on shop.contact is not granted to {admin}")
+    );
+    assert_eq!(
+        explained(
+            &mut session,
+            arguments,
+            "command, verdict, detail",
+            "policy = 'spy'"
+        ),
+        ["select|not asked|the command is not granted"]
+    );
+    assert_eq!(times_asked(&mut superuser), ["f"]);
+}
+
+#[test]
+fn nothing_that_an_explained_policy_wrote_is_kept() {
+    let shop = Shop::contacts();
+    shop.run(SPY);
+    let mut superuser = shop.db.superuser();
+    for arguments in [
+        format!("'shop.contact', '{{\"id\": 1}}', NULL, '{}'", shop.app),
+        imagined(&shop, "contact", "{\"id\": 1}", json!({})),
+    ] {
+        superuser
+            .batch_execute("ALTER SEQUENCE shop.asked RESTART")
+            .unwrap();
+        explained(&mut superuser, &arguments, "verdict", "true");
+        assert_eq!(times_asked(&mut superuser), ["t"]);
+        assert_eq!(
+            lines(&mut superuser, "SELECT who FROM shop.spoils"),
+            [""; 0]
+        );
+    }
+}
+
+#[test]
+fn settings_of_an_index_expression_do_not_stay_with_the_superuser_who_explains() {
+    let shop = Shop::contacts();
+    shop.run(
+        "CREATE SEQUENCE shop.asked;
+         CREATE FUNCTION shop.lead_astray() RETURNS int LANGUAGE plpgsql AS $$
+         BEGIN
+             PERFORM nextval('shop.asked');
+             PERFORM set_config('search_path', 'shop, pg_catalog', false);
+             RETURN 1;
+         END $$;
+         CREATE FUNCTION shop.one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+             $$ BEGIN RETURN (SELECT shop.lead_astray()); END $$;
+         CREATE INDEX ON shop.contact (id) WHERE shop.one(1) = 1;
+         SELECT setval('shop.asked', 1, false)",
+    );
+    let mut superuser = shop.db.superuser();
+    let before = lines(&mut superuser, "SHOW search_path");
+    summary(&mut superuser, "'shop.contact', '{\"id\": 1}'");
+    assert_eq!(times_asked(&mut superuser), ["t"]);
+    assert_eq!(lines(&mut superuser, "SHOW search_path"), before);
+}
+
+#[test]
+fn a_policy_that_reads_a_system_column_is_left_open() {
+    let shop = Shop::contacts();
+    shop.run(
+        "CREATE POLICY here ON shop.contact AS RESTRICTIVE FOR SELECT TO PUBLIC
+             USING (tableoid = 'shop.contact'::regclass)",
+    );
+    let arguments = imagined(&shop, "contact", "{\"id\": 1}", json!({}));
+    let mut superuser = shop.db.superuser();
+    assert!(summary(&mut superuser, &arguments).starts_with("depends on the row|"));
+    assert_eq!(
+        explained(
+            &mut superuser,
+            &arguments,
+            "verdict, detail",
+            "policy = 'here' AND operand IS NOT NULL"
+        ),
+        ["depends on the row|it reads a system column, which a row read by itself has not"]
+    );
+}
+
+#[test]
+fn a_key_that_two_rows_have_is_refused() {
+    let shop = Shop::contacts();
+    shop.run(
+        "CREATE TABLE shop.friend () INHERITS (shop.contact);
+         SELECT tenant_guard.protect('shop.contact')",
+    );
+    shop.within(ACCOUNT_A, |t| {
+        t.batch_execute(&format!(
+            "INSERT INTO shop.friend VALUES (1, '{ACCOUNT_A}', 'twin')"
+        ))
+        .unwrap();
+    });
+    let ask = "SELECT * FROM tenant_guard.explain_access('shop.contact', '{\"id\": 1}')";
+    let refused = "key does not fit: more than one row has it";
+    expect_error(shop.db.superuser().batch_execute(ask), "22023", refused);
+    let mut session = shop.app();
+    let mut transaction = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
+    expect_error(transaction.batch_execute(ask), "22023", refused);
+}
+
 #[test]
 fn the_floor_that_the_library_holds_is_shown() {
     let shop = Shop::contacts();

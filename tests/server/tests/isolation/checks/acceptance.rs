@@ -59,8 +59,15 @@ fn acceptance_ends_when_it_was_to_end_and_when_it_is_withdrawn() {
         .batch_execute(&until("now() + interval '1 hour'"))
         .unwrap();
     assert_eq!(findings(&shop), [""; 0]);
+    expect_error(
+        superuser.batch_execute(&until("now() - interval '1 second'")),
+        "22023",
+        "until does not fit: it is in the past",
+    );
     superuser
-        .batch_execute(&until("now() - interval '1 second'"))
+        .batch_execute(
+            "UPDATE tenant_guard.finding_acceptance SET until = now() - interval '1 second'",
+        )
         .unwrap();
     assert_eq!(findings(&shop), [FOUND, FOUND]);
     superuser.batch_execute(ACCEPT).unwrap();
@@ -83,6 +90,67 @@ fn acceptance_ends_when_it_was_to_end_and_when_it_is_withdrawn() {
             r#"withdraw_acceptance|{"code":"26-foreign-key-without-account","object":"shop.booking","reason":null}"#
         ]
     );
+}
+
+#[test]
+fn accepted_warning_that_becomes_an_error_is_open_again() {
+    let shop = sound();
+    let reporter = shop.db.role("reporter");
+    let mut superuser = shop.db.superuser();
+    superuser
+        .batch_execute(&format!(
+            "GRANT USAGE, CREATE ON SCHEMA shop TO {reporter}; GRANT SELECT ON shop.contact TO {reporter};
+             CREATE VIEW shop.all_names AS SELECT name FROM shop.contact;
+             ALTER VIEW shop.all_names OWNER TO {reporter}; GRANT SELECT ON shop.all_names TO PUBLIC;
+             REVOKE CREATE ON SCHEMA shop FROM {reporter}"
+        ))
+        .unwrap();
+    let found = || shop.check_where("severity", "code LIKE '19-%'");
+    assert_eq!(found(), ["warning"]);
+    superuser
+        .batch_execute(
+            "SELECT tenant_guard.accept_finding('19-view-runs-as-owner', 'shop.all_names', 'bound')",
+        )
+        .unwrap();
+    assert_eq!(found(), [""; 0]);
+    superuser
+        .batch_execute(&format!("ALTER ROLE {reporter} BYPASSRLS"))
+        .unwrap();
+    assert_eq!(found(), ["error"]);
+}
+
+#[test]
+fn schemas_that_do_not_exist_pass_no_gate() {
+    let shop = sound();
+    let mut superuser = shop.db.superuser();
+    for (call, code, message) in [
+        (
+            "check_gate('error', '{shpo}')",
+            "3F000",
+            "schema \"shpo\" does not exist",
+        ),
+        (
+            "check('{shop,shpo}')",
+            "3F000",
+            "schema \"shpo\" does not exist",
+        ),
+        (
+            "check_data('{shpo}')",
+            "3F000",
+            "schema \"shpo\" does not exist",
+        ),
+        (
+            "check('{NULL}')",
+            "22004",
+            "an element of schemas must not be null",
+        ),
+        ("check('{}')", "22023", "schemas must not be empty"),
+    ] {
+        let asked = superuser.batch_execute(&format!("SELECT * FROM tenant_guard.{call}"));
+        expect_error(asked, code, message);
+    }
+    let pieces = superuser.batch_execute("CALL tenant_guard.check_data_in_pieces('{shpo}')");
+    expect_error(pieces, "3F000", "schema \"shpo\" does not exist");
 }
 
 #[test]

@@ -57,6 +57,7 @@ broken! {
     row_19_invoker_over_owner = "19_invoker_over_owner";
     row_19_view_runs_as_owner = "19_view_runs_as_owner";
     row_20_view_of_bypassing_owner = "20_view_of_bypassing_owner";
+    row_20_view_that_writes = "20_view_that_writes";
     row_22_foreign_table = "22_foreign_table";
     row_22_loop_back = "22_loop_back";
     row_23_default_privileges = "23_default_privileges";
@@ -99,7 +100,9 @@ broken! {
     row_52_trigger = "52_trigger";
     row_53_default = "53_default";
     row_55_definer = "55_definer";
+    row_55_named_not_compared = "55_named_not_compared";
     row_55_through_procedures = "55_through_procedures";
+    row_55_trigger_elsewhere = "55_trigger_elsewhere";
     row_56_search_path = "56_search_path";
     row_57_immutable = "57_immutable";
     row_59_leakproof = "59_leakproof";

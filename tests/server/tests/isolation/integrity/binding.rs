@@ -690,3 +690,63 @@ fn binding_is_the_admins_who_owns_the_tables() {
         "schema \"nowhere\" does not exist",
     );
 }
+
+#[test]
+fn an_index_of_the_owners_does_not_run_as_the_superuser_who_binds_keys() {
+    let shop = shop(&key(""));
+    shop.run(
+        "CREATE TABLE shop.spoils (who text);
+         CREATE FUNCTION shop.spy() RETURNS int LANGUAGE plpgsql AS $$
+         BEGIN
+             INSERT INTO shop.spoils VALUES (current_user);
+             RETURN 1;
+         END $$;
+         CREATE FUNCTION shop.one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+             $$ BEGIN RETURN (SELECT shop.spy()); END $$;
+         CREATE INDEX ON shop.booking (contact_id) WHERE shop.one(1) = 1;
+         TRUNCATE shop.spoils",
+    );
+    let mut superuser = shop.db.superuser();
+    superuser.batch_execute(BIND).unwrap();
+    let definition =
+        "FOREIGN KEY (account_id, contact_id) REFERENCES shop.contact (account_id, id) NOT VALID";
+    superuser
+        .batch_execute(&format!(
+            "SELECT tenant_guard.replace_foreign_key('shop.booking', 'k', '{definition}');
+             SELECT tenant_guard.validate_foreign_key('shop.booking', 'k')"
+        ))
+        .unwrap();
+    // It ran, and as nobody else.
+    assert_eq!(
+        lines(&mut superuser, "SELECT DISTINCT who FROM shop.spoils"),
+        [shop.owner.as_str()]
+    );
+    assert_eq!(
+        lines(&mut superuser, KEYS),
+        [
+            "shop.booking|FOREIGN KEY (account_id, contact_id) REFERENCES shop.contact(account_id, id)|t"
+        ]
+    );
+}
+
+#[test]
+fn an_admin_replaces_no_foreign_key_of_somebody_elses_table() {
+    let shop = shop(&key(""));
+    let admin = shop.db.role("admin");
+    shop.db
+        .superuser()
+        .batch_execute(&format!("GRANT tenant_guard_admin TO {admin}"))
+        .unwrap();
+    let mut session = shop.db.connect_as(&admin);
+    for call in [
+        "replace_foreign_key('shop.booking', 'k', 'FOREIGN KEY (contact_id) REFERENCES shop.contact')",
+        "validate_foreign_key('shop.booking', 'k')",
+    ] {
+        refused(
+            &mut session,
+            &format!("SELECT tenant_guard.{call}"),
+            "42501",
+            "must be owner of relation shop.booking",
+        );
+    }
+}
