@@ -12,6 +12,7 @@ mod seal;
 pub(crate) mod sealer;
 mod signing;
 mod since;
+mod spans;
 mod status;
 mod store;
 mod verify;

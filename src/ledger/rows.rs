@@ -8,6 +8,7 @@ use std::ptr;
 
 use pgrx::pg_sys;
 
+use super::spans;
 use crate::error::Error;
 
 /// Rows fetched at a time: so few that their memory is used again and stays in the cache.
@@ -357,7 +358,7 @@ unsafe fn with_snapshot<T>(snapshot: pg_sys::Snapshot, work: impl FnOnce() -> T)
     // SAFETY: PushActiveSnapshot copies a static snapshot; on ERROR the (sub)transaction's abort
     // pops it.
     unsafe { pg_sys::PushActiveSnapshot(snapshot) };
-    let result = work();
+    let result = spans::under_one_snapshot(work);
     // SAFETY: pops what was pushed above.
     unsafe { pg_sys::PopActiveSnapshot() };
     result

@@ -10,6 +10,7 @@ use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
 use tenant_guard_core::merkle::{Frontier, Hash};
 
 use super::rows::{Arguments, Row, for_each_row};
+use super::spans;
 use crate::error::Error;
 
 /// Whether the ledger's tables have been made.
@@ -154,19 +155,9 @@ fn add_block(claims: &mut Claims, row: &Row<'_>) -> Vec<Claim> {
 
 /// Incarnations with rows in a table of the log, each with its highest transaction id. One index descent for each incarnation, however many rows there are.
 pub(super) fn incarnations(table: &str) -> Vec<(i64, i64)> {
-    let query = query_text(&format!(
-        "WITH RECURSIVE i (n) AS ( \
-            SELECT pg_catalog.min(incarnation) FROM tenant_guard.{table} \
-            UNION ALL \
-            SELECT (SELECT pg_catalog.min(incarnation) FROM tenant_guard.{table} AS a \
-                    WHERE a.incarnation OPERATOR(pg_catalog.>) i.n) \
-            FROM i WHERE i.n IS NOT NULL) \
-         SELECT n, (SELECT pg_catalog.max(xid) FROM tenant_guard.{table} AS a \
-                    WHERE a.incarnation OPERATOR(pg_catalog.=) i.n) FROM i WHERE n IS NOT NULL"
-    ));
     let mut found = Vec::new();
-    for_each_row(&query, &[], |row| {
-        found.push((row.bigint(0), row.bigint(1)));
+    for_each_row(&spans::extremes(table), &[], |row| {
+        found.push((row.bigint(0), row.bigint(2)));
     });
     found
 }
@@ -179,6 +170,9 @@ pub(super) const AUDIT_CONTEXT: &str = "audit_context";
 /// A part of a claim that is one range of an index: its condition and the condition's arguments.
 pub(super) struct Part {
     condition: &'static str,
+    incarnation: i64,
+    /// Its lowest and highest transaction.
+    xids: (i64, i64),
     arguments: Vec<(pg_sys::Oid, pg_sys::Datum)>,
 }
 
@@ -194,11 +188,18 @@ pub(super) fn parts(claim: &Claim) -> Vec<Part> {
     };
     let late = (!xids.late.is_empty()).then(|| Part {
         condition: "xid OPERATOR(pg_catalog.=) ANY ($2)",
+        incarnation: claim.incarnation,
+        xids: (
+            xids.late.iter().copied().min().unwrap_or(i64::MIN),
+            xids.late.iter().copied().max().unwrap_or(i64::MAX),
+        ),
         arguments: vec![incarnation, (pg_sys::INT8ARRAYOID, array_of(&xids.late))],
     });
     let range = Part {
         condition: "xid OPERATOR(pg_catalog.>=) $2 AND xid OPERATOR(pg_catalog.<=) $3 \
                     AND xid OPERATOR(pg_catalog.<>) ALL ($4)",
+        incarnation: claim.incarnation,
+        xids: (xids.from, last),
         arguments: vec![
             incarnation,
             (pg_sys::INT8OID, pg_sys::Datum::from(xids.from)),
@@ -214,6 +215,7 @@ impl Part {
     /// the rows of one transaction. The key's index has them in this order: qualified, because a
     /// bare name would be that of a column of the result, which may be cast and need a sort.
     pub(super) fn query(&self, columns: &str, table: &str, order: &str) -> CString {
+        let table = spans::narrowest(table, self.incarnation, self.xids.0, self.xids.1);
         query_text(&format!(
             "SELECT {columns} FROM tenant_guard.{table} AS t \
              WHERE incarnation OPERATOR(pg_catalog.=) $1 AND {} \

@@ -349,3 +349,38 @@ fn worker_makes_months_ahead() {
     }
     panic!("no partition within 10 seconds");
 }
+
+#[test]
+fn blocks_are_looked_for_in_the_partitions_that_hold_them() {
+    let (db, mut client) = audited();
+    let scans = "SELECT sum(pg_stat_get_xact_numscans(indexrelid))
+         FROM pg_index WHERE indrelid = 'tenant_guard.audit_log_default'::regclass";
+    let mut looks_into_an_empty_partition = |rounds| {
+        for round in rounds {
+            run(&mut client, &format!("INSERT INTO t VALUES ({round}, 'x')"));
+            assert_eq!(seal(&mut client).len(), 1);
+        }
+        // A session of its own, which has counted nothing yet.
+        let mut verifier = db.superuser();
+        run(&mut verifier, "BEGIN");
+        assert_eq!(findings(&mut verifier), [""; 0]);
+        lines(&mut verifier, scans).remove(0)
+    };
+    let few = looks_into_an_empty_partition(0..8);
+    let many = looks_into_an_empty_partition(8..24);
+    assert_eq!(few, many);
+    // A row of another month with a transaction of this one is read with it.
+    switch_guards_off(&mut client);
+    run(
+        &mut client,
+        "ALTER TABLE tenant_guard.audit_log DISABLE TRIGGER tenant_guard_guard;
+         INSERT INTO tenant_guard.audit_log SELECT (jsonb_populate_record(l,
+             '{\"occurred_at\": \"2001-01-01 00:00:00+00\", \"ordinal\": 7}')).*
+         FROM tenant_guard.audit_log AS l WHERE account_id = '6'",
+    );
+    let codes = "SELECT code, block, account_id FROM tenant_guard.verify_ledger() ORDER BY 1";
+    assert_eq!(
+        lines(&mut client, codes),
+        ["event_altered|7|6", "event_set_changed|7|6"]
+    );
+}
