@@ -42,6 +42,7 @@ CREATE TABLE tenant_guard.protection_member (
     grants jsonb
 );
 REVOKE ALL ON tenant_guard.protection_member FROM PUBLIC;
+CREATE INDEX protection_member_root ON tenant_guard.protection_member (root);
 
 -- The account column of each member by its number, which a new name leaves as it is; 0 where rows have
 -- no account of their own. Not dumped: a restored relation numbers its columns anew.

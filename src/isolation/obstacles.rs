@@ -135,7 +135,7 @@ pub(super) fn mixed_types(
     others: &[(String, AccountType)],
 ) -> Option<Obstacle> {
     let kind = tree.account_type()?;
-    let registered = registry::account_types(request.relation);
+    let registered = registry::account_type(request.relation);
     let (other, _) = registered
         .iter()
         .chain(others)

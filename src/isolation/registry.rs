@@ -1,5 +1,7 @@
 //! The extension's own record of what is protected and what stood there before.
 
+use std::cell::Cell;
+
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiError, SpiHeapTupleData};
@@ -136,46 +138,65 @@ fn register_member(request: &Request, tree: &Tree, member: &MemberState) {
 
 /// Forgets a relation and its members.
 pub(super) fn forget(relation: pg_sys::Oid) {
-    for (table, column) in [
-        ("protection", "relation"),
-        ("protection_link", "relation"),
-        ("protection_member", "root"),
+    for rows in [
+        "protection_column WHERE relation IN ( \
+             SELECT m.relation FROM tenant_guard.protection_member AS m WHERE m.root = $1)",
+        "protection WHERE relation = $1",
+        "protection_link WHERE relation = $1",
+        "protection_member WHERE root = $1",
     ] {
         write(
-            &format!("DELETE FROM tenant_guard.{table} WHERE {column} = $1"),
+            &format!("DELETE FROM tenant_guard.{rows}"),
             &[relation.into()],
         );
     }
-    forget_columns();
 }
 
-/// Keeps the numbers of members' columns only.
-fn forget_columns() {
-    write(
-        "DELETE FROM tenant_guard.protection_column AS c WHERE NOT EXISTS ( \
-             SELECT FROM tenant_guard.protection_member AS m WHERE m.relation = c.relation)",
-        &[],
-    );
+/// How many members are looked at when one is registered.
+const LOOKED_AT: i32 = 256;
+
+thread_local! {
+    /// The last member that was looked at in this session.
+    static LOOKED_UP_TO: Cell<pg_sys::Oid> = const { Cell::new(BEFORE_ALL) };
 }
 
-/// Clears out what was dropped since, before its number comes to mean another table.
+/// Clears out what was dropped since, before its number comes to mean another table. Of some members
+/// each time, one after the other: of all, and to protect ten thousand tables would take the square.
 fn forget_dropped() {
+    let after = LOOKED_UP_TO.get();
+    let last = read(
+        "SELECT max(m.relation::oid), count(*)::int4 FROM ( \
+             SELECT relation FROM tenant_guard.protection_member \
+             WHERE relation > $1 ORDER BY relation LIMIT $2) AS m",
+        &[after.into(), LOOKED_AT.into()],
+        |row| Ok((row.get::<pg_sys::Oid>(1)?, row.get::<i32>(2)?)),
+    );
+    let last = last.into_iter().find_map(|(last, number)| {
+        // Of what is left everything, and then from the beginning.
+        last.filter(|_| number == Some(LOOKED_AT))
+    });
+    LOOKED_UP_TO.set(last.unwrap_or(BEFORE_ALL));
     for table in [
         "protection",
         "protection_link",
         "protection_member",
+        "protection_column",
         "permission",
     ] {
         write(
             &format!(
                 "DELETE FROM tenant_guard.{table} AS p \
-                 WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = p.relation)"
+                 WHERE p.relation > $1 AND p.relation <= $2 \
+                     AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = p.relation)"
             ),
-            &[],
+            &[after.into(), last.unwrap_or(LAST_OID).into()],
         );
     }
-    forget_columns();
 }
+
+/// Below every relation's number, and not the invalid one, which is passed to SQL as null.
+const BEFORE_ALL: pg_sys::Oid = pg_sys::Oid::from_u32(1);
+const LAST_OID: pg_sys::Oid = pg_sys::Oid::from_u32(u32::MAX);
 
 /// Whether the registry says of the tree what is asked for it.
 pub(super) fn is_registered(request: &Request, tree: &Tree) -> bool {
@@ -367,19 +388,22 @@ pub(super) fn members_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     )
 }
 
-/// Names and account types of the protected relations other than `relation`.
-pub(super) fn account_types(relation: pg_sys::Oid) -> Vec<(String, AccountType)> {
+/// Name and account type of a protected relation other than `relation`. One speaks for all: each was
+/// compared with those before it, and no column that a policy reads changes its type.
+pub(super) fn account_type(relation: pg_sys::Oid) -> Option<(String, AccountType)> {
     let rows = read(
-        "SELECT p.relation::text, format_type(a.atttypid, NULL) \
+        // By index from row to row until one is there: a join would read both tables whole.
+        "SELECT p.relation::text, (SELECT format_type(a.atttypid, NULL) FROM pg_attribute AS a \
+             WHERE a.attrelid = p.relation AND a.attname = p.account_column) \
          FROM tenant_guard.protection AS p \
-         JOIN pg_attribute AS a ON a.attrelid = p.relation AND a.attname = p.account_column \
-         WHERE p.relation <> $1 ORDER BY 1",
+         WHERE p.relation <> $1 AND p.account_column IS NOT NULL \
+             AND (SELECT a.attnum FROM pg_attribute AS a \
+                  WHERE a.attrelid = p.relation AND a.attname = p.account_column) > 0 LIMIT 1",
         &[relation.into()],
         |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
     );
     rows.into_iter()
-        .filter_map(|(name, kind)| Some((name?, AccountType::from_sql(&kind?)?)))
-        .collect()
+        .find_map(|(name, kind)| Some((name?, AccountType::from_sql(&kind?)?)))
 }
 
 /// Runs one query as the extension's owner and maps its rows.

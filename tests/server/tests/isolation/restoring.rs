@@ -239,6 +239,54 @@ fn dropped_table_leaves_no_trace_in_a_dump() {
 }
 
 #[test]
+fn what_was_dropped_is_cleared_out_as_others_are_protected() {
+    let shop = Shop::contacts();
+    let mut superuser = shop.db.superuser();
+    // As 400 tables that were dropped would leave them.
+    superuser
+        .batch_execute(
+            "INSERT INTO tenant_guard.protection
+                 SELECT (4000000000 + n)::oid, 'account', 'account_id', NULL, '{}', false
+                 FROM generate_series(1, 400) AS n;
+             INSERT INTO tenant_guard.protection_member
+                 SELECT relation, relation, account_column, true, true, true
+                 FROM tenant_guard.protection WHERE relation::oid > 4000000000;
+             INSERT INTO tenant_guard.protection_column
+                 SELECT relation, 1 FROM tenant_guard.protection WHERE relation::oid > 4000000000",
+        )
+        .unwrap();
+    let mut left = || {
+        let left = ["protection", "protection_member", "protection_column"].map(|table| {
+            let rows = format!(
+                "SELECT count(*) FROM tenant_guard.{table} WHERE relation::oid > 4000000000"
+            );
+            lines(&mut superuser, &rows).concat()
+        });
+        left.join(" ")
+    };
+    let mut owner = shop.owner();
+    let mut after = vec![left()];
+    for name in ["a", "b", "c"] {
+        owner
+            .batch_execute(&format!(
+                "CREATE TABLE shop.{name} (id int PRIMARY KEY, account_id uuid NOT NULL);
+                 SELECT tenant_guard.protect('shop.{name}')"
+            ))
+            .unwrap();
+        after.push(left());
+    }
+    assert_eq!(after[0], "400 400 400");
+    assert_eq!(after[3], "0 0 0");
+    assert_eq!(
+        lines(
+            &mut owner,
+            "SELECT relation FROM tenant_guard.protected_relation ORDER BY 1"
+        ),
+        ["shop.contact", "shop.a", "shop.b", "shop.c"]
+    );
+}
+
+#[test]
 fn dump_and_restore_keep_protection() {
     let shop = Shop::with(&format!(
         "CREATE TABLE shop.t (id int PRIMARY KEY, account_id uuid);
