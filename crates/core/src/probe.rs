@@ -189,12 +189,22 @@ impl Trial {
         )
     }
 
-    /// What COPY is to write.
+    /// What COPY of a query is to write.
     pub fn copied(&self) -> String {
         let Self {
             relation, other, ..
         } = self;
         format!("SELECT t FROM {relation} AS t WHERE {}", filter("t", other))
+    }
+
+    /// What COPY of the relation writes of the other account: PostgreSQL makes this query of it, all
+    /// columns and no children, beside the condition.
+    pub fn copied_relation(&self) -> String {
+        let Self {
+            relation, other, ..
+        } = self;
+        let other = filter("t", other);
+        format!("SELECT * FROM ONLY {relation} AS t WHERE {other}")
     }
 
     fn reads(&self) -> Vec<Attempt> {
@@ -460,6 +470,10 @@ mod tests {
         assert_eq!(
             trial.read(),
             "SELECT count(*) FROM shop.t AS t WHERE t.id OPERATOR(pg_catalog.=) CAST('2' AS int)"
+        );
+        assert_eq!(
+            trial.copied_relation(),
+            "SELECT * FROM ONLY shop.t AS t WHERE t.id OPERATOR(pg_catalog.=) CAST('2' AS int)"
         );
         let upsert = trial
             .attempts()

@@ -288,14 +288,19 @@ impl Probe {
             let mut tried: Vec<_> = { tried.into_iter() }
                 .map(|(attempt, tried)| line(attempt, tried))
                 .collect();
-            if !trying::sees_own(reacher.role, &trial)
-                && let Some(first) = tried.first_mut()
-            {
-                let note = "the role does not see its own account's row either";
-                first.detail = Some(match first.detail.take() {
-                    Some(detail) => format!("{detail}; {note}"),
-                    None => note.into(),
-                });
+            let role = reacher.role;
+            if trying::sees_own(role, &trial) == Some(false) {
+                if reach::is_let_in(role, relation) {
+                    let detail = "the role does not see its own account's row, so what it does not \
+                        see of the other's proves nothing: say values in canary";
+                    tried.push(line("own row", (Outcome::NotTried, Some(detail.into()))));
+                } else if let Some(first) = tried.first_mut() {
+                    let note = "no policy lets the role see a row of any account";
+                    first.detail = Some(match first.detail.take() {
+                        Some(detail) => format!("{detail}; {note}"),
+                        None => note.into(),
+                    });
+                }
             }
             lines.extend(tried);
         }
@@ -379,7 +384,7 @@ impl Probe {
                 (Some(source), Some([first, second])) => {
                     self.changed(reacher, source, first, second)
                 }
-                _ => (Outcome::NotTried, Some(shower.untried.into())),
+                _ => (Outcome::NotTried, Some(shower.untried.clone())),
             };
             Line {
                 role: Some(reacher.names.clone()),

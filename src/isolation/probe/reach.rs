@@ -20,7 +20,7 @@ pub(super) struct Shower {
     /// What FROM reads; none for what cannot be read without knowing more.
     pub(super) source: Option<String>,
     /// Why it cannot.
-    pub(super) untried: &'static str,
+    pub(super) untried: String,
     oid: pg_sys::Oid,
     is_function: bool,
 }
@@ -53,7 +53,9 @@ pub(super) fn way_down(root: pg_sys::Oid, leaf: pg_sys::Oid) -> Vec<pg_sys::Oid>
 }
 
 /// Views over the relations, over any number of others, and functions that read one of all these: those
-/// whose body depends on one, or whose text names one.
+/// whose body depends on one, or whose text names one. What a function makes up at run time nothing
+/// tells: those that do and run as somebody whom row security does not hold are taken to read it, and
+/// so are those that call them. Whoever runs as somebody else reads what that role is tried with.
 pub(super) fn showers(tree: &[pg_sys::Oid]) -> Vec<Shower> {
     read(
         r"WITH RECURSIVE view AS (
@@ -68,8 +70,13 @@ pub(super) fn showers(tree: &[pg_sys::Oid]) -> Vec<Shower> {
                  AND d.classid = 'pg_rewrite'::regclass
              JOIN pg_rewrite AS w ON w.oid = d.objid AND w.ev_type = '1'
          ), function AS MATERIALIZED (
-             SELECT p.oid, p.proname, p.prosrc, p.prokind, p.pronargs, p.pronargdefaults
-             FROM pg_proc AS p
+             SELECT p.oid, p.proname, p.prosrc, p.prokind, p.pronargs, p.pronargdefaults,
+                 p.prosecdef AND (o.rolsuper OR o.rolbypassrls) AND p.prosqlbody IS NULL
+                     AND (l.lanname NOT IN ('sql', 'plpgsql') OR p.prosrc ~* '\m(execute|dblink\w*|'
+                         '(query|table|schema|database|cursor)_to_xml\w*|ts_stat|ts_rewrite)\M')
+                     AS untold
+             FROM pg_proc AS p JOIN pg_roles AS o ON o.oid = p.proowner
+             JOIN pg_language AS l ON l.oid = p.prolang
              WHERE p.oid >= 16384 AND p.prokind IN ('f', 'p')
                  AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype,
                      'internal'::regtype)
@@ -83,6 +90,8 @@ pub(super) fn showers(tree: &[pg_sys::Oid]) -> Vec<Shower> {
              JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid
                  AND d.refclassid = 'pg_class'::regclass
              WHERE d.refobjid = ANY ($1) OR d.refobjid IN (SELECT v.oid FROM view AS v)
+             UNION
+             SELECT f.proname::text, f.oid FROM function AS f WHERE f.untold
              UNION
              SELECT f.proname::text, f.oid FROM named AS n JOIN function AS f
                  ON position(n.name IN f.prosrc) > 0
@@ -99,8 +108,9 @@ pub(super) fn showers(tree: &[pg_sys::Oid]) -> Vec<Shower> {
          SELECT f.oid, true, format('function %s', f.oid::regprocedure),
              CASE WHEN f.prokind = 'f' AND f.pronargs = f.pronargdefaults
                  THEN format('(SELECT %I.%I() AS tenant_guard_x) AS s', s.nspname, f.proname) END,
-             CASE WHEN f.prokind = 'p' THEN 'it is a procedure'
-                 ELSE 'what arguments it takes is not known' END
+             CASE WHEN f.untold THEN 'it can make up at run time what it reads, and ' ELSE '' END
+                 || CASE WHEN f.prokind = 'p' THEN 'it is a procedure'
+                     ELSE 'what arguments it takes is not known' END
          FROM function AS f JOIN pg_proc AS p ON p.oid = f.oid
          JOIN pg_namespace AS s ON s.oid = p.pronamespace
          WHERE f.oid IN (SELECT n.function FROM named AS n)
@@ -112,13 +122,7 @@ pub(super) fn showers(tree: &[pg_sys::Oid]) -> Vec<Shower> {
                 is_function: row.get(2)?.unwrap_or(false),
                 attempt: row.get(3)?.unwrap_or_default(),
                 source: row.get(4)?,
-                untried: match row.get::<String>(5)?.unwrap_or_default().as_str() {
-                    "it is a procedure" => "it is a procedure",
-                    "what arguments it takes is not known" => {
-                        "what arguments it takes is not known"
-                    }
-                    _ => "it holds rows as they were when it was refreshed",
-                },
+                untried: row.get(5)?.unwrap_or_default(),
             })
         },
     )
@@ -201,6 +205,18 @@ pub(super) fn reachers(tree: &[pg_sys::Oid], showers: &[Shower]) -> Vec<Reacher>
             })
         },
     )
+}
+
+/// Whether a permissive policy of the relation lets the role see rows.
+pub(super) fn is_let_in(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
+    let policies = read(
+        "SELECT FROM pg_policy AS p WHERE p.polrelid = $2 AND p.polpermissive \
+             AND p.polcmd IN ('*', 'r') AND EXISTS (SELECT FROM unnest(p.polroles) AS o (role) \
+                 WHERE o.role = 0 OR pg_has_role($1, o.role, 'USAGE')) LIMIT 1",
+        &[role.into(), relation.into()],
+        |_| Ok(()),
+    );
+    !policies.is_empty()
 }
 
 /// Of these quoted columns of a relation, those that a role may use for `privilege`.

@@ -36,7 +36,9 @@ pub(super) fn all(
     } else {
         tried.push(("prepared statement", prepared(role, trial, mine, theirs)));
         tried.push(("select without identity", without_identity(role, trial)));
-        tried.push(("copy to", copied_out(role, trial)));
+        tried.push(("copy query to", copied_out(role, &trial.copied())));
+        let relation = copied_out(role, &trial.copied_relation());
+        tried.push(("copy relation to", relation));
     }
     let copied = copied_in(role, relation, trial).unwrap_or_else(|| {
         // Where row security does not hold the role, COPY stores what INSERT does.
@@ -47,10 +49,10 @@ pub(super) fn all(
     tried
 }
 
-/// Whether the role sees the row of its own account.
-pub(super) fn sees_own(role: pg_sys::Oid, trial: &Trial) -> bool {
+/// Whether the role sees the row of its own account; none where it may not ask, or asking fails.
+pub(super) fn sees_own(role: pg_sys::Oid, trial: &Trial) -> Option<bool> {
     let counted = undone(|| as_restricted(role, || count(&trial.control())));
-    matches!(counted, Ok(1..))
+    counted.ok().map(|rows| rows > 0)
 }
 
 fn one(role: pg_sys::Oid, attempt: &Attempt) -> Tried {
@@ -104,12 +106,11 @@ fn without_identity(role: pg_sys::Oid, trial: &Trial) -> Tried {
     }))
 }
 
-/// COPY of a query writes what the query returns; COPY of a relation is one under row security. The
-/// rows go to the null device.
-fn copied_out(role: pg_sys::Oid, trial: &Trial) -> Tried {
+/// COPY of a query writes what the query returns. The rows go to the null device.
+fn copied_out(role: pg_sys::Oid, query: &str) -> Tried {
     judged(undone(|| {
         as_restricted(role, || {
-            let query = CString::new(trial.copied()).expect("names and values hold no NUL");
+            let query = CString::new(query).expect("names and values hold no NUL");
             // SAFETY: the parser returns a list with one statement; all nodes live in the current
             // memory context, beyond the copying.
             unsafe {

@@ -75,7 +75,8 @@ fn every_attempt_is_made_by_every_role_that_reaches_the_table() {
             "merge insert/refused/SQLSTATE 42501",
             "prepared statement/hidden",
             "select without identity/refused/SQLSTATE 28000",
-            "copy to/hidden",
+            "copy query to/hidden",
+            "copy relation to/hidden",
             "copy from/refused/SQLSTATE 42501",
         ]
     );
@@ -195,7 +196,8 @@ fn a_dropped_floor_under_an_open_policy_is_crossed() {
         "merge insert",
         "prepared statement",
         "select without identity",
-        "copy to",
+        "copy query to",
+        "copy relation to",
         "copy from",
     ] {
         assert!(
@@ -328,6 +330,90 @@ fn functions_with_arguments_fail_the_gate_unless_accepted() {
             "SELECT tenant_guard.probe_gate('shop.contact', '{\"function shop.named(integer)\"}')",
         )
         .unwrap();
+}
+
+#[test]
+fn functions_that_make_up_what_they_read_are_tried_or_fail_the_gate() {
+    let shop = Shop::contacts();
+    shop.db
+        .superuser()
+        .batch_execute(
+            "CREATE FUNCTION shop.hidden_name() RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER AS $$
+             DECLARE n bigint;
+             BEGIN EXECUTE 'SELECT count(*) FROM shop.con' || 'tact' INTO n; RETURN n; END $$;
+             CREATE FUNCTION shop.through() RETURNS bigint LANGUAGE sql
+                 AS 'SELECT shop.hidden_name()';
+             CREATE FUNCTION shop.counted(name text) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER AS $$
+             DECLARE n bigint;
+             BEGIN EXECUTE 'SELECT count(*) FROM ' || name INTO n; RETURN n; END $$;
+             CREATE FUNCTION shop.as_caller(name text) RETURNS bigint LANGUAGE plpgsql AS $$
+             DECLARE n bigint;
+             BEGIN EXECUTE 'SELECT count(*) FROM ' || name INTO n; RETURN n; END $$",
+        )
+        .unwrap();
+    let found = crossed(&shop, "'shop.contact'");
+    for crossing in [
+        "app/function shop.hidden_name()",
+        "app/function shop.through()",
+    ] {
+        assert!(found.contains(&crossing.into()), "{found:?}");
+    }
+    let answer = probed(&shop, "'shop.contact'");
+    let untried = format!(
+        "{}/function shop.counted(text)/not tried/it can make up at run time what it reads, and what \
+         arguments it takes is not known",
+        shop.app
+    );
+    assert!(answer.contains(&untried), "{answer:#?}");
+    // It reads what its caller does.
+    assert!(
+        !answer.iter().any(|line| line.contains("as_caller")),
+        "{answer:#?}"
+    );
+}
+
+#[test]
+fn a_role_that_does_not_see_its_own_row_proves_nothing() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.draft (id int PRIMARY KEY, account_id uuid, state text NOT NULL DEFAULT 'new');
+         SELECT tenant_guard.protect('shop.draft');
+         CREATE POLICY published ON shop.draft AS RESTRICTIVE FOR SELECT USING (state = 'published')",
+    );
+    let answer = probed(&shop, "'shop.draft'");
+    assert!(answer[0].starts_with("verdict/failed/"), "{answer:#?}");
+    let own = format!(
+        "{}/own row/not tried/the role does not see its own account's row, so what it does not see of \
+         the other's proves nothing: say values in canary",
+        shop.app
+    );
+    assert!(answer.contains(&own), "{answer:#?}");
+    let chosen = "'shop.draft', canary => '{\"state\": \"published\"}'";
+    let answer = probed(&shop, chosen);
+    assert!(answer[0].starts_with("verdict/passed/"), "{answer:#?}");
+    let answer = probed(&shop, "'shop.draft', accept => '{own row}'");
+    assert!(answer[0].starts_with("verdict/passed/"), "{answer:#?}");
+}
+
+#[test]
+fn a_role_that_no_policy_lets_in_is_tried_all_the_same() {
+    let shop = Shop::contacts();
+    let outside = format!("{}_outside", shop.db.name());
+    shop.db
+        .superuser()
+        .batch_execute(&format!(
+            "CREATE ROLE {outside} NOLOGIN; GRANT USAGE ON SCHEMA shop TO {outside};
+             GRANT SELECT ON shop.contact TO {outside};
+             SELECT tenant_guard.protect('shop.contact', roles => '{{{}}}')",
+            shop.app
+        ))
+        .unwrap();
+    let answer = probed(&shop, "'shop.contact'");
+    assert!(
+        answer.contains(&format!(
+            "{outside}/select/hidden/no policy lets the role see a row of any account"
+        )),
+        "{answer:#?}"
+    );
 }
 
 #[test]
