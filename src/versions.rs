@@ -251,6 +251,16 @@ pub(crate) unsafe fn copy_to_file(
     }
 }
 
+/// Whether snapshots may grow too old for the pages they read, which every read of a page then has to
+/// ask. Not after PostgreSQL 16.
+pub(crate) fn snapshots_grow_old() -> bool {
+    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+    // SAFETY: a setting of the server's start.
+    return unsafe { pg_sys::old_snapshot_threshold } >= 0;
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    return false;
+}
+
 /// Local id of the running top-level transaction; 0 where there is none.
 pub(crate) fn local_transaction() -> u32 {
     // SAFETY: MyProc is set once when the backend starts and points to its own shared entry.

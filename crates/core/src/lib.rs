@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod claims;
 pub mod configuration;
 pub mod event;
+pub mod fingerprints;
 pub mod identity;
 pub mod issuer;
 pub mod json;

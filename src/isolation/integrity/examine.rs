@@ -159,7 +159,7 @@ fn spread(fingerprint: u128) -> u64 {
 
 /// The rows that are referred to, by their key, each with its account; none where the key is of a type
 /// that is not compared.
-pub(super) type Referred = Option<(Vec<Form>, Table<u32>)>;
+pub(super) type Referred = Option<(Vec<Form>, Table)>;
 
 /// Reads rows under one snapshot.
 pub(super) struct Examiner {

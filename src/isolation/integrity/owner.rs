@@ -88,7 +88,7 @@ impl Kind {
 /// How rows of one table find their account.
 pub(super) enum Owner<'a> {
     Column(i16, AccountReader),
-    Links(Vec<(Key, Option<Kind>, &'a Table<u32>)>),
+    Links(Vec<(Key, Option<Kind>, &'a Table)>),
     Nothing,
 }
 
@@ -161,7 +161,7 @@ impl<'a> Owner<'a> {
                     if kind.as_ref().is_some_and(|kind| !kind.is(row, keys)) {
                         return None;
                     }
-                    rows.get(&key.fingerprint(row, keys)?).copied()
+                    rows.get(key.fingerprint(row, keys)?)
                 }
             }),
             Self::Nothing => None,
@@ -173,13 +173,13 @@ impl<'a> Owner<'a> {
 pub(super) struct Reaching<'a> {
     key: Key,
     kind: Option<Kind>,
-    rows: &'a Table<u32>,
+    rows: &'a Table,
 }
 
 impl<'a> Reaching<'a> {
     pub(super) fn new(
         reference: &Reference,
-        referred: Option<&'a (Vec<Form>, Table<u32>)>,
+        referred: Option<&'a (Vec<Form>, Table)>,
         of: pg_sys::Oid,
     ) -> Option<Self> {
         let (forms, rows) = referred?;
@@ -220,11 +220,11 @@ impl<'a> Reaching<'a> {
             if !part.has(&self.key, row) {
                 return;
             }
-            match (self.rows.get(&fingerprint), account) {
+            match (self.rows.get(fingerprint), account) {
                 (None, _) => found.dangling.add(|| shown.text(row)),
                 // Rows without an account are everybody's; a row that leads nowhere is nobody's.
-                (Some(&NO_ACCOUNT), _) | (_, None) => {}
-                (Some(parent), Some(account)) if *parent != account => {
+                (Some(NO_ACCOUNT), _) | (_, None) => {}
+                (Some(parent), Some(account)) if parent != account => {
                     found.foreign.add(|| shown.text(row));
                 }
                 _ => {}

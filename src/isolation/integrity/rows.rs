@@ -1,7 +1,13 @@
 //! Rows of tables as they stand in the heap: past every policy, and without a query that would
 //! evaluate what a table's owner wrote.
 
+mod pages;
+
+use std::cell::Cell;
+
 use pgrx::prelude::*;
+
+use crate::versions;
 
 /// A snapshot that rows are read under.
 pub(super) struct Snapshot(pg_sys::Snapshot);
@@ -26,14 +32,17 @@ impl Drop for Snapshot {
 
 /// Values of one row, by the number of the column.
 pub(super) struct Row {
+    /// What takes rows apart where a place does not do.
     slot: *mut pg_sys::TupleTableSlot,
     tuple: pg_sys::HeapTuple,
+    /// The buffer of a row that is not in the slot; 0 where it is.
+    outside: Cell<pg_sys::Buffer>,
     /// Of each column up to the widest that is asked for.
     places: Vec<Option<Place>>,
 }
 
-/// Where a column stands in every row without nulls: behind columns of fixed length only. To read it
-/// there spares a call into the server a row.
+/// Where a column stands in every row with no nulls before it: behind columns of fixed length only. To
+/// read it there spares a call into the server a row.
 #[derive(Clone, Copy)]
 struct Place {
     offset: usize,
@@ -46,26 +55,48 @@ impl Row {
         Self {
             slot,
             tuple: std::ptr::null_mut(),
+            outside: Cell::new(0),
             // SAFETY: the slot of a scan has the descriptor of its table.
             places: places(unsafe { (*slot).tts_tupleDescriptor }, widest),
         }
     }
 
     /// The value of a column; none for null.
+    #[inline]
     pub(super) fn get(&self, number: i16) -> Option<pg_sys::Datum> {
         let at = number as usize - 1;
-        // SAFETY: the tuple lives until the next one is fetched, and the slot holds it. A row that was
-        // stored before a column was added has fewer columns than the table.
+        // SAFETY: the tuple lives until the next one is fetched: the slot or the scan holds its buffer. A
+        // row that was stored before a column was added has fewer columns than the table.
         unsafe {
             let header = (*self.tuple).t_data;
             let stored = u32::from((*header).t_infomask2) & pg_sys::HEAP_NATTS_MASK;
-            let has_nulls = u32::from((*header).t_infomask) & pg_sys::HEAP_HASNULL != 0;
             if let Some(place) = self.places[at]
-                && !has_nulls
                 && stored as usize > at
             {
-                let offset = usize::from((*header).t_hoff) + place.offset;
-                return Some(place.value(header.cast::<u8>().add(offset)));
+                let nulls = u32::from((*header).t_infomask) & pg_sys::HEAP_HASNULL != 0;
+                let present = (*header).t_bits.as_ptr();
+                let is_present = |at: usize| *present.add(at / 8) >> (at % 8) & 1 == 1;
+                if nulls && !is_present(at) {
+                    return None;
+                }
+                if !nulls || (0..at).all(is_present) {
+                    let offset = usize::from((*header).t_hoff) + place.offset;
+                    return Some(place.value(header.cast::<u8>().add(offset)));
+                }
+            }
+            self.taken_apart(at)
+        }
+    }
+
+    /// # Safety
+    /// As of [`get`](Self::get).
+    #[cold]
+    unsafe fn taken_apart(&self, at: usize) -> Option<pg_sys::Datum> {
+        // SAFETY: the tuple stands in the buffer, which the scan holds; the slot is for such tuples.
+        unsafe {
+            let outside = self.outside.replace(0);
+            if outside != 0 {
+                pg_sys::ExecStoreBufferHeapTuple(self.tuple, self.slot, outside);
             }
             if usize::from((*self.slot).tts_nvalid as u16) < self.places.len() {
                 pg_sys::slot_getsomeattrs_int(self.slot, self.places.len() as i32);
@@ -76,9 +107,9 @@ impl Row {
 
     /// Where the row stands: block and number in it.
     pub(super) fn place(&self) -> (u32, u16) {
-        // SAFETY: the slot holds a row of a table.
+        // SAFETY: the tuple is a row of a table.
         unsafe {
-            let place = (*self.slot).tts_tid;
+            let place = (*self.tuple).t_self;
             let block = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
             (block, place.ip_posid)
         }
@@ -169,10 +200,40 @@ pub(super) fn for_each(
             &now
         }
     };
-    // SAFETY: the relation is a table with storage. Each row is used before the next one is fetched.
-    // On ERROR the resource owner ends scan and relation.
+    // SAFETY: the relation is a table with storage. On ERROR the resource owner ends it.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        if is_heap(relation) && reads_pages() {
+            pages::for_each(relation, blocks, widest, snapshot, &mut each);
+        } else {
+            scan(relation, blocks, widest, snapshot, &mut each);
+        }
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+}
+
+/// Whether pages may be read past the table's access method: not where each read of a row has to be
+/// told to whoever watches over serializable transactions, nor where snapshots grow too old.
+fn reads_pages() -> bool {
+    // SAFETY: settings, read by their own thread.
+    let isolation = unsafe { pg_sys::XactIsoLevel };
+    isolation != pg_sys::XACT_SERIALIZABLE as i32 && !versions::snapshots_grow_old()
+}
+
+/// Rows of any table, as its access method hands them over.
+///
+/// # Safety
+/// The relation must be open, a table with storage.
+unsafe fn scan(
+    relation: pg_sys::Relation,
+    blocks: Option<(u32, u32)>,
+    widest: i16,
+    snapshot: &Snapshot,
+    each: &mut impl FnMut(&Row),
+) {
+    // SAFETY: the caller vouches. Each row is used before the next one is fetched. On ERROR the resource
+    // owner ends the scan.
+    unsafe {
         let none = pg_sys::Oid::INVALID;
         let scan =
             pg_sys::systable_beginscan(relation, none, false, snapshot.0, 0, std::ptr::null_mut());
@@ -189,7 +250,6 @@ pub(super) fn for_each(
             each(&row);
         }
         pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
     }
 }
 

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher, Ra
 
 use pgrx::prelude::*;
 use tenant_guard_core::account::AccountId;
+pub(super) use tenant_guard_core::fingerprints::Table;
 
 use crate::audit::values::with_varlena;
 
@@ -186,53 +187,11 @@ impl Keys {
     }
 }
 
-/// Spreads fingerprints over a table. Multiplied by random odd numbers: whoever writes rows cannot
-/// choose keys that fall together.
-#[derive(Clone)]
-pub(super) struct Spread(u64, u64);
-
-impl Spread {
-    fn new() -> Self {
-        let random = RandomState::new();
-        Self(random.hash_one(1) | 1, random.hash_one(2) | 1)
-    }
-}
-
-pub(super) struct Spreading(Spread, u64);
-
-impl BuildHasher for Spread {
-    type Hasher = Spreading;
-
-    fn build_hasher(&self) -> Spreading {
-        Spreading(self.clone(), 0)
-    }
-}
-
-impl Hasher for Spreading {
-    fn finish(&self) -> u64 {
-        self.1
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.1 = (self.1 ^ u64::from(*byte)).wrapping_mul(self.0.0);
-        }
-    }
-
-    fn write_u128(&mut self, number: u128) {
-        let (low, high) = (number as u64, (number >> 64) as u64);
-        let product = u128::from(low ^ self.0.1).wrapping_mul(u128::from(high ^ self.0.0) | 1);
-        let mixed = (product as u64 ^ (product >> 64) as u64).wrapping_mul(self.0.0);
-        self.1 = mixed ^ mixed >> 32;
-    }
-}
-
-/// Fingerprints with what is known of each.
-pub(super) type Table<T> = HashMap<u128, T, Spread>;
-
-/// An empty table.
-pub(super) fn table<T>() -> Table<T> {
-    HashMap::with_hasher(Spread::new())
+/// An empty table. Its keys are drawn: whoever writes rows cannot choose keys that fall together.
+pub(super) fn table() -> Table {
+    let drawn = RandomState::new();
+    let half = |n: u8| u128::from(drawn.hash_one(n));
+    Table::new([0, 1, 2].map(|n| half(n) << 64 | half(n + 3)))
 }
 
 /// Numbers for accounts; equal accounts of columns of unlike types have one.
@@ -269,7 +228,7 @@ impl Accounts {
 pub(super) struct AccountReader {
     form: Form,
     last: Option<(u128, u32)>,
-    met: Table<u32>,
+    met: Table,
 }
 
 impl AccountReader {
@@ -296,8 +255,8 @@ impl AccountReader {
         {
             return number;
         }
-        let number = match self.met.get(&fingerprint) {
-            Some(number) => *number,
+        let number = match self.met.get(fingerprint) {
+            Some(number) => number,
             None => {
                 // SAFETY: as above.
                 let number = accounts.number(unsafe { self.form.account(value) });
