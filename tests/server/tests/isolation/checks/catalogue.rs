@@ -141,3 +141,50 @@ fn findings_without_sql_to_paste_are_those_the_catalogue_explains() {
     }
     assert_eq!(explained, unfixed);
 }
+
+/// Rows that no catalog and no setting shows, at most.
+const MOST_HIDDEN: usize = 15;
+
+#[test]
+fn every_row_is_found_made_impossible_or_said_to_be_invisible() {
+    let sources = sources(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"));
+    let (mut rows, mut hidden) = (BTreeSet::new(), 0);
+    for line in CATALOGUE.lines().filter_map(|line| line.strip_prefix("| ")) {
+        let cells: Vec<_> = line.split(" | ").collect();
+        let [number, _, verdict] = cells[..] else {
+            continue;
+        };
+        let Ok(number) = number.parse::<u32>() else {
+            continue;
+        };
+        assert!(rows.insert(number), "row {number} stands twice");
+        let named = || verdict.split('`').skip(1).step_by(2);
+        if verdict.starts_with("found by `") {
+            assert!(named().any(is_code), "row {number} names no check");
+        } else if verdict.starts_with("impossible: ") {
+            let tested = named().any(|name| sources.contains(&format!("fn {name}(")));
+            assert!(tested, "row {number} names no test: {verdict}");
+        } else {
+            assert!(
+                verdict.starts_with("not visible: "),
+                "row {number}: {verdict}"
+            );
+            hidden += 1;
+        }
+    }
+    assert_eq!(rows, (1..=74).collect());
+    assert!(hidden <= MOST_HIDDEN, "{hidden} rows are visible to nobody");
+}
+
+/// The text of all tests.
+fn sources(directory: &str) -> String {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let texts = entries.map(|entry| {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => sources(path.to_str().unwrap()),
+            false => std::fs::read_to_string(path).unwrap_or_default(),
+        }
+    });
+    texts.collect()
+}
