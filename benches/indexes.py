@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Plans and times before and after what `74-index-unusable` proposes.
+"""Plans and times before and after what `74-index-unusable` and `27-unique-across-accounts` propose.
 
     benches/indexes.py [--times 200]
 
@@ -50,6 +50,8 @@ CASES = [
      "CREATE INDEX led ON s.t (account_id)"),
     ("amount = ... (numeric)", "CREATE INDEX i ON s.t (amount)",
      "count(*) FROM s.t WHERE amount = 7.42", None, "CREATE INDEX led ON s.t (account_id)"),
+    ("email = ... (unique)", "CREATE UNIQUE INDEX i ON s.t (email)",
+     "id FROM s.t WHERE email = 'User{n}@Example.com'", "id FROM s.t WHERE email = 'User{n}@Example.com'", None),
 ]
 
 
@@ -101,7 +103,8 @@ def main():
             unbound = Unbound(socket, user="postgres")
             lines = [measure(unbound, before.replace("WHERE", f"WHERE account_id = '{ACCOUNT}' AND"), times),
                      measure(session, before, times)]
-            superuser.execute("SELECT fix FROM tenant_guard.check() WHERE code = '74-index-unusable'")
+            superuser.execute("SELECT fix FROM tenant_guard.check() WHERE object = 's.i' AND code IN "
+                              "('74-index-unusable', '27-unique-across-accounts')")
             (fix,), = superuser.fetchall()
             if (fix == "") != (after is None):
                 raise SystemExit(f"{name}: {fix!r}")
