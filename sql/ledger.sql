@@ -12,7 +12,8 @@ COMMENT ON FUNCTION tenant_guard.seal(boolean) IS
 CREATE FUNCTION tenant_guard.ledger_status(
     OUT blocks bigint, OUT events bigint, OUT sealed_events bigint, OUT unsealed_events bigint,
     OUT oldest_unsealed timestamptz, OUT last_root text, OUT incarnation bigint,
-    OUT sealer text, OUT sealer_pid integer, OUT last_round timestamptz)
+    OUT sealer text, OUT sealer_pid integer, OUT last_round timestamptz,
+    OUT published_block bigint, OUT publication text)
     RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'ledger_status_wrapper';

@@ -152,6 +152,15 @@ pub(crate) enum Error {
     /// There is no block to make a checkpoint of.
     #[error("the ledger has no sealed block")]
     NothingSealed,
+    /// No block may be spoken of yet.
+    #[error("no block of the ledger is published yet")]
+    NothingPublished,
+    /// The newest blocks may not be spoken of yet.
+    #[error("the newest block of the ledger is not published yet")]
+    NotAllPublished,
+    /// An event whose block may not be spoken of yet.
+    #[error("the block of the event is not published yet")]
+    NotPublished,
     /// An event that waits for its block.
     #[error("the event is not sealed yet")]
     NotSealed,
@@ -598,6 +607,9 @@ impl Error {
             | Self::NothingSealed
             | Self::WaitInWriter
             | Self::NotSealed
+            | Self::NothingPublished
+            | Self::NotAllPublished
+            | Self::NotPublished
             | Self::NotSigned
             | Self::SourceGone(_)
             | Self::NothingToRevoke(_)
@@ -727,6 +739,10 @@ impl Error {
             }
             Self::SealAfterWrite => {
                 "Its snapshot would leave this transaction out for good. Call it on its own."
+            }
+            Self::NothingPublished | Self::NotAllPublished | Self::NotPublished => {
+                "A standby has to flush it first: publication in tenant_guard.ledger_status() says \
+                 what is awaited."
             }
             Self::NotSealed => "tenant_guard.seal() takes it into a block.",
             Self::LongValue(..) => {

@@ -18,6 +18,17 @@ pub(crate) enum OnMissingIdentity {
     Empty,
 }
 
+/// Which blocks checkpoints, proofs and exports speak of.
+#[derive(Copy, Clone, PartialEq, Eq, PostgresGucEnum)]
+pub(crate) enum PublishAfter {
+    /// All that are committed.
+    #[name = c"commit"]
+    Commit,
+    /// Those that a standby has flushed.
+    #[name = c"standby flush"]
+    StandbyFlush,
+}
+
 /// `tenant_guard.on_missing_identity`. Superuser only: an application that could set it to
 /// `empty` would hide its own missing `authenticate`. It never opens a row either way.
 pub(crate) static ON_MISSING_IDENTITY: GucSetting<OnMissingIdentity> =
@@ -40,6 +51,11 @@ pub(crate) static SEALER_IDLE: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 
 /// `tenant_guard.heartbeat_interval`, milliseconds; 0 for none. Superuser only, as above.
 pub(crate) static HEARTBEAT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(0);
+
+/// `tenant_guard.publish_after`. Superuser only: whoever publishes earlier can have a failover
+/// contradict what was published.
+pub(crate) static PUBLISH_AFTER: GucSetting<PublishAfter> =
+    GucSetting::<PublishAfter>::new(PublishAfter::Commit);
 
 /// `tenant_guard.databases`: where the preloaded launcher starts sealers. In files only: it is the
 /// launcher's alone.
@@ -146,6 +162,14 @@ fn define_sealer() {
         c"0 makes none. Only while a sealing worker runs: see tenant_guard.databases.",
         &HEARTBEAT_INTERVAL,
         0,
+    );
+    GucRegistry::define_enum_guc(
+        c"tenant_guard.publish_after",
+        c"What makes a block fit for checkpoints, proofs and exports: commit or standby flush.",
+        c"With standby flush they speak of nothing that a failover could take back.",
+        &PUBLISH_AFTER,
+        GucContext::Suset,
+        GucFlags::default(),
     );
     GucRegistry::define_string_guc(
         c"tenant_guard.databases",

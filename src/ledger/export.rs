@@ -6,6 +6,7 @@ use tenant_guard_core::bundle::{BundleExport, Sink};
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::ledger::Scope;
 
+use super::publication;
 use super::read::{read_ledger, server};
 use super::rows::with_latest_snapshot;
 use super::signing;
@@ -37,6 +38,7 @@ raw_function! {
 }
 
 fn export(account: Option<&str>, files: Files) {
+    publication::await_all();
     let mut export = BundleExport::new(server(), account, files);
     read_ledger(&mut export);
     if export.finish().is_err() {

@@ -5,6 +5,7 @@ mod history;
 mod index;
 mod progress;
 mod proof;
+mod publication;
 mod read;
 mod receipt;
 pub(crate) mod rows;

@@ -12,6 +12,7 @@ use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
 use tenant_guard_core::merkle::{Frontier, Hash};
 use tenant_guard_core::proof::{RangeRoots, consistency_ranges, inclusion_ranges};
 
+use super::publication::{self, Limit};
 use super::rows::{Arguments, Row, for_each_row, with_latest_snapshot};
 use super::store;
 use crate::catalog::as_owner;
@@ -32,6 +33,8 @@ pub(super) struct Block {
 /// The blocks, each read once.
 pub(super) struct Blocks {
     last: i64,
+    /// Whether there may be newer blocks that are not published.
+    limited: bool,
     known: HashMap<i64, Block>,
     /// Whether rows that are damaged or gone are taken note of instead of an error.
     lenient: bool,
@@ -39,10 +42,11 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Begins. Raises where nothing is sealed.
-    pub(super) fn open() -> Self {
+    /// Begins. Raises where nothing is sealed and published.
+    pub(super) fn open(limit: Limit) -> Self {
         Self {
-            last: store::newest_block().block,
+            last: publication::newest_block(limit).block,
+            limited: limit != Limit::Newest,
             known: HashMap::new(),
             lenient: false,
             damaged: false,
@@ -54,7 +58,7 @@ impl Blocks {
     pub(super) fn open_lenient() -> Self {
         Self {
             lenient: true,
-            ..Self::open()
+            ..Self::open(Limit::Newest)
         }
     }
 
@@ -70,7 +74,18 @@ impl Blocks {
         self.damaged = true;
     }
 
-    /// Number of the newest block.
+    /// Why an event that is there is in no block.
+    fn missing(&self, event: EventKey) -> Error {
+        let mut all = Self::open(Limit::Newest);
+        let sealed = self.limited && all.of_transaction(event.incarnation, event.xid).is_some();
+        if sealed {
+            Error::NotPublished
+        } else {
+            Error::NotSealed
+        }
+    }
+
+    /// Number of the newest block there is to speak of.
     pub(super) fn last(&self) -> i64 {
         self.last
     }
@@ -248,7 +263,7 @@ pub(super) struct Place {
 pub(super) fn place(blocks: &mut Blocks, event: EventKey, account: &str) -> Result<Place, Error> {
     let block = blocks
         .of_transaction(event.incarnation, event.xid)
-        .ok_or(Error::NotSealed)?;
+        .ok_or_else(|| blocks.missing(event))?;
     let claims = blocks.claims_of(block);
     let (mut events, mut index) = (0, None);
     each_leaf(&claims, account, |key, _| {
@@ -356,9 +371,10 @@ fn inclusion_proof(
 > {
     let key = event_key(event_id).or_raise();
     let bytes = |path: &[Hash]| path.iter().map(|hash| hash.to_vec()).collect::<Vec<_>>();
+    let limit = publication::limit();
     let row = as_owner(|| {
         with_latest_snapshot(|| {
-            let mut blocks = Blocks::open();
+            let mut blocks = Blocks::open(limit);
             let account = account_of(key)
                 .ok_or(Error::NoEvent(event_id.to_owned()))
                 .or_raise();
@@ -402,9 +418,10 @@ fn consistency_proof(
         .and_then(|(old, new)| consistency_ranges(old, new))
         .ok_or(Error::UnfitArgument("old_size", "it must be 1 to new_size"))
         .or_raise();
+    let limit = publication::limit();
     let roots = as_owner(|| {
         with_latest_snapshot(|| {
-            let mut blocks = Blocks::open();
+            let mut blocks = Blocks::open(limit);
             match account {
                 Some(account) => account_roots(&mut blocks, account, ranges, new_size),
                 None => {
@@ -446,7 +463,7 @@ fn account_roots(
             (pg_sys::TEXTOID, datum),
             (pg_sys::INT8OID, pg_sys::Datum::from(size)),
         ],
-        |row| numbers.push(row.bigint(0)),
+        |row| numbers.extend(Some(row.bigint(0)).filter(|number| *number <= blocks.last)),
     );
     let mut roots = RangeRoots::new(ranges);
     let mut leaves = 0;

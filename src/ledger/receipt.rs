@@ -10,6 +10,7 @@ use tenant_guard_core::proof::inclusion_ranges;
 use tenant_guard_core::receipt::{AccountOpening, LogProof, Opening, Telling, open, verify};
 
 use super::proof::{Blocks, Place, account_of, event_key, place};
+use super::publication::{self, Limit};
 use super::read::one_event;
 use super::rows::with_latest_snapshot;
 use super::{reads_ledger, signing};
@@ -28,7 +29,8 @@ use crate::identity::binding::with_current;
 fn receipt(event_id: &str) -> String {
     let key = event_key(event_id).or_raise();
     let own = (!reads_ledger()).then(caller);
-    as_owner(|| with_latest_snapshot(|| make(key, own)))
+    let limit = publication::limit();
+    as_owner(|| with_latest_snapshot(|| make(key, own, limit)))
 }
 
 /// Whose events an identity may have receipts of. Two issuers may give the same subject to two
@@ -59,7 +61,7 @@ fn caller() -> Caller {
     .unwrap_or_else(|| Error::NoIdentity.raise())
 }
 
-fn make(key: EventKey, own: Option<Caller>) -> String {
+fn make(key: EventKey, own: Option<Caller>, limit: Limit) -> String {
     let account = account_of(key);
     let telling = match own {
         None => Telling::All,
@@ -80,7 +82,7 @@ fn make(key: EventKey, own: Option<Caller>) -> String {
         }
     };
     let account = account.ok_or(Error::NoEvent(key.to_string())).or_raise();
-    let mut blocks = Blocks::open();
+    let mut blocks = Blocks::open(limit);
     let place = place(&mut blocks, key, &account).or_raise();
     let checkpoint = checkpoint(&mut blocks, &place);
     let ranges = inclusion_ranges(place.position, checkpoint.size)

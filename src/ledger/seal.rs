@@ -11,6 +11,7 @@ use tenant_guard_core::ledger::{
 };
 use tenant_guard_core::merkle::{Frontier, Hash};
 
+use super::publication;
 use super::rows::{for_each_row, with_latest_snapshot};
 use super::store::{self, LastBlock};
 use crate::audit::configuration::{self, Changes};
@@ -251,6 +252,7 @@ impl Round {
         let changed = last.is_none_or(|last| last.configuration != plan.configuration);
         let configuration = changed.then_some(self.configuration.as_str());
         write_block(&plan, &sealed, &tree, configuration);
+        publication::note_sealed(plan.block, &sealed.hash);
         Some((plan.block, sealed.record.events, sealed.record.accounts))
     }
 }

@@ -11,8 +11,8 @@ use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::note::{KeyKind, Note, Signature, SigningKey, Verdict};
 
 use super::proof::Blocks;
+use super::publication::{self, Limit};
 use super::rows::{for_each_row, with_latest_snapshot};
-use super::store;
 use crate::audit::tables::LedgerWriting;
 use crate::catalog::{as_owner, write};
 use crate::error::{Error, OrRaise};
@@ -145,9 +145,10 @@ pub(super) fn stored_size(epoch: i64, leaf: u64) -> Option<u64> {
 /// The newest checkpoint as a signed note, with what witnesses said of it.
 #[pg_extern(sql = false)]
 fn signed_checkpoint() -> String {
+    let limit = publication::limit();
     let note = as_owner(|| {
         with_latest_snapshot(|| {
-            let newest = store::newest_block();
+            let newest = publication::newest_block(limit);
             // What is signed is the tree, not what a column says of it.
             if newest.tree.root() != newest.root {
                 Error::BrokenLedger("the newest block").raise();
@@ -178,7 +179,8 @@ fn add_cosignature(note: &str) {
         .parse()
         .map_err(|_| Error::UnfitArgument("note", "its text is not a checkpoint of a ledger"))
         .or_raise();
-    let known = as_owner(|| with_latest_snapshot(|| is_ours(&checkpoint)));
+    let limit = publication::limit();
+    let known = as_owner(|| with_latest_snapshot(|| is_ours(&checkpoint, limit)));
     if !known {
         Error::UnfitArgument("note", "its text is not a checkpoint of this ledger").raise();
     }
@@ -200,8 +202,8 @@ fn add_cosignature(note: &str) {
 }
 
 /// Whether the tree of an epoch was this one at the end of a block.
-fn is_ours(checkpoint: &Checkpoint) -> bool {
-    let mut blocks = Blocks::open();
+fn is_ours(checkpoint: &Checkpoint, limit: Limit) -> bool {
+    let mut blocks = Blocks::open(limit);
     let block = blocks.of_size(checkpoint.epoch, checkpoint.size);
     block.is_some_and(|number| {
         let block = blocks.get(number);

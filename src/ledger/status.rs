@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::ledger::{Claim, Claims, Snapshot};
 
 use super::rows::{for_each_row, with_latest_snapshot};
-use super::{sealer, store};
+use super::{publication, sealer, store};
 use crate::audit::transaction;
 use crate::catalog::as_owner;
 use crate::clock;
@@ -25,28 +25,32 @@ fn ledger_status() -> TableIterator<
         name!(sealer, String),
         name!(sealer_pid, Option<i32>),
         name!(last_round, Option<TimestampWithTimeZone>),
+        name!(published_block, i64),
+        name!(publication, String),
     ),
 > {
     let incarnation = transaction::incarnation();
     let (sealer, pid, last_round) = sealer::state();
-    let (blocks, events, sealed, unsealed, oldest, root) = as_owner(|| {
+    let (blocks, events, sealed, unsealed, oldest, root, newest) = as_owner(|| {
         with_latest_snapshot(|| {
             if !store::exists() {
-                return (0, 0, 0, 0, None, None);
+                return (0, 0, 0, 0, None, None, None);
             }
             let (blocks, sealed) = sealed();
             let (unsealed, oldest) = unsealed(incarnation);
-            let root = store::last_block().map(|last| hex::encode(last.root));
+            let last = store::last_block();
             (
                 blocks,
                 sealed + unsealed,
                 sealed,
                 unsealed,
                 oldest.map(clock::timestamp),
-                root,
+                last.as_ref().map(|last| hex::encode(last.root)),
+                last.map(|last| last.block),
             )
         })
     });
+    let (published, publication) = as_owner(|| publication::state(newest));
     TableIterator::once((
         blocks,
         events,
@@ -58,6 +62,8 @@ fn ledger_status() -> TableIterator<
         sealer,
         pid,
         last_round.map(clock::timestamp),
+        published,
+        publication,
     ))
 }
 
@@ -96,6 +102,7 @@ fn unsealed(incarnation: i64) -> (i64, Option<i64>) {
 /// The body of the ledger's checkpoint (C2SP tlog-checkpoint): origin, size and root. Unsigned.
 #[pg_extern(sql = false)]
 fn checkpoint() -> String {
-    let newest = as_owner(|| with_latest_snapshot(store::newest_block));
+    let limit = publication::limit();
+    let newest = as_owner(|| with_latest_snapshot(|| publication::newest_block(limit)));
     newest.checkpoint().to_string()
 }

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
 use tenant_guard_core::merkle::{Frontier, Hash};
+use tenant_guard_core::publication::Sealed;
 
 use super::rows::{Arguments, Row, for_each_row};
 use super::spans;
@@ -48,21 +49,52 @@ impl LastBlock {
             root: self.root,
         }
     }
+
+    /// What tells it from other blocks of its number.
+    pub(super) fn sealed(&self) -> Sealed {
+        Sealed::new(self.block, &self.hash)
+    }
 }
 
 /// Reads the newest block; `None` before the first.
 ///
 /// A block that cannot be read is damage: sealing must not build on it.
 pub(super) fn last_block() -> Option<LastBlock> {
-    let mut last = None;
-    for_each_row(
-        c"SELECT block, epoch, incarnation, timeline::bigint, snapshot, hash, root, tree_size, state, \
+    read_block("ORDER BY block DESC LIMIT 1", &[])
+}
+
+/// A block by its number, as if it were the newest.
+pub(super) fn block(number: i64) -> Option<LastBlock> {
+    let number = [(pg_sys::INT8OID, pg_sys::Datum::from(number))];
+    read_block("WHERE block OPERATOR(pg_catalog.=) $1", &number)
+}
+
+/// The newest block, or one by its number, however damaged; `None` where there is none.
+pub(super) fn sealed(number: Option<i64>) -> Option<Sealed> {
+    let mut found = None;
+    if exists() {
+        for_each_row(
+            c"SELECT block, hash FROM tenant_guard.ledger_block \
+              WHERE block OPERATOR(pg_catalog.<=) $1 ORDER BY block DESC LIMIT 1",
+            &[(
+                pg_sys::INT8OID,
+                pg_sys::Datum::from(number.unwrap_or(i64::MAX)),
+            )],
+            |row| found = Some(Sealed::new(row.bigint(0), row.bytes(1))),
+        );
+    }
+    found.filter(|sealed: &Sealed| number.is_none_or(|number| sealed.block == number))
+}
+
+fn read_block(which: &str, arguments: Arguments<'_>) -> Option<LastBlock> {
+    let query = query_text(&format!(
+        "SELECT block, epoch, incarnation, timeline::bigint, snapshot, hash, root, tree_size, state, \
             configuration_hash \
-          FROM tenant_guard.ledger_block ORDER BY block DESC LIMIT 1",
-        &[],
-        |row| last = Some(last_block_of(row)),
-    );
-    last.map(|parsed| parsed.unwrap_or_else(|| Error::BrokenLedger("the newest block").raise()))
+         FROM tenant_guard.ledger_block {which}"
+    ));
+    let mut found = None;
+    for_each_row(&query, arguments, |row| found = Some(last_block_of(row)));
+    found.map(|parsed| parsed.unwrap_or_else(|| Error::BrokenLedger("the newest block").raise()))
 }
 
 /// The newest block. Raises where nothing is sealed.
@@ -116,10 +148,16 @@ pub(super) fn claims_of_block(number: i64) -> Vec<Claim> {
 /// Reads every block, so callers that only need the newest block's own incarnation take its
 /// snapshot instead.
 pub(super) fn claims() -> Claims {
+    claims_until(i64::MAX)
+}
+
+/// The same of the blocks up to one.
+pub(super) fn claims_until(block: i64) -> Claims {
     let mut claims = Claims::default();
     for_each_row(
-        c"SELECT incarnation, snapshot, adopted FROM tenant_guard.ledger_block ORDER BY block",
-        &[],
+        c"SELECT incarnation, snapshot, adopted FROM tenant_guard.ledger_block \
+          WHERE block OPERATOR(pg_catalog.<=) $1 ORDER BY block",
+        &[(pg_sys::INT8OID, pg_sys::Datum::from(block))],
         |row| drop(add_block(&mut claims, row)),
     );
     claims

@@ -7,6 +7,7 @@ use tenant_guard_core::event::EventKey;
 use tenant_guard_core::ledger::{Claim, Claims, Snapshot};
 
 use super::proof::account_of;
+use super::publication::{self, Limit};
 use super::rows::with_latest_snapshot;
 use super::sealer::{start, worker};
 use super::{reads_ledger, seal, store};
@@ -38,7 +39,14 @@ fn wait_sealed(event_id: Option<&str>, timeout: Option<Interval>) -> bool {
     };
     let mut pause = PAUSES.0;
     loop {
-        if as_owner(|| with_latest_snapshot(|| awaited.is_sealed())) {
+        let limit = publication::limit();
+        let (sealed, published) = as_owner(|| {
+            with_latest_snapshot(|| {
+                let sealed = awaited.is_within(Limit::Newest);
+                (sealed, sealed && awaited.is_within(limit))
+            })
+        });
+        if published {
             return true;
         }
         let left = deadline.map_or(i64::MAX, |deadline| deadline - now_us());
@@ -46,7 +54,9 @@ fn wait_sealed(event_id: Option<&str>, timeout: Option<Interval>) -> bool {
             return false;
         }
         // SAFETY: reads the state of the server. A standby waits for what its primary seals.
-        if !unsafe { pg_sys::RecoveryInProgress() }
+        let standby = unsafe { pg_sys::RecoveryInProgress() };
+        if !sealed
+            && !standby
             && let Some(entry) = start::own_entry()
         {
             start::hurry(entry);
@@ -97,20 +107,20 @@ enum Awaited {
 }
 
 impl Awaited {
-    /// Whether blocks that the active snapshot sees hold it.
-    fn is_sealed(&self) -> bool {
+    /// Whether blocks that the active snapshot sees and that may be spoken of hold it.
+    fn is_within(&self, limit: Limit) -> bool {
         if !store::exists() {
             return true;
         }
         let incarnation = transaction::incarnation();
         match self {
-            Self::Event(key) => sealed(key.incarnation)
+            Self::Event(key) => sealed(limit, key.incarnation)
                 .of(key.incarnation)
                 .contains(key.xid),
             Self::Committed(snapshot) => {
                 let incarnations = store::incarnations(store::AUDIT_LOG);
                 incarnations.into_iter().all(|(written_in, highest)| {
-                    let claims = sealed(written_in);
+                    let claims = sealed(limit, written_in);
                     let before = claims.of(written_in);
                     let xids = if written_in == incarnation {
                         snapshot.ranges_since(&before)
@@ -129,11 +139,17 @@ impl Awaited {
 }
 
 /// What the blocks hold of an incarnation: of the newest block's own its snapshot says it all.
-fn sealed(incarnation: i64) -> Claims {
-    match store::last_block() {
+fn sealed(limit: Limit, incarnation: i64) -> Claims {
+    let last = match limit {
+        Limit::Newest => store::last_block(),
+        Limit::Block(known) => store::block(known.block),
+        Limit::Nothing => None,
+    };
+    match last {
         Some(last) if last.incarnation == incarnation => {
             Claims::of_newest(incarnation, last.snapshot)
         }
-        _ => store::claims(),
+        Some(last) => store::claims_until(last.block),
+        None => Claims::default(),
     }
 }

@@ -35,6 +35,7 @@ pub mod plan;
 pub mod policy;
 pub mod probe;
 pub mod proof;
+pub mod publication;
 pub mod receipt;
 pub mod reference;
 pub mod report;

@@ -12,6 +12,7 @@ use std::sync::atomic::{
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::PgTryBuilder;
+use tenant_guard_core::publication::Marks;
 use tenant_guard_core::sealing::retry_after;
 
 use crate::clock::now_us;
@@ -60,6 +61,8 @@ pub(crate) struct Entry {
     fruitless: AtomicU32,
     /// Guarded by the table's lock.
     message: UnsafeCell<Message>,
+    /// Guarded by the table's lock.
+    marks: UnsafeCell<Marks>,
 }
 
 #[repr(C)]
@@ -195,7 +198,24 @@ impl Table {
         let unused = |entry: &&Entry| entry.running().is_none() && !entry.is_starting(now);
         let free = of(0).or_else(|| self.entries.iter().find(unused))?;
         free.reset(database);
+        // SAFETY: written and read under the table's lock alone.
+        unsafe { *free.marks.get() = Marks::default() };
         Some(free)
+    }
+
+    /// Works on what is known of the blocks of a database; `None` where the entry has become
+    /// another's.
+    pub(in crate::ledger) fn with_marks<T>(
+        &self,
+        entry: &Entry,
+        database: pg_sys::Oid,
+        work: impl FnOnce(&mut Marks) -> T,
+    ) -> Option<T> {
+        let _locked = self.lock();
+        // SAFETY: as of `entry`; `work` is given no way to get at them again.
+        entry
+            .is_of(database)
+            .then(|| work(unsafe { &mut *entry.marks.get() }))
     }
 
     /// Whether the sealer of another database found no worker slot in the last seconds.

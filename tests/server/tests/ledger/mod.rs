@@ -3,12 +3,14 @@
 mod concurrent;
 mod configuration;
 mod crash;
+mod edits;
 mod epochs;
 mod forgery;
 mod hostile;
 mod offline;
 mod planted;
 mod proofs;
+mod publication;
 mod restore;
 mod rights;
 mod sealer;
