@@ -34,7 +34,7 @@ fn event_that_was_hashed_anew_is_found() {
 }
 
 /// Gives the events a condition selects the leaf hashes of their columns.
-fn hash_anew(client: &mut impl GenericClient, condition: &str) {
+pub(super) fn hash_anew(client: &mut impl GenericClient, condition: &str) {
     let query = format!(
         "SELECT l.incarnation, l.xid, l.ordinal, command_id, kind, action, account_id, relation,
             leaf_relation, row_key, target,
