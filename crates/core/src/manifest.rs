@@ -48,6 +48,8 @@ pub struct Manifest {
     pub roles: BTreeMap<String, Role>,
     /// The protected relations.
     pub relations: BTreeMap<RelationName, Relation>,
+    /// The relations, protected or not, for which `audit` says what is captured.
+    pub audited: BTreeMap<RelationName, Audited>,
     /// Schemas whose new tables are protected or refused, by name.
     pub governed_schemas: BTreeMap<String, Governed>,
 }
@@ -204,6 +206,10 @@ pub struct Relation {
     pub permissions: BTreeSet<Permission>,
     /// Whether plans list the indexes that isolation wants.
     pub index: bool,
+    /// Whether each account is to have a row in it.
+    pub account_row: bool,
+    /// Where the account stands in the paths of columns, by column.
+    pub paths: BTreeMap<String, String>,
 }
 
 impl Relation {
@@ -218,8 +224,27 @@ impl Relation {
             assurance: BTreeMap::new(),
             permissions: BTreeSet::new(),
             index: true,
+            account_row: false,
+            paths: BTreeMap::new(),
         }
     }
+}
+
+/// Arguments of `audit`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audited {
+    /// The columns that are logged; all of them if none.
+    pub include: Option<BTreeSet<String>>,
+    /// Columns that are left out in silence.
+    pub exclude: BTreeSet<String>,
+    /// Columns that are left out and named.
+    pub redact: BTreeSet<String>,
+    /// Columns whose values are logged as keyed hashes.
+    pub hash: BTreeSet<String>,
+    /// Whether an UPDATE that changes nothing is no event.
+    pub skip_unchanged: bool,
+    /// Whether TRUNCATE logs each row.
+    pub truncate_rows: bool,
 }
 
 /// One command that one role may use.
@@ -341,6 +366,13 @@ impl Manifest {
     pub fn path_of(relation: &RelationName) -> JsonPath {
         JsonPath::root()
             .member("relations")
+            .member(&relation.to_string())
+    }
+
+    /// Where it is said how a relation is audited.
+    pub fn path_of_audited(relation: &RelationName) -> JsonPath {
+        JsonPath::root()
+            .member("audited")
             .member(&relation.to_string())
     }
 

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{SpiError, SpiHeapTupleData};
 use tenant_guard_core::archetype::Archetype;
 use tenant_guard_core::manifest::{
-    AccountRelation, Command, Governed, Issuer, Manifest, Membership, Ownership, Parent,
+    AccountRelation, Audited, Command, Governed, Issuer, Manifest, Membership, Ownership, Parent,
     Permission, Place, Relation, RelationName, Role, Scope,
 };
 
@@ -18,6 +18,7 @@ pub(super) fn registered() -> Manifest {
         issuers: issuers(),
         roles: roles(),
         relations: relations(),
+        audited: audited(),
         governed_schemas: governed_schemas(),
         ..Manifest::default()
     };
@@ -108,7 +109,13 @@ fn relations() -> BTreeMap<RelationName, Relation> {
     let mut permissions = permissions();
     let rows = read(
         "SELECT c.oid, n.nspname::text, c.relname::text, p.archetype, p.account_column::text, \
-             p.roles::text[], p.redact::text[], p.audit, a.personal::text[], a.indexed \
+             p.roles::text[], p.redact::text[], p.audit, a.personal::text[], a.indexed, \
+             EXISTS (SELECT FROM tenant_guard.account_row_rule AS r WHERE r.relation = p.relation), \
+             (SELECT jsonb_object_agg(r.column_name, r.template)::text \
+              FROM tenant_guard.path_rule AS r \
+              JOIN pg_attribute AS f ON f.attrelid = r.relation AND f.attname = r.column_name \
+                  AND NOT f.attisdropped \
+              WHERE r.relation = p.relation) \
          FROM tenant_guard.protection AS p \
          JOIN pg_class AS c ON c.oid = p.relation \
          JOIN pg_namespace AS n ON n.oid = c.relnamespace \
@@ -127,6 +134,9 @@ fn relations() -> BTreeMap<RelationName, Relation> {
             relation.audit = row.get(8)?.unwrap_or(true);
             relation.personal = set(9)?;
             relation.index = row.get(10)?.unwrap_or(true);
+            relation.account_row = row.get(11)?.unwrap_or(false);
+            let paths = row.get::<String>(12)?.unwrap_or_default();
+            relation.paths = serde_json::from_str(&paths).unwrap_or_default();
             let oid = row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::Oid::INVALID);
             Ok((oid, name(row, 2)?, relation))
         },
@@ -159,6 +169,33 @@ fn ownership(archetype: &str, column: String) -> Ownership {
         // As the policies have it, where the name is none of ours.
         Some(Archetype::DenyAll) | None => Ownership::DenyAll,
     }
+}
+
+/// What `audit` was told.
+fn audited() -> BTreeMap<RelationName, Audited> {
+    let rows = read(
+        "SELECT r.include::text[], n.nspname::text, c.relname::text, r.exclude::text[], \
+             r.redact::text[], r.hash::text[], r.skip_unchanged, r.truncate_rows \
+         FROM tenant_guard.capture_rule AS r \
+         JOIN pg_class AS c ON c.oid = r.relation \
+         JOIN pg_namespace AS n ON n.oid = c.relnamespace",
+        &[],
+        |row| {
+            let set = |column| {
+                Ok::<_, SpiError>(row.get::<Vec<String>>(column)?.map(BTreeSet::from_iter))
+            };
+            let audited = Audited {
+                include: set(1)?,
+                exclude: set(4)?.unwrap_or_default(),
+                redact: set(5)?.unwrap_or_default(),
+                hash: set(6)?.unwrap_or_default(),
+                skip_unchanged: row.get(7)?.unwrap_or(false),
+                truncate_rows: row.get(8)?.unwrap_or(false),
+            };
+            Ok((name(row, 2)?, audited))
+        },
+    );
+    rows.into_iter().collect()
 }
 
 fn governed_schemas() -> BTreeMap<String, Governed> {

@@ -36,6 +36,7 @@ pub struct Operation {
 pub fn difference(present: &Manifest, wanted: &Manifest) -> Result<Vec<Operation>, ManifestError> {
     let mut steps = Steps::default();
     steps.ungovern(present, wanted);
+    steps.unaudit(present, wanted);
     steps.issuers(present, wanted)?;
     steps.identity_sources(present, wanted);
     steps.roles(present, wanted);
@@ -44,6 +45,7 @@ pub fn difference(present: &Manifest, wanted: &Manifest) -> Result<Vec<Operation
     steps.retire(present, wanted);
     steps.drop_roles(present, wanted);
     steps.drop_issuers(present, wanted)?;
+    steps.audit(present, wanted);
     steps.govern(present, wanted);
     Ok(steps.0)
 }
@@ -213,7 +215,23 @@ impl Steps {
                 [after, before].map(|(columns, index)| statement::annotate(name, &columns, index));
             self.push(path.clone(), name, there, back);
         }
+        let [before, after] = [old, new].map(|of| of.is_some_and(|of| of.account_row));
+        if before != after {
+            let [there, back] =
+                [after, before].map(|required| statement::require_account_row(name, required));
+            self.push(path.member("account_row"), name, there, back);
+        }
         let none = BTreeMap::new();
+        let [before, after] = [old, new].map(|of| of.map_or(&none, |of| &of.paths));
+        let columns: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        for column in columns {
+            let [was, becomes] = [before, after].map(|paths| paths.get(column));
+            if was != becomes {
+                let [there, back] = [becomes, was]
+                    .map(|to| statement::declare_path(name, column, to.map(String::as_str)));
+                self.push(path.member("paths").member(column), name, there, back);
+            }
+        }
         let [before, after] = [old, new].map(|of| of.map_or(&none, |of| &of.assurance));
         let commands: BTreeSet<_> = before.keys().chain(after.keys()).collect();
         for command in commands {
@@ -270,6 +288,26 @@ impl Steps {
                 None => statement::disallow(role, name, &commands),
             });
             self.push(path, name, there, back);
+        }
+    }
+
+    fn unaudit(&mut self, present: &Manifest, wanted: &Manifest) {
+        for (name, old) in removed(&present.audited, &wanted.audited) {
+            let path = Manifest::path_of_audited(name);
+            let back = statement::audit(name, old);
+            self.push(path, name, statement::unaudit(name), back);
+        }
+    }
+
+    fn audit(&mut self, present: &Manifest, wanted: &Manifest) {
+        for (name, new) in &wanted.audited {
+            let there = statement::audit(name, new);
+            let back = match present.audited.get(name) {
+                Some(old) if old == new => continue,
+                Some(old) => statement::audit(name, old),
+                None => statement::unaudit(name),
+            };
+            self.push(Manifest::path_of_audited(name), name, there, back);
         }
     }
 

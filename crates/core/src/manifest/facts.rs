@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Manifest, ManifestError, Ownership, Parent, Problem, Relation, RelationName, Scope};
+use super::{
+    Audited, Manifest, ManifestError, Ownership, Parent, Problem, Relation, RelationName, Scope,
+};
 use crate::json_path::JsonPath;
 use crate::policy::AccountType;
 
@@ -102,6 +104,7 @@ impl Manifest {
                 }
             }
         }
+        names.extend(self.audited.keys());
         names.extend(self.membership.iter().map(|of| &of.relation));
         names.extend(self.account_relation.iter().map(|of| &of.relation));
         names
@@ -117,6 +120,9 @@ impl Manifest {
         search.identity_sources(self);
         for (name, relation) in &self.relations {
             search.relation(name, relation);
+        }
+        for (name, audited) in &self.audited {
+            search.audited(name, audited);
         }
         for (schema, governed) in &self.governed_schemas {
             let path = JsonPath::root().member("governed_schemas").member(schema);
@@ -187,11 +193,31 @@ impl<'f> Search<'f> {
                 self.found(at, Problem::KeyColumn(column.clone(), name.to_string()));
             }
         }
+        for column in relation.paths.keys() {
+            self.column(name, column, path.member("paths").member(column));
+        }
         self.roles(&path.member("roles"), &relation.roles);
         for permission in &relation.permissions {
             self.permission(name, &permission.scope, &permission.place.path(name));
             for column in permission.columns.iter().flatten() {
                 self.column(name, column, permission.place.path(name).member("columns"));
+            }
+        }
+    }
+
+    fn audited(&mut self, name: &RelationName, audited: &Audited) {
+        let path = Manifest::path_of_audited(name);
+        if self.table(name, path.clone()).is_none() {
+            return;
+        }
+        for (member, columns) in [
+            ("include", audited.include.as_ref()),
+            ("exclude", Some(&audited.exclude)),
+            ("redact", Some(&audited.redact)),
+            ("hash", Some(&audited.hash)),
+        ] {
+            for column in columns.into_iter().flatten() {
+                self.column(name, column, path.member(member));
             }
         }
     }

@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::{At, NOT_A_RELATION, Result, boolean, name, names, problem, relation_name};
 use super::{
-    ACCOUNT_COLUMN, AccountRelation, Governed, Issuer, LEEWAY_US, Manifest, Membership, Problem,
-    RelationName, Role, VERSION, duration, read_relation,
+    ACCOUNT_COLUMN, AccountRelation, Audited, Governed, Issuer, LEEWAY_US, Manifest, Membership,
+    Problem, RelationName, Role, VERSION, duration, read_relation,
 };
 use crate::claims::ClaimPaths;
 use crate::issuer::{self, IssuerError, IssuerSettings};
 use crate::json::{self, Json};
 use crate::json_path::JsonPath;
 
-const MEMBERS: [&str; 7] = [
+const MEMBERS: [&str; 8] = [
     "version",
     "issuers",
     "membership",
     "account_relation",
     "roles",
     "relations",
+    "audited",
     "governed_schemas",
 ];
 
@@ -39,7 +40,8 @@ pub(super) fn manifest(text: &str) -> Result<Manifest> {
         membership: members.optional("membership", membership)?,
         account_relation: members.optional("account_relation", account_relation)?,
         roles: members.required("roles", |at| at.map(|_, at| role(at)))?,
-        relations: members.required("relations", relations)?,
+        relations: members.required("relations", |at| by_relation(at, read_relation::relation))?,
+        audited: members.or_default("audited", |at| by_relation(at, audited))?,
         governed_schemas: members.or_default("governed_schemas", |at| {
             at.map(|name, at| match super::name::fits(name) {
                 true => governed(at),
@@ -57,13 +59,16 @@ fn version(at: At<'_>) -> Result<()> {
     }
 }
 
-fn relations(at: At<'_>) -> Result<BTreeMap<RelationName, super::Relation>> {
+fn by_relation<T>(
+    at: At<'_>,
+    read: impl Fn(At<'_>) -> Result<T>,
+) -> Result<BTreeMap<RelationName, T>> {
     let mut relations = BTreeMap::new();
     at.map(|key, at| {
         let Some(name) = RelationName::parse(key) else {
             return at.fail(NOT_A_RELATION);
         };
-        let relation = read_relation::relation(at)?;
+        let relation = read(at)?;
         let spelling = name.to_string();
         match relations.insert(name, relation) {
             None => Ok(()),
@@ -114,6 +119,26 @@ fn account_relation(at: At<'_>) -> Result<AccountRelation> {
         relation: members.required("relation", relation_name)?,
         key_column: members.required("key_column", name)?,
         active_column: members.optional("active_column", name)?,
+    })
+}
+
+fn audited(at: At<'_>) -> Result<Audited> {
+    let members = at.members(&[
+        "include",
+        "exclude",
+        "redact",
+        "hash",
+        "skip_unchanged",
+        "truncate_rows",
+    ])?;
+    let flag = |member: &str| Ok(members.optional(member, boolean)?.unwrap_or(false));
+    Ok(Audited {
+        include: members.optional("include", names)?,
+        exclude: members.or_default("exclude", names)?,
+        redact: members.or_default("redact", names)?,
+        hash: members.or_default("hash", names)?,
+        skip_unchanged: flag("skip_unchanged")?,
+        truncate_rows: flag("truncate_rows")?,
     })
 }
 

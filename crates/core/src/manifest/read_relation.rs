@@ -7,6 +7,7 @@ use super::{
     ACCOUNT_COLUMN, Command, Ownership, Parent, Permission, Place, Problem, Relation, Scope, read,
 };
 use crate::archetype::Archetype;
+use crate::bucket::Template;
 
 const OF_COLUMN: [&str; 1] = ["account_column"];
 const OF_CHILD: [&str; 4] = ["via", "parent", "type_column", "parents"];
@@ -26,6 +27,8 @@ pub(super) fn relation(at: At<'_>) -> Result<Relation> {
         "assurance",
         "permissions",
         "index",
+        "account_row",
+        "paths",
     ])?;
     let ownership = ownership(&members)?;
     let archetype = ownership.archetype();
@@ -41,6 +44,22 @@ pub(super) fn relation(at: At<'_>) -> Result<Relation> {
         assurance: members.or_default("assurance", assurance)?,
         permissions: members.or_default("permissions", |at| permissions(at, archetype))?,
         index: flag("index")?,
+        account_row: members.optional("account_row", boolean)?.unwrap_or(false),
+        paths: members.or_default("paths", paths)?,
+    })
+}
+
+/// Templates of paths by column.
+fn paths(at: At<'_>) -> Result<BTreeMap<String, String>> {
+    at.map(|column, at| {
+        let template = at.text()?;
+        match (super::name::fits(column), Template::parse(template)) {
+            (false, _) => at.fail(Problem::TooLong),
+            (_, Err(_)) => at.fail(Problem::Not(
+                "a template of paths that names the account once",
+            )),
+            (true, Ok(_)) => Ok(template.to_owned()),
+        }
     })
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ACCOUNT_COLUMN, AccountRelation, Command, Governed, Issuer, LEEWAY_US, Membership, Ownership,
-    Parent, Relation, RelationName, Scope, duration,
+    ACCOUNT_COLUMN, AccountRelation, Audited, Command, Governed, Issuer, LEEWAY_US, Membership,
+    Ownership, Parent, Relation, RelationName, Scope, duration,
 };
 use crate::archetype::Archetype;
 use crate::audit::push_identifier;
@@ -204,6 +204,41 @@ pub(super) fn annotate(name: &RelationName, personal: &BTreeSet<String>, index: 
         .list("personal", personal)
         .flag("index", index, true)
         .end()
+}
+
+pub(super) fn require_account_row(name: &RelationName, required: bool) -> String {
+    Call::new("require_account_row")
+        .text(&name.to_string())
+        .flag("required", required, true)
+        .end()
+}
+
+pub(super) fn declare_path(name: &RelationName, column: &str, template: Option<&str>) -> String {
+    Call::new("declare_path")
+        .text(&name.to_string())
+        .text(column)
+        .text_or_null(template)
+        .end()
+}
+
+pub(super) fn audit(name: &RelationName, audited: &Audited) -> String {
+    let include = audited
+        .include
+        .as_ref()
+        .map(|of| array(&Vec::from_iter(of)));
+    Call::new("audit")
+        .text(&name.to_string())
+        .named("include", include.as_deref())
+        .list("exclude", &audited.exclude)
+        .list("redact", &audited.redact)
+        .list("hash", &audited.hash)
+        .flag("skip_unchanged", audited.skip_unchanged, false)
+        .flag("truncate_rows", audited.truncate_rows, false)
+        .end()
+}
+
+pub(super) fn unaudit(name: &RelationName) -> String {
+    Call::new("unaudit").text(&name.to_string()).end()
 }
 
 pub(super) fn require_assurance(

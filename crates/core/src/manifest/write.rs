@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::{
-    ACCOUNT_COLUMN, AccountRelation, Command, Governed, Issuer, LEEWAY_US, Manifest, Membership,
-    Ownership, Parent, Permission, Relation, Role, Scope, VERSION, duration,
+    ACCOUNT_COLUMN, AccountRelation, Audited, Command, Governed, Issuer, LEEWAY_US, Manifest,
+    Membership, Ownership, Parent, Permission, Relation, Role, Scope, VERSION, duration,
 };
 use crate::archetype::Archetype;
 
@@ -67,6 +67,7 @@ pub(super) fn manifest(manifest: &Manifest) -> Value {
     members.put_some("account_relation", accounts.map(account_relation));
     members.put("roles", object(&manifest.roles, role));
     members.put("relations", object(&manifest.relations, relation));
+    members.put_map("audited", &manifest.audited, audited);
     members.put_map("governed_schemas", &manifest.governed_schemas, governed);
     Value::Object(members.0)
 }
@@ -116,6 +117,17 @@ fn role(role: &Role) -> Value {
     Value::Object(members.0)
 }
 
+fn audited(audited: &Audited) -> Value {
+    let mut members = Members::default();
+    members.put_some("include", audited.include.as_ref().map(list));
+    members.put_set("exclude", &audited.exclude);
+    members.put_set("redact", &audited.redact);
+    members.put_set("hash", &audited.hash);
+    members.put_unless("skip_unchanged", audited.skip_unchanged, false);
+    members.put_unless("truncate_rows", audited.truncate_rows, false);
+    Value::Object(members.0)
+}
+
 fn governed(governed: &Governed) -> Value {
     let mut members = Members::default();
     let column = governed.account_column.as_str();
@@ -160,6 +172,10 @@ fn relation(relation: &Relation) -> Value {
         members.put("permissions", permissions(&relation.permissions));
     }
     members.put_unless("index", relation.index, true);
+    members.put_unless("account_row", relation.account_row, false);
+    members.put_map("paths", &relation.paths, |template| {
+        template.as_str().into()
+    });
     Value::Object(members.0)
 }
 

@@ -92,6 +92,79 @@ fn from_nothing_everything_is_made_in_order() {
 }
 
 #[test]
+fn audit_lists_account_rows_and_paths_come_change_and_go() {
+    let with = |audited: &str, relations: &str| {
+        parsed(&format!(
+            "{{'version':1,'issuers':{{}},'roles':{{}},'relations':{relations},'audited':{audited}}}"
+        ))
+    };
+    let none = with("{}", "{}");
+    let some = with(
+        "{'s.plan':{},'s.t':{'exclude':['a'],'hash':['b'],'skip_unchanged':true}}",
+        "{'s.t':{'account_row':true,'paths':{'file':'{account}/*','logo':'x/{account}'}}}",
+    );
+    let other = with(
+        "{'s.t':{'include':[],'redact':['b'],'truncate_rows':true}}",
+        "{'s.t':{'paths':{'file':'y/{account}'}}}",
+    );
+    assert_eq!(
+        statements(&none, &some),
+        [
+            "protect('s.t')",
+            "require_account_row('s.t')",
+            "declare_path('s.t', 'file', '{account}/*')",
+            "declare_path('s.t', 'logo', 'x/{account}')",
+            "audit('s.plan')",
+            "audit('s.t', exclude => '{a}', hash => '{b}', skip_unchanged => true)",
+        ]
+    );
+    assert_eq!(
+        statements(&some, &other),
+        [
+            "unaudit('s.plan')",
+            "require_account_row('s.t', required => false)",
+            "declare_path('s.t', 'file', 'y/{account}')",
+            "declare_path('s.t', 'logo', NULL)",
+            "audit('s.t', include => '{}', redact => '{b}', truncate_rows => true)",
+        ]
+    );
+    assert_eq!(
+        statements(&some, &none),
+        [
+            "unaudit('s.plan')",
+            "unaudit('s.t')",
+            "require_account_row('s.t', required => false)",
+            "declare_path('s.t', 'file', NULL)",
+            "declare_path('s.t', 'logo', NULL)",
+            "unprotect('s.t')",
+        ]
+    );
+    let back: Vec<_> = steps(&some, &none)
+        .into_iter()
+        .rev()
+        .map(|step| step.reverse.replace("SELECT tenant_guard.", ""))
+        .collect();
+    let mut there = statements(&none, &some);
+    // What is taken back stands in the order it is taken back in: within the relation the last first.
+    there.sort();
+    let mut sorted = back.clone();
+    sorted.sort();
+    assert_eq!(sorted, there);
+    assert_eq!(back[0], "protect('s.t')");
+}
+
+#[test]
+fn templates_that_name_no_account_are_refused() {
+    let text = r#"{"version":1,"issuers":{},"roles":{},"relations":{"s.t":{"paths":{"f":"a/b"}}}}"#;
+    let error = Manifest::parse(text).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "manifest $['relations']['s.t']['paths']['f']: is not a template of paths that names the \
+         account once"
+    );
+}
+
+#[test]
 fn same_manifest_needs_nothing() {
     let all = include_str!("../../../../tests/vectors/manifest/valid.json");
     let all: Vec<BTreeMap<String, serde_json::Value>> = serde_json::from_str(all).unwrap();

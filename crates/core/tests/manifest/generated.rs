@@ -6,7 +6,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tenant_guard_core::manifest::{
-    AccountRelation, Command, Governed, Issuer, Manifest, Membership, Ownership, Parent,
+    AccountRelation, Audited, Command, Governed, Issuer, Manifest, Membership, Ownership, Parent,
     Permission, Place, Relation, RelationName, Role, Scope,
 };
 
@@ -99,11 +99,17 @@ fn relation() -> impl Strategy<Value = (Relation, BTreeMap<(usize, usize), Rows>
         (ownership, roles, columns(), columns(), any::<bool>()),
         btree_map(commands.prop_map(str::to_owned), level(), 0..3),
         permissions(),
-        any::<bool>(),
+        (any::<bool>(), declared()),
         0..6_usize,
     )
         .prop_map(
-            |((ownership, roles, redact, personal, audit), levels, allowed, index, at)| {
+            |(
+                (ownership, roles, redact, personal, audit),
+                levels,
+                allowed,
+                (index, declared),
+                at,
+            )| {
                 let mut relation = Relation::new(ownership);
                 relation.roles = roles;
                 relation.redact = redact;
@@ -111,9 +117,37 @@ fn relation() -> impl Strategy<Value = (Relation, BTreeMap<(usize, usize), Rows>
                 relation.audit = audit;
                 relation.assurance = levels;
                 relation.index = index;
+                (relation.account_row, relation.paths) = declared;
                 (relation, allowed, at)
             },
         )
+}
+
+fn audited() -> impl Strategy<Value = Audited> {
+    (
+        option::of(columns()),
+        (columns(), columns(), columns()),
+        (any::<bool>(), any::<bool>()),
+    )
+        .prop_map(
+            |(include, (exclude, redact, hash), (skip_unchanged, truncate_rows))| Audited {
+                include,
+                exclude,
+                redact,
+                hash,
+                skip_unchanged,
+                truncate_rows,
+            },
+        )
+}
+
+/// Whether accounts have rows, and paths of a column.
+fn declared() -> impl Strategy<Value = (bool, BTreeMap<String, String>)> {
+    let template = prop_oneof![Just("{account}/*"), Just("files/{account}")];
+    (
+        any::<bool>(),
+        btree_map(name(), template.prop_map(str::to_owned), 0..2),
+    )
 }
 
 fn governed() -> impl Strategy<Value = Governed> {
@@ -158,6 +192,7 @@ prop_compose! {
         (membership, account_relation) in sources(),
         inherits in vec((0..4_usize, option::of(level())), 4),
         relations in vec((relation_name(), relation()), 0..8),
+        audited in btree_map(relation_name(), audited(), 0..3),
         governed_schemas in btree_map(name(), governed(), 0..2),
     ) -> Manifest {
         let role = |place: usize| format!("role {place}");
@@ -216,6 +251,7 @@ prop_compose! {
             account_relation,
             roles,
             relations: all,
+            audited,
             governed_schemas,
         }
     }

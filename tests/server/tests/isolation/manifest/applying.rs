@@ -126,6 +126,51 @@ fn schemas_are_governed_and_given_back() {
 }
 
 #[test]
+fn audit_lists_account_rows_and_paths_are_applied_and_taken_back() {
+    let shop = Shop::with(SCHEMA);
+    let mut owner = shop.owner();
+    let before = export(&mut owner);
+    let mut wanted = manifest(
+        &shop,
+        &json!({"shop.contact": {
+            "redact": ["secret"],
+            "index": false,
+            "account_row": true,
+            "paths": {"name": "{account}/*", "owner": "files/{account}"},
+        }}),
+    );
+    wanted["audited"] = json!({
+        "shop.contact": {"exclude": ["team"], "hash": ["owner"], "skip_unchanged": true},
+        "shop.country": {"include": ["code"], "truncate_rows": true},
+        "shop.message": {},
+    });
+    let steps = apply(&mut owner, &wanted);
+    assert_eq!(export(&mut owner), wanted);
+    assert_eq!(of_phase(&plan(&mut owner, &wanted), "apply"), []);
+    assert_eq!(drift(&shop, "object, detail"), [""; 0]);
+    let captured = "SELECT tgrelid::regclass FROM pg_trigger
+                    WHERE tgname = 'tenant_guard_capture' AND tgparentid = 0 ORDER BY 1::text";
+    assert_eq!(
+        lines(&mut shop.db.superuser(), captured),
+        ["shop.contact", "shop.country", "shop.message"]
+    );
+    // Each line has the one that takes it back.
+    let back = of_phase(&steps, "apply").into_iter().rev();
+    let back: Vec<_> = back.map(|step| step.reverse.expect("it has one")).collect();
+    run(&mut owner, &back);
+    assert_eq!(export(&mut owner), before);
+
+    apply(&mut owner, &wanted);
+    let mut changed = wanted.clone();
+    changed["audited"] = json!({"shop.message": {"exclude": ["at"]}});
+    changed["relations"]["shop.contact"]["paths"] = json!({"name": "{account}"});
+    apply(&mut owner, &changed);
+    assert_eq!(export(&mut owner), changed);
+    apply(&mut owner, &before);
+    assert_eq!(export(&mut owner), before);
+}
+
+#[test]
 fn apply_leaves_an_event() {
     let shop = Shop::with(SCHEMA);
     let steps = apply(&mut shop.owner(), &manifest(&shop, &relations()));
