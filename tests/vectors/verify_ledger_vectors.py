@@ -427,8 +427,8 @@ def check_texts():
     same([text for text in vector["invalid"] if not is_damaged(parse_checkpoint, text)], [])
 
 
-def check_ledger():
-    ledger = load("ledger.json")
+def check_ledger(file):
+    ledger = load(file)
     expected = ledger.pop("expected")
     placed = verify(ledger)
     for block, known in zip(ledger["ledger_block"], expected, strict=True):
@@ -466,4 +466,5 @@ if __name__ == "__main__":
     check_small_vectors()
     check_hashes()
     check_texts()
-    print(f"ledger vectors hold; {check_ledger()} ways to damage the ledger are noticed")
+    damaged = check_ledger("ledger.json") + check_ledger("heartbeat.json")
+    print(f"ledger vectors hold; {damaged} ways to damage the ledgers are noticed")

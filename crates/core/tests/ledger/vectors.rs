@@ -408,7 +408,23 @@ fn checkpoints() {
 
 #[test]
 fn ledger() {
-    let ledger = sample();
+    check_ledger("ledger.json", &sample());
+}
+
+/// A block of nothing, sealed so that silence is no deletion: its tree grows by its own leaf alone.
+#[test]
+fn heartbeat() {
+    let mut ledger = sample();
+    let last = ledger.ledger_block.last().expect("it has blocks").clone();
+    let at = (last.incarnation, last.timeline);
+    ledger.seal(at, &last.snapshot, "", last.sealed_at + 900_000_000);
+    let beat = ledger.ledger_block.last().expect("it has blocks");
+    assert_eq!((beat.events, beat.accounts), (0, 0));
+    assert_eq!(beat.tree_size, last.tree_size + 1);
+    check_ledger("heartbeat.json", &ledger);
+}
+
+fn check_ledger(file: &str, ledger: &Ledger) {
     let mut claims = Claims::default();
     let blocks = ledger.ledger_block.iter().map(|block| {
         let snapshot = block.snapshot.parse().expect("valid");
@@ -419,9 +435,9 @@ fn ledger() {
         json!({ "block": block.block, "events": events, "checkpoint": ledger.checkpoint(block) })
     });
     let blocks: Vec<Value> = blocks.collect();
-    let mut vectors = serde_json::to_value(&ledger).expect("plain data");
+    let mut vectors = serde_json::to_value(ledger).expect("plain data");
     vectors["expected"] = blocks.into();
-    check("ledger.json", &vectors);
+    check(file, &vectors);
 
     let read: Ledger = serde_json::from_value(vectors).expect("plain data");
     let incarnation = read.ledger_block[2].incarnation;
