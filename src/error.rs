@@ -59,6 +59,9 @@ pub(crate) enum Error {
         /// What crossed, and what could not be tried.
         failing: Vec<String>,
     },
+    /// A probe in the middle of another.
+    #[error("a probe cannot run within another")]
+    NestedProbe,
     /// Not a format of reports.
     #[error("format \"{0}\" is not json or sarif")]
     UnknownFormat(String),
@@ -615,6 +618,7 @@ impl Error {
             | Self::NothingToRevoke(_)
             | Self::Findings(_)
             | Self::ProbeFailed { .. }
+            | Self::NestedProbe
             | Self::SessionIdentityOff
             | Self::SessionIdentityInBlock => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnfitIssuer(_)

@@ -37,10 +37,10 @@ pub(crate) fn install() {
 /// Runs `work` as in a session that has not loaded the library: held by policies alone. Plans made
 /// before are not used in it, nor those made in it afterwards.
 pub(super) fn without<T>(work: impl FnOnce() -> T) -> T {
-    struct Held;
+    struct Held(bool);
     impl Drop for Held {
         fn drop(&mut self) {
-            SUSPENDED.set(false);
+            SUSPENDED.set(self.0);
             // SAFETY: it marks plans of this backend and does not raise.
             unsafe { pg_sys::ResetPlanCache() };
         }
@@ -48,8 +48,7 @@ pub(super) fn without<T>(work: impl FnOnce() -> T) -> T {
 
     // SAFETY: as above.
     unsafe { pg_sys::ResetPlanCache() };
-    SUSPENDED.set(true);
-    let _held = Held;
+    let _held = Held(SUSPENDED.replace(true));
     work()
 }
 

@@ -44,6 +44,7 @@ use crate::error::{Error, Obstacle, OrRaise};
 use members::Tree;
 use ownership::Ownerships;
 use permissions::Permissions;
+use probe::may_become;
 use request::{Arguments, Request, text};
 
 /// Puts a relation, its partitions and its children under account isolation.

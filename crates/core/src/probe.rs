@@ -14,17 +14,23 @@ pub struct ValueType {
     pub category: char,
     /// Most characters of a text; none for any number.
     pub length: Option<usize>,
-    /// A label, of an enumeration.
-    pub label: Option<String>,
+    /// Most digits before the point of a number; none for any number.
+    pub digits: Option<u32>,
+    /// The labels of an enumeration.
+    pub labels: Vec<String>,
 }
 
-/// A value in its text form, another one for each `random`; none for a type that is not known.
-pub fn value(kind: &ValueType, random: u64) -> Option<String> {
+/// A value in its text form, another one for each `random` where the type has as many; none for a type
+/// that is not known. It is `now_us` microseconds since 1970 began.
+pub fn value(kind: &ValueType, random: u64, now_us: i64) -> Option<String> {
     if kind.category == 'A' {
         return Some("{}".into());
     }
     match kind.kind {
-        'e' => return kind.label.clone(),
+        'e' => {
+            let label = random.checked_rem(kind.labels.len() as u64)?;
+            return kind.labels.get(label as usize).cloned();
+        }
         'r' => return Some("empty".into()),
         'm' => return Some("{}".into()),
         _ => {}
@@ -38,26 +44,79 @@ pub fn value(kind: &ValueType, random: u64) -> Option<String> {
         "smallint" => (1_000 + random % 30_000).to_string(),
         "integer" => (2_000_000_000 + random % 147_000_000).to_string(),
         "bigint" => (9_000_000_000_000_000_000 + random % 200_000_000_000_000_000).to_string(),
-        "numeric" | "real" | "double precision" | "money" => (1 + random % 9).to_string(),
-        "boolean" => "false".into(),
+        // As many whole digits as the type leaves.
+        "numeric" => match kind.digits {
+            Some(0) => format!("0.{}", random % 10),
+            Some(digits) => (1 + random % (10_u64.pow(digits.min(15)) - 1).max(1)).to_string(),
+            None => (1_000_000 + random % 1_000_000_000).to_string(),
+        },
+        "real" => (1 + random % 16_000_000).to_string(),
+        "double precision" | "money" => (1 + random % 1_000_000_000).to_string(),
+        "boolean" => (random % 2 == 1).to_string(),
         // It looks like a mail address, which many domains ask for.
         "text" | "character varying" | "name" | "citext" => {
             cut(format!("p{random:x}@probe.invalid"))
         }
         "character" | "\"char\"" => cut(format!("{random:016x}")),
-        "date" | "timestamp without time zone" | "timestamp with time zone" => "now".into(),
-        "time without time zone" | "time with time zone" => "12:00".into(),
-        "interval" => "1 hour".into(),
+        // Of today and of this minute, for which there are partitions.
+        "date" => day(now_us.div_euclid(DAY_US) - (random % 2) as i64),
+        "timestamp without time zone" | "timestamp with time zone" => {
+            moment(now_us - (random % 60_000_000) as i64)
+        }
+        "time without time zone" | "time with time zone" => clock(random),
+        "interval" => format!("1 hour {} microseconds", random % 1_000_000_000),
         "json" | "jsonb" => "{}".into(),
         "bytea" => format!("\\x{random:016x}"),
-        "inet" | "cidr" => "192.0.2.1".into(),
-        "macaddr" => "08:00:2b:01:02:03".into(),
+        "inet" | "cidr" => format!(
+            "2001:db8::{:x}:{:x}",
+            random >> 16 & 0xffff,
+            random & 0xffff
+        ),
+        "macaddr" => format!("08:00:{}", octets(random, 4)),
+        "macaddr8" => format!("08:00:{}", octets(random, 6)),
         "xml" => "<probe/>".into(),
         "tsvector" | "tsquery" => String::new(),
-        "point" => "(0,0)".into(),
-        "oid" => "1".into(),
+        "point" => format!("({},{})", random % 1_000_000, random >> 32),
+        "oid" => (1 + random % 1_000_000_000).to_string(),
         _ => return None,
     })
+}
+
+/// A day by its number, 1 January 1970 being 0, as PostgreSQL reads Julian days.
+fn day(number: i64) -> String {
+    format!("J{}", 2_440_588 + number)
+}
+
+/// Microseconds of a day.
+const DAY_US: i64 = 86_400_000_000;
+
+/// A moment, in microseconds since 1970 began.
+fn moment(us: i64) -> String {
+    let of_day = us.rem_euclid(DAY_US);
+    let (seconds, micros) = (of_day / 1_000_000, of_day % 1_000_000);
+    format!(
+        "{} {:02}:{:02}:{:02}.{micros:06}",
+        day(us.div_euclid(DAY_US)),
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// A time of the day.
+fn clock(random: u64) -> String {
+    let (minute, second) = ((random >> 8) % 60, (random >> 16) % 60);
+    let micros = (random >> 24) % 1_000_000;
+    format!("{:02}:{minute:02}:{second:02}.{micros:06}", random % 24)
+}
+
+/// So many octets, a colon between two.
+fn octets(random: u64, number: usize) -> String {
+    let octets = random.to_be_bytes();
+    let octets: Vec<_> = { octets[8 - number..].iter() }
+        .map(|octet| format!("{octet:02x}"))
+        .collect();
+    octets.join(":")
 }
 
 /// A UUID of version 4 (RFC 9562 section 5.4) that `random` decides.
@@ -150,6 +209,8 @@ pub struct Attempt {
     pub statements: Vec<String>,
     /// How it shows.
     pub sign: Sign,
+    /// Whether it is made for an account that has no row at all, so that whatever it meets is others'.
+    pub of_nobody: bool,
 }
 
 const CURSOR: &str = "tenant_guard_probe";
@@ -214,6 +275,7 @@ impl Trial {
             name,
             statements: vec![statement],
             sign: Sign::Counts,
+            of_nobody: false,
         };
         vec![
             counts("select", self.read()),
@@ -239,6 +301,7 @@ impl Trial {
                     format!("FETCH ALL FROM {CURSOR}"),
                 ],
                 sign: Sign::Touches,
+                of_nobody: false,
             },
         ]
     }
@@ -311,11 +374,13 @@ impl Trial {
                     format!("UPDATE {relation} SET {moved} WHERE CURRENT OF {CURSOR}"),
                 ],
                 sign: Sign::TouchesFetched,
+                of_nobody: false,
             });
         }
         let delete = format!("DELETE FROM {relation} AS t WHERE {other}");
         attempts.push(touches("delete", delete.clone()));
         attempts.push(touches("delete returning", format!("{delete} RETURNING 1")));
+        attempts.extend(blind(relation, self.changed.as_deref()));
         attempts
     }
 
@@ -351,7 +416,25 @@ fn touches(name: &'static str, statement: String) -> Attempt {
         name,
         statements: vec![statement],
         sign: Sign::Touches,
+        of_nobody: false,
     }
+}
+
+/// The statements that read nothing, for which the policies of the command stand alone: with a condition
+/// those for reading hold, too. Whoever is granted nothing to read can still run them.
+pub fn blind(relation: &str, changed: Option<&str>) -> Vec<Attempt> {
+    let update = changed.map(|changed| {
+        let update = format!("UPDATE {relation} SET {changed} = DEFAULT");
+        touches("update of every row", update)
+    });
+    let delete = touches("delete of every row", format!("DELETE FROM {relation}"));
+    let blind = update.into_iter().chain([delete]);
+    blind
+        .map(|attempt| Attempt {
+            of_nobody: true,
+            ..attempt
+        })
+        .collect()
 }
 
 /// What became of an attempt.
@@ -404,7 +487,8 @@ mod tests {
             kind: 'b',
             category: 'X',
             length,
-            label: None,
+            digits: None,
+            labels: Vec::new(),
         }
     }
 
@@ -417,34 +501,34 @@ mod tests {
     #[test]
     fn values_fit_their_types() {
         assert_eq!(
-            value(&kind("character varying", Some(3)), 0xabcd).unwrap(),
+            value(&kind("character varying", Some(3)), 0xabcd, 0).unwrap(),
             "pab"
         );
-        assert_eq!(value(&kind("uuid", None), 7).unwrap().len(), 36);
+        assert_eq!(value(&kind("uuid", None), 7, 0).unwrap().len(), 36);
         assert!(
-            value(&kind("integer", None), u64::MAX)
+            value(&kind("integer", None), u64::MAX, 0)
                 .unwrap()
                 .parse::<i32>()
                 .is_ok()
         );
         assert!(
-            value(&kind("bigint", None), u64::MAX)
+            value(&kind("bigint", None), u64::MAX, 0)
                 .unwrap()
                 .parse::<i64>()
                 .is_ok()
         );
         assert!(
-            value(&kind("smallint", None), u64::MAX)
+            value(&kind("smallint", None), u64::MAX, 0)
                 .unwrap()
                 .parse::<i16>()
                 .is_ok()
         );
-        assert_eq!(value(&kind("shop.point3d", None), 1), None);
+        assert_eq!(value(&kind("shop.point3d", None), 1, 0), None);
         let array = ValueType {
             category: 'A',
             ..kind("text[]", None)
         };
-        assert_eq!(value(&array, 1).unwrap(), "{}");
+        assert_eq!(value(&array, 1, 0).unwrap(), "{}");
     }
 
     #[test]
@@ -466,7 +550,7 @@ mod tests {
             .iter()
             .map(|attempt| attempt.name)
             .collect();
-        assert_eq!(names.len(), 17);
+        assert_eq!(names.len(), 19);
         assert_eq!(
             trial.read(),
             "SELECT count(*) FROM shop.t AS t WHERE t.id OPERATOR(pg_catalog.=) CAST('2' AS int)"
@@ -497,6 +581,63 @@ mod tests {
                 .attempts()
                 .iter()
                 .all(|attempt| attempt.sign != Sign::Counts)
+        );
+    }
+
+    #[test]
+    fn values_are_many_where_the_type_has_many() {
+        for name in [
+            "numeric",
+            "real",
+            "double precision",
+            "money",
+            "inet",
+            "macaddr",
+            "timestamp with time zone",
+            "time without time zone",
+            "interval",
+            "point",
+            "oid",
+        ] {
+            let mut random = 1;
+            let made: std::collections::HashSet<_> = (0..100)
+                .map(|_| {
+                    random = mix(random);
+                    value(&kind(name, None), random, 0).unwrap()
+                })
+                .collect();
+            assert!(made.len() > 95, "{name}: {}", made.len());
+        }
+        let mood = ValueType {
+            kind: 'e',
+            labels: vec!["sad".into(), "glad".into()],
+            ..kind("shop.mood", None)
+        };
+        assert_eq!(value(&mood, 3, 0).unwrap(), "glad");
+        assert_eq!(
+            value(&kind("timestamp with time zone", None), 1, 86_400_000_000).unwrap(),
+            "J2440588 23:59:59.999999"
+        );
+        let narrow = ValueType {
+            digits: Some(0),
+            ..kind("numeric", None)
+        };
+        assert_eq!(value(&narrow, 77, 0).unwrap(), "0.7");
+    }
+
+    #[test]
+    fn blind_statements_read_nothing() {
+        let written: Vec<_> = { blind("shop.t", Some("name")).into_iter() }
+            .flat_map(|attempt| attempt.statements)
+            .collect();
+        assert_eq!(
+            written,
+            ["UPDATE shop.t SET name = DEFAULT", "DELETE FROM shop.t"]
+        );
+        assert!(
+            blind("shop.t", None)
+                .iter()
+                .all(|attempt| attempt.of_nobody)
         );
     }
 

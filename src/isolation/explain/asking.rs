@@ -5,8 +5,8 @@ use tenant_guard_core::permission::Command;
 
 use crate::catalog::role_name;
 use crate::error::Error;
-use crate::isolation::is_admin;
 use crate::isolation::registry::read;
+use crate::isolation::{is_admin, may_become};
 
 /// Who asks, and about whom.
 pub(super) struct Asking {
@@ -27,7 +27,7 @@ impl Asking {
             if pg_sys::GetUserNameFromId(role, true).is_null() {
                 return Err(Error::UnknownRole(role.to_u32()));
             }
-            if !pg_sys::is_member_of_role(caller, role) {
+            if !may_become(caller, role) {
                 return Err(Error::NotAMember(role_name(role)));
             }
             Ok(Self {

@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 
 use pgrx::prelude::*;
+use tenant_guard_core::policy::literal;
 use tenant_guard_core::probe::{ValueType, Values, listed, mix, value};
 
-use crate::catalog::as_relation_owner;
+use super::authors::{Leave, authors, has_rights};
+use super::reach::tree;
+use crate::catalog::{as_relation_owner, relation_owner, role_name};
+use crate::clock::statement_start_us;
 use crate::error::sqlstate;
 use crate::isolation::registry::{self, links_of, read, root_of};
 use crate::subtransaction::attempt;
@@ -22,8 +26,32 @@ pub(super) struct Canary {
     pub(super) given: Values,
     /// The partition or child that it is in.
     pub(super) leaf: pg_sys::Oid,
+    /// Its physical place in that.
+    place: String,
     /// The columns that make it the account's.
     pub(super) ownership: Values,
+}
+
+/// Beside the columns of a row, whose names hold no NUL.
+const LEAF: &str = "\0leaf";
+const PLACE: &str = "\0place";
+
+impl Canary {
+    /// Whether the row is there, as it was planted. Past row security, with the rights of the owner of
+    /// `relation`, which it was planted in.
+    pub(super) fn stands(&self, relation: pg_sys::Oid) -> bool {
+        let query = format!(
+            "SELECT count(*) FROM {} AS t WHERE t.tableoid OPERATOR(pg_catalog.=) {}::oid \
+             AND t.ctid OPERATOR(pg_catalog.=) {}::tid",
+            name(relation),
+            self.leaf.to_u32(),
+            literal(&self.place)
+        );
+        let found = as_relation_owner(relation, || {
+            Spi::connect_mut(|client| client.update(&query, None, &[])?.first().get_one::<i64>())
+        });
+        matches!(found, Ok(Ok(Some(1))))
+    }
 }
 
 /// A column as it is written.
@@ -52,6 +80,7 @@ struct ForeignKey {
 pub(super) struct Planter<'a> {
     pub(super) account: String,
     pub(super) subject: &'a str,
+    pub(super) leave: &'a Leave,
     /// Values that the caller chose for the relation itself.
     pub(super) chosen: &'a HashMap<String, String>,
     pub(super) random: u64,
@@ -62,12 +91,14 @@ impl<'a> Planter<'a> {
     pub(super) fn new(
         account: String,
         subject: &'a str,
+        leave: &'a Leave,
         chosen: &'a HashMap<String, String>,
         random: u64,
     ) -> Self {
         Self {
             account,
             subject,
+            leave,
             chosen,
             random,
             planted: HashMap::new(),
@@ -92,12 +123,13 @@ impl<'a> Planter<'a> {
         let others = values.iter().filter(|(column, ..)| !key.contains(column));
         given.extend(others.cloned());
         let leaf = row
-            .get("")
+            .get(LEAF)
             .and_then(|oid| oid.as_ref()?.parse::<u32>().ok());
         Ok(Canary {
             ownership: self.ownership(relation, &values),
             given,
             leaf: leaf.map_or(relation, pg_sys::Oid::from),
+            place: row.get(PLACE).cloned().flatten().unwrap_or_default(),
         })
     }
 
@@ -210,7 +242,7 @@ impl<'a> Planter<'a> {
 
     fn make(&mut self, relation: pg_sys::Oid, column: &Column) -> Result<String, String> {
         self.random = mix(self.random);
-        value(&column.value_type, self.random).ok_or_else(|| {
+        value(&column.value_type, self.random, statement_start_us()).ok_or_else(|| {
             format!(
                 "column {} of {} is of type {}: say a value in canary",
                 column.quoted,
@@ -218,6 +250,26 @@ impl<'a> Planter<'a> {
                 column.type_name
             )
         })
+    }
+
+    /// Why no row of `relation` is planted: with its owner's rights runs nobody's code who has them not,
+    /// and nobody plants there who has them not.
+    fn refuse(&self, relation: pg_sys::Oid) -> Result<(), String> {
+        let Some(owner) = relation_owner(relation) else {
+            return Err("a table is gone".into());
+        };
+        if !has_rights(self.leave.caller, owner) {
+            return Err(format!(
+                "{} is of {}, whose rights you do not have",
+                name(relation),
+                role_name(owner)
+            ));
+        }
+        let authors = authors(&tree(relation), true);
+        match self.leave.refusal(&authors, owner, false) {
+            None => Ok(()),
+            Some(refusal) => Err(refusal),
+        }
     }
 
     /// Inserts a row with the rights of the table's owner, past its row security; the row as stored.
@@ -228,16 +280,21 @@ impl<'a> Planter<'a> {
         values: &Values,
     ) -> Result<Row, String> {
         let relation_name = name(relation);
+        self.refuse(relation)?;
         let (into, written) = listed(values);
+        // By format(), as a cast to text may call what the owner of a type wrote.
         let texts: Vec<_> = { columns.iter() }
-            .map(|column| format!("t.{}::text", column.quoted))
+            .map(|Column { quoted, .. }| {
+                format!("CASE WHEN num_nulls(t.{quoted}) = 0 THEN format('%s', t.{quoted}) END")
+            })
             .collect();
         let body = match values.is_empty() {
             true => "DEFAULT VALUES".to_owned(),
             false => format!("({into}) OVERRIDING SYSTEM VALUE VALUES ({written})"),
         };
         let statement = format!(
-            "INSERT INTO {relation_name} AS t {body} RETURNING t.tableoid::oid::text, {}",
+            "INSERT INTO {relation_name} AS t {body} \
+             RETURNING t.tableoid::oid::text, t.ctid::text, {}",
             texts.join(", ")
         );
         let inserted = attempt(|| {
@@ -245,8 +302,9 @@ impl<'a> Planter<'a> {
                 Spi::connect_mut(|client| {
                     let rows = client.update(&statement, None, &[])?.first();
                     let mut row = Row::new();
-                    row.insert(String::new(), rows.get::<String>(1)?);
-                    for (place, column) in (2..).zip(columns) {
+                    row.insert(LEAF.into(), rows.get::<String>(1)?);
+                    row.insert(PLACE.into(), rows.get::<String>(2)?);
+                    for (place, column) in (3..).zip(columns) {
                         row.insert(column.name.clone(), rows.get::<String>(place)?);
                     }
                     Ok::<_, pgrx::spi::Error>(row)
@@ -300,12 +358,14 @@ fn columns_of(relation: pg_sys::Oid) -> Vec<Column> {
         "SELECT a.attname::text, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), \
              format_type(b.oid, NULL), b.typtype::text, b.typcategory::text, \
              CASE WHEN b.oid IN (1042, 1043) AND b.typmod > 4 THEN b.typmod - 4 END, \
-             (SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid = b.oid \
-              ORDER BY e.enumsortorder LIMIT 1), \
+             ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid = b.oid \
+              ORDER BY e.enumsortorder), \
              (a.attnotnull OR b.not_null) AND NOT a.atthasdef AND a.attidentity = '', \
              a.attgenerated = '', \
              EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = a.attrelid AND i.indisprimary \
-                 AND a.attnum = ANY (i.indkey)) \
+                 AND a.attnum = ANY (i.indkey)), \
+             CASE WHEN b.oid = 1700 AND b.typmod > 4 \
+                 THEN greatest((b.typmod - 4 >> 16) - (b.typmod - 4 & 2047), 0) END \
          FROM pg_attribute AS a \
          CROSS JOIN LATERAL ( \
              WITH RECURSIVE below AS ( \
@@ -323,7 +383,7 @@ fn columns_of(relation: pg_sys::Oid) -> Vec<Column> {
             let text = |n| row.get::<String>(n).map(Option::unwrap_or_default);
             let letter = |n| text(n).map(|text| text.chars().next().unwrap_or(' '));
             let flag = |n| row.get::<bool>(n).map(|flag| flag.unwrap_or(false));
-            let length = row.get::<i32>(7)?;
+            let (length, digits) = (row.get::<i32>(7)?, row.get::<i32>(12)?);
             Ok(Column {
                 name: text(1)?,
                 quoted: text(2)?,
@@ -333,7 +393,8 @@ fn columns_of(relation: pg_sys::Oid) -> Vec<Column> {
                     kind: letter(5)?,
                     category: letter(6)?,
                     length: length.and_then(|length| usize::try_from(length).ok()),
-                    label: row.get::<String>(8)?,
+                    labels: row.get::<Vec<String>>(8)?.unwrap_or_default(),
+                    digits: digits.and_then(|digits| u32::try_from(digits).ok()),
                 },
                 required: flag(9)?,
                 writable: flag(10)?,

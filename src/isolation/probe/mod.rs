@@ -3,13 +3,18 @@
 //! Everything happens in a subtransaction that is always rolled back. Rows are planted with the rights
 //! of each table's owner and attempts are made with those of each role that reaches the relation; no
 //! statement runs with the rights of the extension's owner, because triggers, constraints and policies
-//! are other people's code.
+//! are other people's code. With whose rights that code may run, `authors` decides.
 
+mod advisory;
+mod arguments;
+mod authors;
 mod canary;
+mod comparing;
 mod reach;
+mod showers;
 mod trying;
 
-use std::collections::HashMap;
+use std::cell::Cell;
 
 use pgrx::prelude::*;
 use serde_json::json;
@@ -17,14 +22,20 @@ use tenant_guard_core::account::AccountId;
 use tenant_guard_core::identity::Identity;
 use tenant_guard_core::probe::{Outcome, Trial, Values, mix, uuid};
 
+pub(super) use self::authors::may_become;
+
+use self::arguments::Asked;
+use self::authors::{authors, code_of};
 use self::canary::{Canary, Planter, name};
-use self::reach::{Reacher, Shower, allowed_columns, key_columns};
+use self::reach::{Reacher, allowed_columns, key_columns};
+use self::showers::{Shower, showers};
+use self::trying::Identities;
+use super::floor_hook;
 use super::ownership::Ownerships;
-use super::registry::{read, root_of};
-use super::{floor_hook, obstacles, require_admin};
-use crate::error::{Error, Obstacle, OrRaise};
+use super::registry::read;
+use crate::audit::record::record_system;
+use crate::error::{Error, OrRaise};
 use crate::identity::binding;
-use crate::raw::json_argument;
 
 /// One row of the answer.
 struct Line {
@@ -102,97 +113,58 @@ impl Answer {
     }
 }
 
+thread_local! {
+    static PROBING: Cell<bool> = const { Cell::new(false) };
+}
+
 fn answer(fcinfo: pg_sys::FunctionCallInfo) -> Result<Answer, Error> {
-    // SAFETY: PostgreSQL passed `fcinfo`; sql/probe.sql gives the arguments these types.
-    let (relation, accepted, chosen) = unsafe {
-        (
-            pgrx::fcinfo::pg_getarg::<pg_sys::Oid>(fcinfo, 0),
-            pgrx::fcinfo::pg_getarg::<Vec<Option<String>>>(fcinfo, 1),
-            json_argument(fcinfo, 2),
-        )
-    };
-    require_admin()?;
-    let relation = relation.ok_or(Error::NullArgument("relation"))?;
-    let accepted = accepted.ok_or(Error::NullArgument("accept"))?;
-    let chosen = chosen.ok_or(Error::NullArgument("canary"))?;
-    let name = refuse_unfit(relation)?;
-    let lines = Probe::new(relation, chosen_values(relation, &name, &chosen)?)?.run()?;
+    struct Probing;
+    impl Drop for Probing {
+        fn drop(&mut self) {
+            PROBING.set(false);
+        }
+    }
+
+    // Code that a probe runs would have its own way with it.
+    if PROBING.replace(true) {
+        return Err(Error::NestedProbe);
+    }
+    let _probing = Probing;
+    let asked = Asked::of(fcinfo)?;
+    let probe = Probe::new(&asked)?;
+    // What is tried is undone; that it was is not.
+    let data = json!({
+        "roles": probe.tried_roles(),
+        "accept": asked.accepted,
+        "trust": asked.leave.trusted,
+    });
+    record_system("probe", Some(asked.relation), "", Some(&data.to_string()));
+    let mut lines = advisory::given_back(|| probe.run())?;
+    lines.extend(probe.unknown_names(&lines));
     Ok(Answer {
-        relation: name,
+        relation: asked.name,
         lines,
-        accepted: accepted.into_iter().flatten().collect(),
+        accepted: asked.accepted,
     })
 }
 
-/// The name of a relation whose rows belong to accounts.
-fn refuse_unfit(relation: pg_sys::Oid) -> Result<String, Error> {
-    let kinds = read(
-        "SELECT c.relkind::text FROM pg_class AS c WHERE c.oid = $1",
-        &[relation.into()],
-        |row| row.get::<String>(1).map(Option::unwrap_or_default),
-    );
-    let kind = kinds.into_iter().next();
-    let kind = kind.ok_or(Obstacle::Gone(relation.to_u32()))?;
-    let name = name(relation);
-    let other = obstacles::other_kind(&kind);
-    if !other.is_empty() {
-        return Err(Obstacle::WrongKind(name, other).into());
-    }
-    match root_of(relation) {
-        None => return Err(Obstacle::NotProtected(name).into()),
-        Some(root) if root != relation => {
-            return Err(Obstacle::PartOf(name, canary::name(root)).into());
-        }
-        Some(_) => {}
-    }
-    let owner = Ownerships::of(vec![relation]).get(relation);
-    match owner {
-        Some(owner) if owner.archetype().has_accounts() => Ok(name),
-        _ => Err(Obstacle::NoAccounts(name).into()),
-    }
-}
-
-/// The values that the caller chose for columns of canary rows.
-fn chosen_values(
+struct Probe<'a> {
+    asked: &'a Asked,
     relation: pg_sys::Oid,
-    name: &str,
-    chosen: &str,
-) -> Result<HashMap<String, String>, Error> {
-    let columns = read(
-        "SELECT k.key, k.value, EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = $1 \
-             AND a.attname = k.key AND a.attnum > 0 AND NOT a.attisdropped) \
-         FROM jsonb_each_text($2::jsonb) AS k",
-        &[relation.into(), chosen.into()],
-        |row| {
-            let column = row.get::<String>(1)?.unwrap_or_default();
-            Ok((column, row.get::<String>(2)?, row.get::<bool>(3)?))
-        },
-    );
-    let mut values = HashMap::new();
-    for (column, value, exists) in columns {
-        if exists != Some(true) {
-            return Err(Obstacle::NoColumn(column, name.to_owned()).into());
-        }
-        let value = value.ok_or(Error::UnfitArgument("canary", "it has a null value"))?;
-        values.insert(column, value);
-    }
-    Ok(values)
-}
-
-struct Probe {
-    relation: pg_sys::Oid,
-    chosen: HashMap<String, String>,
+    tree: Vec<pg_sys::Oid>,
+    /// Everybody but superusers whose code runs when the relation is written.
+    authors: Vec<pg_sys::Oid>,
     showers: Vec<Shower>,
     reachers: Vec<Reacher>,
     random: u64,
-    mine: Identity,
-    theirs: Identity,
+    identities: Identities,
     subject: String,
     read_by_all: bool,
 }
 
-impl Probe {
-    fn new(relation: pg_sys::Oid, chosen: HashMap<String, String>) -> Result<Self, Error> {
+impl<'a> Probe<'a> {
+    fn new(asked: &'a Asked) -> Result<Self, Error> {
+        let relation = asked.relation;
         let random = read("SELECT gen_random_uuid()::text", &[], |row| {
             row.get::<String>(1)
         });
@@ -200,28 +172,61 @@ impl Probe {
         let random = u64::from_str_radix(&random[..8], 16).unwrap_or(1) << 32
             | u64::from(std::process::id());
         let tree = reach::tree(relation);
-        let showers = reach::showers(&tree);
-        let reachers = reach::reachers(&tree, &showers);
+        let authors = authors(&tree, true);
+        let showers = showers(&tree);
+        let reachers = reach::reachers(&tree, &showers, &authors, &asked.leave);
         let subject = subject(random);
-        let account = |random| made_up_account(mix(random));
-        let (mine, theirs) = (account(random), account(random ^ 1));
+        let identity = |random| identity(&made_up_account(mix(random)), &subject);
+        let identities = Identities {
+            mine: identity(random)?,
+            theirs: identity(random ^ 1)?,
+            nobody: identity(random ^ 2)?,
+        };
         let owner = Ownerships::of(vec![relation]).get(relation);
         Ok(Self {
+            asked,
             relation,
-            chosen,
+            tree,
+            authors,
             showers,
             reachers,
             random,
-            mine: identity(&mine, &subject)?,
-            theirs: identity(&theirs, &subject)?,
+            identities,
             subject,
             read_by_all: owner.is_some_and(|owner| owner.is_read_by_anyone()),
         })
     }
 
+    /// Those in whose names anything is tried, for people.
+    fn tried_roles(&self) -> Vec<&str> {
+        let tried = { self.reachers.iter() }.filter(|reacher| reacher.refusal.is_none());
+        tried.map(|reacher| reacher.names.as_str()).collect()
+    }
+
+    /// Names among the arguments that mean nothing, such as of what was renamed since.
+    fn unknown_names(&self, lines: &[Line]) -> Vec<Line> {
+        let accepted = { self.asked.accepted.iter() }
+            .filter(|name| !lines.iter().any(|line| line.attempt == **name))
+            .map(|name| ("accept", name));
+        let trusted = { self.asked.leave.trusted.iter() }
+            .filter(|name| {
+                let is_author = self.authors.iter().any(|author| code_of(*author) == **name);
+                !is_author && !self.showers.iter().any(|shower| shower.is_named(name))
+            })
+            .map(|name| ("trust", name));
+        let unknown = accepted.chain(trusted).map(|(argument, name)| Line {
+            role: None,
+            attempt: format!("{argument} {name}"),
+            outcome: Outcome::NotTried,
+            detail: Some("nothing is named so".into()),
+        });
+        unknown.collect()
+    }
+
     fn run(&self) -> Result<Vec<Line>, Error> {
         // A session that has not loaded the library has policies alone.
-        let tried = floor_hook::without(|| binding::borrow(&self.mine, || self.attempts()));
+        let tried =
+            floor_hook::without(|| binding::borrow(&self.identities.mine, || self.attempts()));
         match tried {
             Ok(lines) => Ok(lines),
             Err(report) => pgrx::pg_sys::panic::CaughtError::PostgresError(*report).rethrow(),
@@ -241,23 +246,44 @@ impl Probe {
     }
 
     fn plant(&self) -> Result<Vec<Line>, String> {
-        let planter = |identity: &Identity, random| {
+        let planter = |identity: &Identity, place: usize, random| {
             let account = identity.account.as_str().to_owned();
-            Planter::new(account, &self.subject, &self.chosen, random)
+            let chosen = self.asked.chosen(place);
+            Planter::new(account, &self.subject, &self.asked.leave, chosen, random)
         };
-        let own = planter(&self.mine, mix(self.random)).plant(self.relation)?;
-        // What views and functions show before there is a row of the other account.
-        let before: Vec<_> = { self.reachers.iter() }.map(|of| self.shown(of)).collect();
-        binding::switch(Some(&self.theirs));
-        let mut of_other = planter(&self.theirs, mix(!self.random));
+        let Identities { mine, theirs, .. } = &self.identities;
+        let anything = || true;
+        let none: Vec<_> = { self.reachers.iter() }
+            .map(|of| self.shown(of, &anything))
+            .collect();
+        let own = planter(mine, 0, mix(self.random)).plant(self.relation)?;
+        // Twice: what never says the same proves nothing.
+        let before: Vec<_> = { self.reachers.iter() }
+            .map(|of| [0, 1].map(|_| self.shown(of, &anything)))
+            .collect();
+        binding::switch(Some(theirs));
+        let mut of_other = planter(theirs, 1, mix(!self.random));
         let other = of_other.plant(self.relation)?;
+        of_other.chosen = self.asked.chosen(2);
         let another = of_other.another(self.relation)?;
-        binding::switch(Some(&self.mine));
+        binding::switch(Some(mine));
 
         let mut lines = Vec::new();
-        for (reacher, before) in self.reachers.iter().zip(before) {
+        for (place, reacher) in self.reachers.iter().enumerate() {
+            if let Some(refusal) = &reacher.refusal {
+                lines.push(Line {
+                    role: Some(reacher.names.clone()),
+                    attempt: format!("as {}", reacher.names),
+                    outcome: Outcome::NotTried,
+                    detail: Some(refusal.clone()),
+                });
+                continue;
+            }
             lines.extend(self.by_role(reacher, &own, &other, &another));
-            lines.extend(self.compared(reacher, before));
+            let after = self.shown(reacher, &|| other.stands(self.relation));
+            let [first, second] = &before[place];
+            lines.extend(self.compared(reacher, &none[place], [first, second], &after));
+            lines.extend(self.written_through(reacher, &another, &other));
         }
         Ok(lines)
     }
@@ -271,9 +297,10 @@ impl Probe {
         another: &Values,
     ) -> Vec<Line> {
         let mut lines = Vec::new();
-        let below = reach::way_down(self.relation, other.leaf);
-        for relation in std::iter::once(self.relation).chain(below) {
-            let trial = self.trial(reacher.role, relation, own, other, another);
+        let mut way = reach::way_down(self.relation, other.leaf);
+        way.insert(0, self.relation);
+        for &relation in &way {
+            let trial = self.trial(reacher.role(), relation, own, other, another);
             let prefix = match relation == self.relation {
                 true => String::new(),
                 false => format!("{}: ", trial.relation),
@@ -284,11 +311,11 @@ impl Probe {
                 outcome,
                 detail,
             };
-            let tried = trying::all(reacher.role, relation, &trial, &self.mine, &self.theirs);
+            let tried = trying::all(reacher.role(), relation, &trial, &self.identities);
             let mut tried: Vec<_> = { tried.into_iter() }
                 .map(|(attempt, tried)| line(attempt, tried))
                 .collect();
-            let role = reacher.role;
+            let role = reacher.role();
             if trying::sees_own(role, &trial) == Some(false) {
                 if reach::is_let_in(role, relation) {
                     let detail = "the role does not see its own account's row, so what it does not \
@@ -304,6 +331,18 @@ impl Probe {
             }
             lines.extend(tried);
         }
+        let aside = self.tree.iter().filter(|member| !way.contains(member));
+        let aside = aside.filter(|_| !self.read_by_all && !own.ownership.is_empty());
+        lines.extend(aside.map(|&member| {
+            let member = name(member);
+            let (outcome, detail) = trying::of_others(reacher.role(), &member, &own.ownership);
+            Line {
+                role: Some(reacher.names.clone()),
+                attempt: format!("{member}: select"),
+                outcome,
+                detail,
+            }
+        }));
         lines
     }
 
@@ -355,72 +394,6 @@ impl Probe {
             key,
             read_by_all: self.read_by_all,
             merge: pg_sys::PG_VERSION_NUM >= 150_000,
-        }
-    }
-
-    /// What each view and function shows a role; none for what it may not read or call.
-    fn shown(&self, reacher: &Reacher) -> Vec<Option<[Result<String, String>; 2]>> {
-        let showers = self.showers.iter();
-        showers
-            .map(|shower| {
-                let source = shower.source.as_deref()?;
-                let open = shower.is_open_to(reacher.role);
-                // Twice: what never says the same proves nothing.
-                open.then(|| [0, 1].map(|_| trying::shown(reacher.role, source)))
-            })
-            .collect()
-    }
-
-    /// Whether a row of the other account changed what views and functions show.
-    fn compared(
-        &self,
-        reacher: &Reacher,
-        before: Vec<Option<[Result<String, String>; 2]>>,
-    ) -> Vec<Line> {
-        let showers = self.showers.iter().zip(before);
-        let open = showers.filter(|(shower, _)| shower.is_open_to(reacher.role));
-        open.map(|(shower, before)| {
-            let (outcome, detail) = match (&shower.source, before) {
-                (Some(source), Some([first, second])) => {
-                    self.changed(reacher, source, first, second)
-                }
-                _ => (Outcome::NotTried, Some(shower.untried.clone())),
-            };
-            Line {
-                role: Some(reacher.names.clone()),
-                attempt: shower.attempt.clone(),
-                outcome,
-                detail,
-            }
-        })
-        .collect()
-    }
-
-    fn changed(
-        &self,
-        reacher: &Reacher,
-        source: &str,
-        first: Result<String, String>,
-        second: Result<String, String>,
-    ) -> (Outcome, Option<String>) {
-        match (first, second, trying::shown(reacher.role, source)) {
-            (Ok(first), Ok(second), _) if first != second => {
-                let detail = "it says something else each time".to_owned();
-                (Outcome::NotTried, Some(detail))
-            }
-            (Ok(before), _, Ok(after)) if before == after => (Outcome::Hidden, None),
-            (_, _, Ok(_)) if self.read_by_all => (Outcome::ByDesign, None),
-            (_, _, Ok(_)) => {
-                let detail = "a row of another account changes what it shows".to_owned();
-                (Outcome::Crossed, Some(detail))
-            }
-            (_, _, Err(code)) => {
-                let outcome = match Outcome::of_error(&code) {
-                    Outcome::Refused => Outcome::Refused,
-                    _ => Outcome::NotTried,
-                };
-                (outcome, Some(format!("SQLSTATE {code}")))
-            }
         }
     }
 }

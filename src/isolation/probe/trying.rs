@@ -2,12 +2,15 @@
 
 use std::ffi::CString;
 
+use pgrx::pg_sys::panic::ErrorReportWithLevel;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, PreparedStatement};
 use tenant_guard_core::identity::Identity;
-use tenant_guard_core::probe::{Attempt, Outcome, Sign, Trial, listed};
+use tenant_guard_core::policy::literal;
+use tenant_guard_core::probe::{Attempt, Outcome, Sign, Trial, Values, filter, listed};
 
-use crate::catalog::as_restricted;
+use super::authors::has_rights;
+use crate::catalog::{as_restricted, relation_owner};
 use crate::error::sqlstate;
 use crate::identity::binding;
 use crate::isolation::copy_from;
@@ -17,24 +20,31 @@ use crate::versions;
 /// What became of an attempt, and more about it in words.
 pub(super) type Tried = (Outcome, Option<String>);
 
-/// Makes all attempts of a trial in the name of `role`, under the identity that is bound, which is
-/// `mine`; `theirs` is the other account's.
+/// The identities of a probe.
+pub(super) struct Identities {
+    pub(super) mine: Identity,
+    pub(super) theirs: Identity,
+    /// Of an account without rows.
+    pub(super) nobody: Identity,
+}
+
+/// Makes all attempts of a trial in the name of `role`, under one's own identity, which is bound.
 pub(super) fn all(
     role: pg_sys::Oid,
     relation: pg_sys::Oid,
     trial: &Trial,
-    mine: &Identity,
-    theirs: &Identity,
+    identities: &Identities,
 ) -> Vec<(&'static str, Tried)> {
     let attempts = trial.attempts();
     let mut tried: Vec<_> = { attempts.iter() }
-        .map(|attempt| (attempt.name, one(role, attempt)))
+        .map(|attempt| (attempt.name, one(role, attempt, identities)))
         .collect();
+    tried.push(("truncate", truncated(role, relation, trial)));
     if trial.read_by_all {
         let detail = "rows are read by every account".to_owned();
         tried.push(("select", (Outcome::ByDesign, Some(detail))));
     } else {
-        tried.push(("prepared statement", prepared(role, trial, mine, theirs)));
+        tried.push(("prepared statement", prepared(role, trial, identities)));
         tried.push(("select without identity", without_identity(role, trial)));
         tried.push(("copy query to", copied_out(role, &trial.copied())));
         let relation = copied_out(role, &trial.copied_relation());
@@ -55,8 +65,12 @@ pub(super) fn sees_own(role: pg_sys::Oid, trial: &Trial) -> Option<bool> {
     counted.ok().map(|rows| rows > 0)
 }
 
-fn one(role: pg_sys::Oid, attempt: &Attempt) -> Tried {
+/// One attempt by statements alone.
+pub(super) fn one(role: pg_sys::Oid, attempt: &Attempt, identities: &Identities) -> Tried {
     judged(undone(|| {
+        if attempt.of_nobody {
+            binding::switch(Some(&identities.nobody));
+        }
         as_restricted(role, || {
             let (last, before) = attempt
                 .statements
@@ -75,16 +89,56 @@ fn one(role: pg_sys::Oid, attempt: &Attempt) -> Tried {
     }))
 }
 
+/// Whatever it empties is everybody's. It waits for nobody: behind it everybody would.
+fn truncated(role: pg_sys::Oid, relation: pg_sys::Oid, trial: &Trial) -> Tried {
+    if relation_owner(relation).is_some_and(|owner| has_rights(role, owner)) {
+        let detail = "whoever owns a table may empty it, as drop it".to_owned();
+        return (Outcome::ByDesign, Some(detail));
+    }
+    judged(undone(|| {
+        touched("SET LOCAL lock_timeout = '100ms'");
+        as_restricted(role, || {
+            touched(&format!("TRUNCATE {} CASCADE", trial.relation))
+        });
+        1
+    }))
+}
+
+/// Whether the role reads rows of others than the account that is bound in a relation that may have none
+/// of the other account's.
+pub(super) fn of_others(role: pg_sys::Oid, relation: &str, own: &Values) -> Tried {
+    let counted = undone(|| {
+        as_restricted(role, || {
+            let held = format!(
+                "SELECT row_security_active({})::int4::int8",
+                literal(relation)
+            );
+            let others = format!(
+                "SELECT count(*) FROM (SELECT FROM ONLY {relation} AS t WHERE NOT ({}) LIMIT 1) AS o",
+                filter("t", own)
+            );
+            (count(&others), count(&held) > 0)
+        })
+    });
+    match counted {
+        Ok((0, false)) => {
+            let detail = "row security does not hold the role".to_owned();
+            (Outcome::Crossed, Some(detail))
+        }
+        counted => judged(counted.map(|(others, _)| others)),
+    }
+}
+
 /// Plans a statement while the other account is bound, and runs that plan for one's own. Identities are
 /// bound outside of what the role does: settings that are made within end with it.
-fn prepared(role: pg_sys::Oid, trial: &Trial, mine: &Identity, theirs: &Identity) -> Tried {
+fn prepared(role: pg_sys::Oid, trial: &Trial, identities: &Identities) -> Tried {
     let counted = |plan: &OwnedPreparedStatement| {
         let found = Spi::connect_mut(|client| client.update(plan, None, &[])?.first().get_one());
         found.unwrap_or_else(|error| failed(&error)).unwrap_or(0)
     };
     judged(undone(|| {
         touched("SET LOCAL plan_cache_mode = force_generic_plan");
-        binding::switch(Some(theirs));
+        binding::switch(Some(&identities.theirs));
         let plan = as_restricted(role, || {
             let prepared = Spi::connect_mut(|client| {
                 let prepared = client.prepare_mut(trial.read().as_str(), &[]);
@@ -94,7 +148,7 @@ fn prepared(role: pg_sys::Oid, trial: &Trial, mine: &Identity, theirs: &Identity
             counted(&plan);
             plan
         });
-        binding::switch(Some(mine));
+        binding::switch(Some(&identities.mine));
         as_restricted(role, || counted(&plan))
     }))
 }
@@ -153,15 +207,25 @@ fn copied_in(role: pg_sys::Oid, relation: pg_sys::Oid, trial: &Trial) -> Option<
     }
 }
 
-fn judged(tried: Result<i64, Box<pgrx::pg_sys::panic::ErrorReportWithLevel>>) -> Tried {
+fn judged(tried: Result<i64, Box<ErrorReportWithLevel>>) -> Tried {
     match tried {
         Ok(1..) => (Outcome::Crossed, None),
         Ok(_) => (Outcome::Hidden, None),
         Err(error) => {
             let code = sqlstate(error.sql_error_code());
             let outcome = Outcome::of_error(&code);
-            let detail = match outcome {
-                Outcome::Crossed => format!("only a constraint was in the way: SQLSTATE {code}"),
+            let detail = match (outcome, error.function_name()) {
+                // It refuses to filter, whatever there is to be hidden.
+                (Outcome::Refused, Some("check_enable_rls")) => {
+                    let detail = "row_security is off".to_owned();
+                    return (Outcome::NotTried, Some(detail));
+                }
+                (Outcome::Refused, Some("aclcheck_error" | "aclcheck_error_col")) => {
+                    format!("SQLSTATE {code}, a privilege is missing")
+                }
+                (Outcome::Crossed, _) => {
+                    format!("only a constraint was in the way: SQLSTATE {code}")
+                }
                 _ => format!("SQLSTATE {code}"),
             };
             (outcome, Some(detail))
@@ -169,14 +233,34 @@ fn judged(tried: Result<i64, Box<pgrx::pg_sys::panic::ErrorReportWithLevel>>) ->
     }
 }
 
-/// What a view or function shows, as one text; the SQLSTATE where that fails.
-pub(super) fn shown(role: pg_sys::Oid, source: &str) -> Result<String, String> {
+/// What a view or function shows.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// All of it, as one text.
+    Text(String),
+    /// The SQLSTATE of an error.
+    Error(String),
+    /// The row that was watched is not as it was.
+    Harmed,
+}
+
+/// What a view or function shows to a role, while `stands` holds before and after. By format(), as a cast
+/// to text may call what the owner of a type wrote.
+pub(super) fn shown(role: pg_sys::Oid, source: &str, stands: impl Fn() -> bool) -> Shown {
     let query = format!(
-        "SELECT count(*) || md5(coalesce(string_agg(md5(coalesce(tenant_guard_x::text, '')), '' \
-             ORDER BY md5(coalesce(tenant_guard_x::text, ''))), '')) FROM {source}"
+        "SELECT count(*) || md5(coalesce(string_agg(md5(format('%s', tenant_guard_x)), '' \
+             ORDER BY md5(format('%s', tenant_guard_x))), '')) FROM {source}"
     );
-    let read = undone(|| as_restricted(role, || text(&query)));
-    read.map_err(|error| sqlstate(error.sql_error_code()))
+    let read = undone(|| {
+        let stood = stands();
+        let text = as_restricted(role, || text(&query));
+        (text, stood && !stands())
+    });
+    match read {
+        Ok((_, true)) => Shown::Harmed,
+        Ok((text, false)) => Shown::Text(text),
+        Err(error) => Shown::Error(sqlstate(error.sql_error_code())),
+    }
 }
 
 fn text(query: &str) -> String {

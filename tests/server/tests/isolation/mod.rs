@@ -14,6 +14,7 @@ mod locking;
 mod manifest;
 mod plans;
 mod probe;
+mod probe_attacks;
 mod refusals;
 mod restoring;
 mod roles;
