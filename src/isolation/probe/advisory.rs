@@ -1,7 +1,5 @@
 //! Advisory locks that other people's code takes meanwhile: those of a session outlive what is undone.
 
-use pgrx::prelude::*;
-
 use crate::isolation::registry::read;
 
 /// A lock: its two halves, whether these are two keys, and whether it is shared.
