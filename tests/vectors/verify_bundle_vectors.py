@@ -199,8 +199,10 @@ def check_order(order):
             claims, last, leaves = None, None, False
         elif what == "ledger_leaf":
             leaves = True
-            require((row["block"], row["position"]) > last_leaf, "leaves out of order")
-            last_leaf = row["block"], row["position"]
+            # What has no number stands last, with the lowest there is.
+            leaf = tuple(2**63 if row[n] == -2**63 else row[n] for n in ("block", "position"))
+            require(leaf > last_leaf, "leaves out of order")
+            last_leaf = leaf
         elif what in ("audit_log", "audit_context"):
             require(not leaves, "an event after the leaves of its block")
             xid = row["xid"]

@@ -310,31 +310,6 @@ fn partitions_of_an_audited_table_are_audited_as_they_come() {
 }
 
 #[test]
-fn partition_that_is_detached_loses_the_capture_of_its_rows_and_leaves_an_event() {
-    let db = database();
-    let mut client = db.superuser();
-    run(
-        &mut client,
-        "CREATE TABLE part (id int PRIMARY KEY, note text) PARTITION BY LIST (id);
-         CREATE TABLE part_1 PARTITION OF part FOR VALUES IN (1);
-         SELECT tenant_guard.audit('part')",
-    );
-    run(&mut client, "ALTER TABLE part DETACH PARTITION part_1");
-    let events = "SELECT count(*) > 0 FROM tenant_guard.audit_log
-                  WHERE kind = 'system' AND xid = pg_catalog.pg_snapshot_xmax(
-                      pg_catalog.pg_current_snapshot())::text::bigint - 1";
-    assert_eq!(lines(&mut client, events), ["t"]);
-    run(&mut client, "INSERT INTO part_1 VALUES (1, 'lost')");
-    assert_eq!(rows_of(&mut client), [""; 0]);
-    run(
-        &mut client,
-        "SELECT tenant_guard.audit('part_1', exclude => '{note}');
-         INSERT INTO part_1 VALUES (2, 'kept')",
-    );
-    assert_eq!(rows_of(&mut client), [r#"public.part_1|{"id":2}"#]);
-}
-
-#[test]
 fn table_audited_by_itself_is_not_attached_to_an_audited_one() {
     let db = database();
     let mut client = db.superuser();

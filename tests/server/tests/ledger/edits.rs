@@ -203,6 +203,7 @@ const EDITS: &[Edit] = &[
             "context_altered",
             "context_unreferenced",
             "event_set_changed",
+            "event_unclaimed",
         ],
     ),
     // Ends.
