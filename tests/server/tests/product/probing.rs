@@ -21,14 +21,24 @@ fn failing(condition: &str) -> Vec<String> {
         ),
     );
     assert!(!tables.is_empty());
-    let failing = tables.iter().flat_map(|table| {
+    let mut probe = |table: &String, trusted: &str| {
         lines(
             &mut admin,
             &format!(
-                "SELECT '{table}', role, attempt, outcome, detail FROM tenant_guard.probe('{table}')
+                "SELECT '{table}', role, attempt, outcome, detail
+                 FROM tenant_guard.probe('{table}', trust => '{{{trusted}}}')
                  WHERE outcome IN ('crossed', 'not tried')"
             ),
         )
+    };
+    let failing = tables.iter().flat_map(|table| {
+        let failing = probe(table, "");
+        // Some tables have code of their owner, whom the superuser vouches for; others have none.
+        let code = product.named("code of product_owner");
+        match failing.iter().any(|line| line.contains(&code)) {
+            true => probe(table, &code),
+            false => failing,
+        }
     });
     failing.collect()
 }
