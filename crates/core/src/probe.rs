@@ -44,9 +44,10 @@ pub fn value(kind: &ValueType, random: u64, now_us: i64) -> Option<String> {
         "smallint" => (1_000 + random % 30_000).to_string(),
         "integer" => (2_000_000_000 + random % 147_000_000).to_string(),
         "bigint" => (9_000_000_000_000_000_000 + random % 200_000_000_000_000_000).to_string(),
-        // As many whole digits as the type leaves.
+        // As many whole digits as the type leaves; but types with few are often bounded, as percentages are.
         "numeric" => match kind.digits {
             Some(0) => format!("0.{}", random % 10),
+            Some(1..=3) => format!("{}.{:02}", 1 + random % 8, (random >> 8) % 100),
             Some(digits) => (1 + random % (10_u64.pow(digits.min(15)) - 1).max(1)).to_string(),
             None => (1_000_000 + random % 1_000_000_000).to_string(),
         },
@@ -623,6 +624,11 @@ mod tests {
             ..kind("numeric", None)
         };
         assert_eq!(value(&narrow, 77, 0).unwrap(), "0.7");
+        let percentage = ValueType {
+            digits: Some(3),
+            ..narrow
+        };
+        assert_eq!(value(&percentage, 0x4d07, 0).unwrap(), "8.77");
     }
 
     #[test]
