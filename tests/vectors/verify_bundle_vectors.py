@@ -199,10 +199,10 @@ def check_order(order):
             claims, last, leaves = None, None, False
         elif what == "ledger_leaf":
             leaves = True
-            # What has no number stands last, with the lowest there is.
-            leaf = tuple(2**63 if row[n] == -2**63 else row[n] for n in ("block", "position"))
-            require(leaf > last_leaf, "leaves out of order")
-            last_leaf = leaf
+            # What has no number stands anywhere, with the lowest there is.
+            if -2**63 not in (row["block"], row["position"]):
+                require((row["block"], row["position"]) > last_leaf, "leaves out of order")
+                last_leaf = row["block"], row["position"]
         elif what in ("audit_log", "audit_context"):
             require(not leaves, "an event after the leaves of its block")
             xid = row["xid"]

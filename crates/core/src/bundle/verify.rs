@@ -316,12 +316,14 @@ impl BundleVerifier {
         if let Some(account) = &row.account_id {
             self.refuse_others(&account.0)?;
         }
-        // What damage left without a number has the lowest there is, and stands last.
-        let place = Some((row.block.wrapping_sub(1), row.position.wrapping_sub(1)));
-        if self.leaf > place {
-            return Err("rows are not in their order".to_owned());
+        // What damage left without a number has the lowest there is, and stands anywhere.
+        if row.block != i64::MIN && row.position != i64::MIN {
+            let place = Some((row.block, row.position));
+            if self.leaf > place {
+                return Err("rows are not in their order".to_owned());
+            }
+            self.leaf = place;
         }
-        self.leaf = place;
         let stored = row.stored();
         self.verifier.leaf(&stored);
         let files = &mut self.files;
