@@ -176,7 +176,7 @@ fn partitions_ask_for_it_too() {
         expect_error(shop.attempt("aal1", &delete), "42501", REQUIRED);
     }
     let policies = "SELECT polrelid::regclass FROM pg_policy
-                    WHERE polname = 'tenant_guard_assurance_delete' ORDER BY 1::text";
+                    WHERE polname = 'tenant_guard_assurance_delete' ORDER BY polrelid::regclass::text";
     assert_eq!(
         lines(&mut shop.db.superuser(), policies),
         ["shop.note", "shop.note_1", "shop.note_2"]

@@ -40,7 +40,7 @@ fn plan_run_statement_by_statement_gives_what_protect_gives() {
         let mut superuser = shop.db.superuser();
         let mut text = shop.dump();
         for table in ["protection", "protection_member"] {
-            let rows = format!("SELECT t FROM tenant_guard.{table} t ORDER BY 1::text");
+            let rows = format!("SELECT t FROM tenant_guard.{table} t ORDER BY t::text");
             text += &lines(&mut superuser, &rows).join("\n");
         }
         text.replace(shop.db.name(), "test")
@@ -260,7 +260,7 @@ fn schema_protects_tables_with_the_column_and_names_the_others() {
         ["00000: left alone, without column \"account_id\": shop.currency"]
     );
     let protected = "SELECT relation, account_column, roles, redact, audit
-                     FROM tenant_guard.protected_relation ORDER BY 1::text";
+                     FROM tenant_guard.protected_relation ORDER BY relation::text";
     assert_eq!(
         lines(&mut session, protected),
         [

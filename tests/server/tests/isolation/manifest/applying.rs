@@ -149,7 +149,7 @@ fn audit_lists_account_rows_and_paths_are_applied_and_taken_back() {
     assert_eq!(of_phase(&plan(&mut owner, &wanted), "apply"), []);
     assert_eq!(drift(&shop, "object, detail"), [""; 0]);
     let captured = "SELECT tgrelid::regclass FROM pg_trigger
-                    WHERE tgname = 'tenant_guard_capture' AND tgparentid = 0 ORDER BY 1::text";
+                    WHERE tgname = 'tenant_guard_capture' AND tgparentid = 0 ORDER BY tgrelid::regclass::text";
     assert_eq!(
         lines(&mut shop.db.superuser(), captured),
         ["shop.contact", "shop.country", "shop.message"]

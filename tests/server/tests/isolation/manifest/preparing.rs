@@ -8,7 +8,7 @@ fn proofs(shop: &Shop) -> Vec<String> {
     lines(
         &mut shop.db.superuser(),
         "SELECT conrelid::regclass, convalidated FROM pg_constraint
-         WHERE conname = 'tenant_guard_account_not_null' ORDER BY 1::text",
+         WHERE conname = 'tenant_guard_account_not_null' ORDER BY conrelid::regclass::text",
     )
 }
 
