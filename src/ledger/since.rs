@@ -67,8 +67,11 @@ fn claims_up_to(blocks: &mut Blocks, block: i64, epoch: i64) -> Claims {
             continue;
         };
         let last = last.min(block);
-        for number in (first..=last).filter(|number| [first, last].contains(number)) {
-            store::add_block_to(&mut claims, number);
+        if first <= last {
+            store::add_block_to(&mut claims, first);
+        }
+        if first < last {
+            store::add_block_to(&mut claims, last);
         }
     }
     claims

@@ -7,7 +7,7 @@ use super::canary::Canary;
 use super::reach::{Reacher, allowed_columns};
 use super::showers::Shower;
 use super::trying::{self, Shown};
-use super::{Line, Probe};
+use super::{Line, Probe, noted};
 
 /// What each view and function shows to each role that may read or call it; in words, why nothing.
 pub(super) type All = Vec<Vec<Option<Result<Shown, String>>>>;
@@ -59,11 +59,7 @@ impl Probe<'_> {
                     Err(why) => (Outcome::NotTried, Some(why)),
                 };
                 if *name != reacher.names {
-                    let alone = format!("as {name} alone");
-                    detail = Some(match detail {
-                        Some(detail) => format!("{detail}; {alone}"),
-                        None => alone,
-                    });
+                    detail = noted(detail, &format!("as {name} alone"));
                 }
                 lines.push(Line {
                     role: Some(reacher.names.clone()),
@@ -122,9 +118,9 @@ impl Probe<'_> {
                     role: Some(reacher.names.clone()),
                     attempt: format!("{}: {attempt}", shower.attempt),
                     outcome,
-                    detail: match (detail, &alone) {
-                        (Some(detail), Some(alone)) => Some(format!("{detail}; {alone}")),
-                        (detail, alone) => detail.or_else(|| alone.clone()),
+                    detail: match &alone {
+                        Some(alone) => noted(detail, alone),
+                        None => detail,
                     },
                 };
                 let refusal = self.asked.leave.refusal(&self.authors, role, false);

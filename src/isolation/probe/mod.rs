@@ -84,6 +84,14 @@ fn probe_gate(fcinfo: pg_sys::FunctionCallInfo) {
     }
 }
 
+/// What is said of an attempt, and more.
+fn noted(detail: Option<String>, note: &str) -> Option<String> {
+    Some(match detail {
+        Some(detail) => format!("{detail}; {note}"),
+        None => note.to_owned(),
+    })
+}
+
 struct Answer {
     relation: String,
     lines: Vec<Line>,
@@ -323,10 +331,7 @@ impl<'a> Probe<'a> {
                     tried.push(line("own row", (Outcome::NotTried, Some(detail.into()))));
                 } else if let Some(first) = tried.first_mut() {
                     let note = "no policy lets the role see a row of any account";
-                    first.detail = Some(match first.detail.take() {
-                        Some(detail) => format!("{detail}; {note}"),
-                        None => note.into(),
-                    });
+                    first.detail = noted(first.detail.take(), note);
                 }
             }
             lines.extend(tried);

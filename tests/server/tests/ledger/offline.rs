@@ -64,34 +64,21 @@ fn offline(client: &mut impl GenericClient, arguments: &str) -> Vec<Finding> {
 
 /// Compares what the database found with what is found without it.
 pub(super) fn assert_same(client: &mut impl GenericClient, found: &[Found]) {
-    let online: Vec<_> = found
-        .iter()
-        .map(|found| {
-            let account = found.account.as_deref();
-            (
-                found.code.as_str(),
-                found.block,
-                account,
-                found.event_id.as_deref(),
-                found.detail.as_str(),
-            )
-        })
-        .collect();
+    macro_rules! said {
+        ($found:expr) => {{ $found.iter() }
+            .map(|found| {
+                (
+                    found.code.as_str(),
+                    found.block,
+                    found.account.as_deref(),
+                    found.event_id.as_deref(),
+                    found.detail.as_str(),
+                )
+            })
+            .collect::<Vec<_>>()};
+    }
     let offline = offline(client, "");
-    let offline: Vec<_> = offline
-        .iter()
-        .map(|found| {
-            let account = found.account.as_deref();
-            (
-                found.code.as_str(),
-                found.block,
-                account,
-                found.event_id.as_deref(),
-                found.detail.as_str(),
-            )
-        })
-        .collect();
-    assert_eq!(offline, online);
+    assert_eq!(said!(offline), said!(found));
 }
 
 /// Exit code and output of the program.
