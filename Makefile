@@ -5,7 +5,7 @@ export PG PG_CONFIG
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop quick test test-long test-server bench verify-tool install build setup
+.PHONY: help demo demo-stop quick test test-long test-server bench verify-tool install package build setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -26,7 +26,7 @@ test: build ## everything a change must pass, what CI runs
 	@tools/test.sh full
 
 test-long: build ## the same and the tests that take minutes
-	@tools/setup.sh demo test
+	@tools/setup.sh demo test package
 	@tools/test.sh long
 
 test-server: build ## only the server tests; FILTER=name runs those that match
@@ -43,6 +43,10 @@ verify-tool: setup ## tenant-guard-verify, which needs no database: target/relea
 
 install: setup ## build for release and install into the PostgreSQL of PG_CONFIG
 	@tools/install.sh
+
+package: setup ## Debian packages and an image volume, below target/packages
+	@tools/setup.sh package
+	@tools/package.sh
 
 build: setup ## the extension in a private copy of PostgreSQL
 	@tools/build.sh

@@ -2,7 +2,7 @@
 # Installs what building, testing and the demo need and the machine lacks. Says what it does;
 # does nothing, quickly, when nothing is missing. Never starts, stops or changes a server.
 #
-#   tools/setup.sh [build|demo|test]... what to prepare for; "build" when nothing is given
+#   tools/setup.sh [build|demo|test|package]... what to prepare for; "build" when nothing is given
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -103,6 +103,10 @@ for purpose in "$@"; do
         # The migration tools of docs/migrations.md, with the driver they use.
         system_packages python3 python3-psycopg python3-psycopg2 alembic python3-django
         pooler
+        ;;
+    package)
+        # Makes packages, and the clean root in which they are tried.
+        system_packages dpkg-dev binutils mmdebstrap
         ;;
     *) die "unknown purpose \"$purpose\"" ;;
     esac

@@ -34,7 +34,16 @@ count() {
     sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$log" | awk '{ n += $1 } END { print n + 0 }'
 }
 
+# The version stands in Cargo.toml; what PGXN reads repeats it, and nothing else does.
+one_version() {
+    local version
+    version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+    [ "$(grep -c "\"version\": \"$version\"" META.json)" = 2 ] ||
+        die "META.json does not have version $version"
+}
+
 quick() {
+    group "one version" one_version
     group "formatting" cargo fmt --all --check
     group "lints" cargo clippy -q --workspace --all-targets -- -D warnings
     group "core" cargo test -q --no-fail-fast -p tenant_guard_core
@@ -61,6 +70,7 @@ long() {
     full
     group "fuzzing, 5 min" fuzz 300
     group "server, long tests" cargo test -q -p tenant_guard_tests --test main -- --ignored
+    group "packages in a clean root" tools/package_test.sh
 }
 
 case $tier in
