@@ -5,7 +5,7 @@ export PG PG_CONFIG
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop quick test test-long test-server bench verify-tool install package build setup
+.PHONY: help demo demo-stop quick test test-long test-server bench verify-tool install installcheck package build setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -43,6 +43,9 @@ verify-tool: setup ## tenant-guard-verify, which needs no database: target/relea
 
 install: setup ## build for release and install into the PostgreSQL of PG_CONFIG
 	@tools/install.sh
+
+installcheck: ## asks the server of PGHOST, PGPORT and PGUSER, a superuser there, whether what is installed works
+	@tools/installcheck.sh
 
 package: setup ## Debian packages and an image volume, below target/packages
 	@tools/setup.sh package

@@ -3,7 +3,7 @@
 # line of totals. The exit code is 0 only when everything passed.
 #
 #   tools/test.sh quick     formatting, lints, the pure crates: under 90 seconds
-#   tools/test.sh full      quick, then fuzzing, server tests, demo, the README's example, sabotage: what CI runs
+#   tools/test.sh full      quick, then fuzzing, server tests, demo, README, installcheck, sabotage: what CI runs
 #   tools/test.sh long      full, then the tests that take minutes
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -57,12 +57,28 @@ fuzz() {
         cargo test -q -p tenant_guard_core --test fuzz -- --nocapture
 }
 
+# What somebody runs against a server of their own, here against one of ours.
+installcheck() {
+    local socket outcome=0
+    socket=$(tools/cluster.sh start installcheck fsync=off) || return 1
+    PGHOST=$socket PGUSER=postgres tools/installcheck.sh >"$root/target/installcheck.log" 2>&1 || outcome=1
+    tools/cluster.sh drop installcheck
+    if [ "$outcome" = 0 ]; then
+        echo "test result: installcheck. 5 passed; 0 failed; 0 ignored;"
+    else
+        cat "$root/target/installcheck.log" "$root"/target/installcheck/regression.diffs
+        echo "test result: installcheck. 0 passed; 1 failed; 0 ignored;"
+    fi
+    return "$outcome"
+}
+
 full() {
     quick
     group "fuzzing, 10 s" fuzz 10
     group "server" cargo test -q --no-fail-fast -p tenant_guard_tests
     group "demo" tools/demo_test.sh
     group "readme" tools/readme_test.sh
+    group "installcheck" installcheck
     group "sabotage" tools/sabotage.sh
 }
 
