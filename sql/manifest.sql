@@ -1,9 +1,9 @@
 -- Manifests: all of isolation in one declaration.
 
--- What manifests declare of protected relations beside their protection.
+-- What is declared of relations beside their protection.
 CREATE TABLE tenant_guard.annotation (
     relation regclass PRIMARY KEY,
-    -- Columns that hold data of persons.
+    -- Columns that hold data of persons: their values stand apart in the log.
     personal name[] NOT NULL,
     -- Whether plans list the indexes that isolation wants.
     indexed boolean NOT NULL
@@ -17,7 +17,7 @@ CREATE FUNCTION tenant_guard.annotate(
     RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'annotate_wrapper';
 COMMENT ON FUNCTION tenant_guard.annotate(regclass, name[], boolean) IS
-    'declares which columns of a protected relation hold data of persons, and whether plans index it';
+    'declares which columns of a relation hold data of persons, and whether plans index it';
 
 -- They run the statements that protect() runs and compare with what it compares: the same settings
 -- are pinned. A plan of hundreds of tables needs no NOTICE for each constraint that is not there.

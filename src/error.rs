@@ -318,6 +318,9 @@ pub(crate) enum Error {
     /// A column in two lists of which it can only be in one.
     #[error("column \"{0}\" is in two lists")]
     TwoLists(String),
+    /// A column whose hash would stay when its values are erased.
+    #[error("column \"{0}\" cannot be both hashed and personal")]
+    HashedPersonal(String),
     /// Values are to be hashed, and the key for that is gone.
     #[error("the key for hashed columns is missing")]
     HashKeyMissing,
@@ -564,8 +567,12 @@ impl Obstacle {
             }
             Self::UnprotectedParent(..) => "Protect the parent first.",
             Self::HasChild(..) => "Take protection off the child first, or give it another parent.",
-            Self::RedactsKey(..) | Self::PersonalKey(..) => {
+            Self::RedactsKey(..) => {
                 "The account and the primary key say whose row and which row an event is about."
+            }
+            Self::PersonalKey(..) => {
+                "The account and the primary key say whose row and which row an event is about, in \
+                 columns that nothing erases. Give the table a key that says nothing of the person."
             }
             _ => return None,
         })
@@ -657,9 +664,10 @@ impl Error {
             | Self::HashKeyMissing
             | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::RelationGone(_) | Self::UnknownRelation(_) => ERRCODE_UNDEFINED_TABLE,
-            Self::UnfitAction(_) | Self::LongValue(..) | Self::TwoLists(_) => {
-                ERRCODE_INVALID_PARAMETER_VALUE
-            }
+            Self::UnfitAction(_)
+            | Self::LongValue(..)
+            | Self::TwoLists(_)
+            | Self::HashedPersonal(_) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotUtf8 => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
             Self::OutOfMemory => ERRCODE_OUT_OF_MEMORY,
             Self::AccountTooLong(_)
@@ -798,8 +806,12 @@ impl Error {
                 "See what is on the table, then drop it or give it to a superuser."
             }
             Self::StaleTrigger(..) | Self::StaleFloor(..) => {
-                "Call tenant_guard.protect() on the table again, or tenant_guard.audit() where that \
-                 named the column."
+                "Call tenant_guard.protect() on the table again, or tenant_guard.audit() or \
+                 tenant_guard.annotate() where that named the column."
+            }
+            Self::HashedPersonal(_) => {
+                "The hash of a value is a trace of it that erasure would leave. Take the column off \
+                 one of the two lists."
             }
             Self::TwoLists(_) => {
                 "A column is left out, redacted or hashed; include names those that are shown."

@@ -58,6 +58,9 @@ struct Image {
     data: Vec<u8>,
     /// Of an UPDATE, the changed columns as they are after it, until they join `data`.
     new: Vec<u8>,
+    /// The same of personal columns.
+    personal: Vec<u8>,
+    personal_new: Vec<u8>,
     /// Positions of the redacted columns concerned.
     redacted: Vec<usize>,
     /// Positions of the hashed columns concerned.
@@ -156,7 +159,15 @@ unsafe fn truncated_rows(trigger: &pg_sys::TriggerData, table: &Relation) {
 impl Work {
     /// Keeps the buffers for the next row, unless they have grown large.
     fn keep(self: Box<Self>) {
-        if self.image.data.capacity().max(self.image.new.capacity()) <= KEPT_BYTES {
+        let Image {
+            data,
+            new,
+            personal,
+            personal_new,
+            ..
+        } = &self.image;
+        let texts = [data, new, personal, personal_new];
+        if texts.iter().all(|text| text.capacity() <= KEPT_BYTES) {
             WORK.set(Some(self));
         }
     }
@@ -219,6 +230,7 @@ fn write(table: &Relation, action: &str, image: &Image, command_id: Option<pg_sy
         row_key: present(&image.row_key),
         target: None,
         data: present(&image.data),
+        personal: present(&image.personal),
         redacted: &named(&image.redacted),
         hashed: &named(&image.hashed),
         command_id,
@@ -282,22 +294,48 @@ impl Row {
     }
 }
 
+/// What an UPDATE's values begin with, those before it and those after it.
+const OLD: &[u8] = b"{\"old\":{";
+const NEW: &[u8] = b"},\"new\":{";
+
+/// Puts the values before and after an UPDATE together.
+fn join(old: &mut Vec<u8>, new: &[u8]) {
+    grow(old, new.len() + 2);
+    old.extend_from_slice(new);
+    old.extend_from_slice(b"}}");
+}
+
 impl Image {
     fn clear(&mut self) {
         self.account.clear();
         self.row_key.clear();
         self.data.clear();
         self.new.clear();
+        self.personal.clear();
+        self.personal_new.clear();
         self.redacted.clear();
         self.hashed.clear();
     }
 
-    /// Appends the row's shown columns, as a JSON object, to `data`.
+    /// Appends the row's shown columns, as a JSON object, to `data`, and the personal ones to
+    /// `personal`.
     unsafe fn push_row(&mut self, table: &Relation, row: &Row) {
         let start = self.data.len();
         self.data.push(b'{');
         for (i, column) in table.live_columns() {
             match column.shown {
+                Shown::Personal => {
+                    let member = (i, column);
+                    // The brace begins the text, which holds no other object's members.
+                    if self.personal.is_empty() {
+                        self.personal.push(b'{');
+                    }
+                    // SAFETY: the caller passes a row of `table`.
+                    unsafe {
+                        row.push_member(&mut self.personal, 0, member, table, &mut self.value);
+                    }
+                    continue;
+                }
                 Shown::Not => continue,
                 Shown::Redacted => {
                     self.redacted.push(i);
@@ -310,6 +348,9 @@ impl Image {
             unsafe { row.push_member(&mut self.data, start, (i, column), table, &mut self.value) }
         }
         self.data.push(b'}');
+        if !self.personal.is_empty() {
+            self.personal.push(b'}');
+        }
     }
 
     /// The image of an inserted or deleted row.
@@ -331,9 +372,9 @@ impl Image {
     /// changed that is captured.
     unsafe fn of_update(&mut self, table: &Relation, old: &Row, new: &Row) -> bool {
         let mut changed = false;
-        self.data.extend_from_slice(b"{\"old\":{");
-        self.new.extend_from_slice(b"},\"new\":{");
-        let (old_start, new_start) = (self.data.len() - 1, self.new.len() - 1);
+        self.data.extend_from_slice(OLD);
+        self.new.extend_from_slice(NEW);
+        let (old_start, new_start) = (OLD.len() - 1, NEW.len() - 1);
         // SAFETY: both rows are of `table`.
         unsafe {
             for (i, column) in table.live_columns() {
@@ -359,13 +400,23 @@ impl Image {
                     Shown::Hashed => self.hashed.push(i),
                     _ => {}
                 }
+                let (before, after) = if column.shown == Shown::Personal {
+                    if self.personal.is_empty() {
+                        self.personal.extend_from_slice(OLD);
+                        self.personal_new.extend_from_slice(NEW);
+                    }
+                    (&mut self.personal, &mut self.personal_new)
+                } else {
+                    (&mut self.data, &mut self.new)
+                };
                 let member = (i, column);
-                old.push_member(&mut self.data, old_start, member, table, &mut self.value);
-                new.push_member(&mut self.new, new_start, member, table, &mut self.value);
+                old.push_member(before, old_start, member, table, &mut self.value);
+                new.push_member(after, new_start, member, table, &mut self.value);
             }
-            grow(&mut self.data, self.new.len());
-            self.data.extend_from_slice(&self.new);
-            self.data.extend_from_slice(b"}}");
+            join(&mut self.data, &self.new);
+            if !self.personal.is_empty() {
+                join(&mut self.personal, &self.personal_new);
+            }
             if table.key.is_empty() {
                 self.whole_row_as_key(table, old);
             } else {

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 
 use pgrx::pg_sys;
-use tenant_guard_core::event::{Entry, EventKey, Kind};
+use tenant_guard_core::event::{Entry, EventKey, Kind, personal_commitment};
 
 use super::log;
 use super::transaction;
+use crate::random;
 
 /// What happened; who, when and where from is found by [`Event::write`].
 pub(super) struct Event<'a> {
@@ -19,6 +20,8 @@ pub(super) struct Event<'a> {
     pub(super) row_key: Option<&'a str>,
     pub(super) target: Option<&'a str>,
     pub(super) data: Option<&'a str>,
+    /// Values of personal columns, JSON text.
+    pub(super) personal: Option<&'a str>,
     pub(super) redacted: &'a [&'a str],
     pub(super) hashed: &'a [&'a str],
     /// Command that made the change, where that is not the running one: a trigger runs later, and
@@ -43,6 +46,9 @@ impl Event<'_> {
                 pg_sys::GetCurrentCommandId(true),
             )
         };
+        let salt = self.personal.map(|_| random::salt());
+        let commitment = self.personal.zip(salt.as_ref());
+        let commitment = commitment.map(|(personal, salt)| personal_commitment(salt, personal));
         let entry = Entry {
             key,
             command_id: i64::from(self.command_id.unwrap_or(running)),
@@ -56,7 +62,7 @@ impl Event<'_> {
             occurred_at: crate::clock::to_unix(now),
             context: Some(context_hash),
             data: self.data,
-            personal: None,
+            personal: commitment.as_ref().map(|hash| hash.as_slice()),
             redacted: self.redacted,
             hashed: self.hashed,
         };
@@ -80,10 +86,13 @@ impl Event<'_> {
             row.texts((!names.is_empty()).then_some(names));
         }
         row.text(entry.data);
-        // Values of personal columns, their salt and their commitment.
-        row.null();
-        row.null();
-        row.null();
+        row.text(self.personal);
+        for bytes in [salt, commitment] {
+            match bytes {
+                Some(bytes) => row.bytes(&bytes),
+                None => row.null(),
+            }
+        }
         row.bytes(&leaf_hash);
         row.insert();
         key

@@ -55,6 +55,8 @@ pub(super) enum Shown {
     Plain,
     /// A keyed hash of its value, and its name in `hashed`.
     Hashed,
+    /// Its value, apart from those of other columns.
+    Personal,
     /// Its name in `redacted`.
     Redacted,
     /// Nothing.
@@ -178,14 +180,16 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
                 live.filter(|attribute| names.contains(&name(attribute.attname.data.as_ptr())));
             named.map(|attribute| attribute.attnum).collect()
         };
-        let (redacted, hashed) = (numbers(&rule.redact), numbers(&rule.hash));
+        let [redacted, hashed, personal] =
+            [&rule.redact, &rule.hash, &rule.personal].map(|names| numbers(names));
         let shown = |attribute: &pg_sys::FormData_pg_attribute, name: &String| {
             let is_of = |secret: &[i16]| {
                 secret.contains(&attribute.attnum) || is_generated_from(relation, attribute, secret)
             };
+            let is_personal = is_of(&personal);
             if is_of(&redacted) {
                 Shown::Redacted
-            } else if is_of(&hashed) {
+            } else if !is_personal && is_of(&hashed) {
                 Shown::Hashed
             } else if rule.exclude.contains(name)
                 || rule
@@ -194,6 +198,8 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
                     .is_some_and(|only| !only.contains(name))
             {
                 Shown::Not
+            } else if is_personal {
+                Shown::Personal
             } else {
                 Shown::Plain
             }
@@ -206,7 +212,7 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
                 }
                 let name = name(attribute.attname.data.as_ptr());
                 let shown = shown(attribute, &name);
-                follows |= matches!(shown, Shown::Plain | Shown::Hashed)
+                follows |= matches!(shown, Shown::Plain | Shown::Hashed | Shown::Personal)
                     && follows_settings(attribute.atttypid, &mut depends);
                 let mut member = Vec::new();
                 push_json_string(&mut member, name.as_bytes());
@@ -234,7 +240,7 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
                 .position(named)
                 .unwrap_or_else(|| stale(wanted))
         };
-        let lists = [&rule.redact, &rule.hash, &rule.exclude];
+        let lists = [&rule.redact, &rule.hash, &rule.personal, &rule.exclude];
         for name in lists
             .into_iter()
             .flatten()
@@ -252,7 +258,10 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
         }
         let key = primary_key(relation);
         for &i in key.iter().chain(&account) {
-            let hidden = |column: &Column| matches!(column.shown, Shown::Redacted | Shown::Hashed);
+            let hidden = |column: &Column| {
+                let shown = column.shown;
+                matches!(shown, Shown::Redacted | Shown::Hashed | Shown::Personal)
+            };
             if columns[i].as_ref().is_some_and(hidden) {
                 stale(
                     &columns[i]

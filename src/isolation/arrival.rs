@@ -10,7 +10,7 @@ use tenant_guard_core::trigger::CAPTURE;
 use super::lookup;
 use super::members::{MemberState, Tree};
 use super::request::Request;
-use super::{assurance, difference, execute, obstacles, registry, roles};
+use super::{assurance, difference, execute, manifest, obstacles, registry, roles};
 use crate::audit::record::record_system;
 use crate::error::{Error, Obstacle};
 
@@ -50,6 +50,7 @@ pub(super) fn protect_like(source: pg_sys::Oid, relation: pg_sys::Oid) -> Result
     request.redact = lookup::present_columns(relation, &request.redact);
     assurance::copy(source, relation);
     roles::copy(source, relation);
+    manifest::copy_annotations(source, relation);
     protect(request, serde_json::json!({ "like": name(source) }))?;
     registry::remember_as_of(source, relation);
     Ok(())

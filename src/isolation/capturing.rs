@@ -11,7 +11,7 @@ use tenant_guard_core::trigger::CaptureRule;
 use super::members::Tree;
 use super::registry::{self, read};
 use super::request::{Request, text};
-use super::{execute, locking, lookup, require_admin, statements};
+use super::{execute, locking, lookup, manifest, require_admin, statements};
 use crate::audit::configuration::arguments;
 use crate::audit::hash_key;
 use crate::audit::record::record_system;
@@ -42,6 +42,7 @@ fn audit<'a>(
         exclude: optional(exclude, "an element of exclude").or_raise(),
         redact: optional(redact, "an element of redact").or_raise(),
         hash: optional(hash, "an element of hash").or_raise(),
+        personal: Vec::new(),
         skip_unchanged: skip_unchanged.unwrap_or(false),
         truncate_rows: truncate_rows.unwrap_or(false),
     };
@@ -49,6 +50,7 @@ fn audit<'a>(
     registry::lock();
     // Judged before a lock is taken on what the caller may not decide about.
     Tree::read(&bare(relation)).or_raise();
+    let rule = rule.and_personal(manifest::personal_columns(relation));
     refuse(relation, &rule).or_raise();
     if rule_of(relation).as_ref() == Some(&rule) {
         let name = lookup::name_of(relation).unwrap_or_default();
@@ -76,6 +78,9 @@ fn unaudit(relation: Option<pg_sys::Oid>) {
     }
     // The guards let go of what no rule asks for.
     forget(relation);
+    if registry::registered(relation).is_none() {
+        manifest::forget_annotations(relation);
+    }
     record_system("unaudit", Some(relation), "", None);
     bring_about(relation).or_raise();
 }
@@ -86,7 +91,7 @@ fn names(list: &pgrx::Array<'_, &CStr>, element: &'static str) -> Result<Vec<Str
 }
 
 /// What it takes to read a relation that may not be protected.
-fn bare(relation: pg_sys::Oid) -> Request {
+pub(super) fn bare(relation: pg_sys::Oid) -> Request {
     Request {
         relation,
         archetype: Archetype::DenyAll,
@@ -98,8 +103,8 @@ fn bare(relation: pg_sys::Oid) -> Request {
     }
 }
 
-/// Raises what stands against capturing the relation by this rule.
-fn refuse(relation: pg_sys::Oid, rule: &CaptureRule) -> Result<(), Error> {
+/// Raises what stands against a rule of this relation's own: another relation's is its rule.
+pub(super) fn refuse_part(relation: pg_sys::Oid) -> Result<(), Error> {
     let name = lookup::name_of(relation).unwrap_or_default();
     if let Some(root) = root_of(relation).filter(|root| *root != relation) {
         let root = lookup::name_of(root).unwrap_or_default();
@@ -107,6 +112,16 @@ fn refuse(relation: pg_sys::Oid, rule: &CaptureRule) -> Result<(), Error> {
     }
     if let Some(parent) = lookup::parent_of(relation) {
         return Err(Obstacle::PartOf(name, parent).into());
+    }
+    Ok(())
+}
+
+/// Raises what stands against capturing the relation by this rule.
+fn refuse(relation: pg_sys::Oid, rule: &CaptureRule) -> Result<(), Error> {
+    refuse_part(relation)?;
+    let name = lookup::name_of(relation).unwrap_or_default();
+    if let Some(column) = rule.hashed_and_personal() {
+        return Err(Error::HashedPersonal(column.to_owned()));
     }
     if let Some(column) = rule.contradiction() {
         return Err(Error::TwoLists(column.to_owned()));
@@ -129,7 +144,7 @@ fn refuse(relation: pg_sys::Oid, rule: &CaptureRule) -> Result<(), Error> {
 }
 
 /// Executes what is missing between the rule and the triggers that stand.
-fn bring_about(relation: pg_sys::Oid) -> Result<(), Error> {
+pub(super) fn bring_about(relation: pg_sys::Oid) -> Result<(), Error> {
     if let Some(request) = registry::registered(relation) {
         let tree = Tree::lock(&request)?;
         execute(&statements(&request, &tree)?);
@@ -240,6 +255,7 @@ fn rule_told(arguments: &[String]) -> Option<CaptureRule> {
 /// Has what left an audited tree captured by itself as it was there.
 pub(super) fn stay(left: &Left) {
     store(left.relation, &left.rule);
+    manifest::store_annotations(left.relation, &left.rule.personal, true);
     let members = Tree::of(&lookup::tree_of(left.relation), &bare(left.relation));
     let plan = plan::capture(&members.plan_members(|_| Vec::new()), "", Some(&left.rule));
     execute(&plan);
@@ -256,17 +272,19 @@ pub(super) fn come_back(relation: pg_sys::Oid) {
     let above = root_above(relation).and_then(rule_of);
     if above.is_some() && above == rule_of(relation) {
         forget(relation);
+        manifest::forget_annotations(relation);
     }
 }
 
-/// How changes of a protected relation are captured: what `audit` asked for, and no less redacted
-/// than `protect` did.
+/// How changes of a protected relation are captured: what `audit` asked for, no less redacted
+/// than `protect` did, and with the columns personal that `annotate` named.
 pub(super) fn wanted(request: &Request) -> Option<CaptureRule> {
     match rule_of(request.relation) {
         Some(rule) => Some(rule.and_redact(&request.redact)),
-        None => request
-            .audit
-            .then(|| CaptureRule::redacting(&request.redact)),
+        None => request.audit.then(|| {
+            CaptureRule::redacting(&request.redact)
+                .and_personal(manifest::personal_columns(request.relation))
+        }),
     }
 }
 
@@ -274,8 +292,9 @@ pub(super) fn wanted(request: &Request) -> Option<CaptureRule> {
 pub(super) fn rule_of(relation: pg_sys::Oid) -> Option<CaptureRule> {
     let rows = read(
         "SELECT r.include::text[], r.exclude::text[], r.redact::text[], r.hash::text[], \
-             r.skip_unchanged, r.truncate_rows \
+             r.skip_unchanged, r.truncate_rows, a.personal::text[] \
          FROM tenant_guard.capture_rule AS r JOIN pg_class AS c ON c.oid = r.relation \
+         LEFT JOIN tenant_guard.annotation AS a ON a.relation = r.relation \
          WHERE r.relation = $1",
         &[relation.into()],
         |row| {
@@ -284,6 +303,7 @@ pub(super) fn rule_of(relation: pg_sys::Oid) -> Option<CaptureRule> {
                 exclude: row.get(2)?.unwrap_or_default(),
                 redact: row.get(3)?.unwrap_or_default(),
                 hash: row.get(4)?.unwrap_or_default(),
+                personal: row.get(7)?.unwrap_or_default(),
                 skip_unchanged: row.get(5)?.unwrap_or(false),
                 truncate_rows: row.get(6)?.unwrap_or(false),
             })

@@ -9,7 +9,10 @@ mod export;
 use pgrx::prelude::*;
 use tenant_guard_core::manifest::Manifest;
 
-pub(super) use self::annotations::forget as forget_annotations;
+pub(super) use self::annotations::{
+    copy as copy_annotations, forget as forget_annotations, personal_columns,
+    store as store_annotations,
+};
 pub(crate) use self::apply::{code_of, located};
 use self::catalog::Catalog;
 use super::require_admin;

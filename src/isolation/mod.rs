@@ -250,7 +250,9 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     ));
     assurance::forget(&tree);
     roles::forget(relation);
-    manifest::forget_annotations(relation);
+    if audited.is_none() {
+        manifest::forget_annotations(relation);
+    }
     record_system("unprotect", Some(relation), "", None);
 }
 

@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::policy::AccountType;
 
 use super::lookup;
+use super::manifest;
 use super::members::{MemberState, Tree};
 use super::ownership::Ownerships;
 use super::registry;
@@ -76,8 +77,21 @@ pub(super) fn all(request: &Request, tree: &Tree) -> Vec<Obstacle> {
             lookup::Standing::Plain => None,
         });
     }
+    found.extend(personal(request, &name));
     found.extend(parents(request, tree));
     found
+}
+
+/// What is wrong with the columns declared personal, whenever that was.
+fn personal(request: &Request, name: &str) -> Vec<Obstacle> {
+    let declared = manifest::personal_columns(request.relation);
+    let standings = lookup::standings(request.relation, &declared, request.column_name());
+    let wrong = |(column, standing)| match standing {
+        lookup::Standing::Missing => Some(Obstacle::NoColumn(column, name.to_owned())),
+        lookup::Standing::Key => Some(Obstacle::PersonalKey(column, name.to_owned())),
+        lookup::Standing::Plain => None,
+    };
+    standings.into_iter().filter_map(wrong).collect()
 }
 
 /// What is wrong with the account column, of archetypes that have one.

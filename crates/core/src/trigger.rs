@@ -21,6 +21,8 @@ pub struct CaptureRule {
     pub redact: Vec<String>,
     /// Columns of whose values a keyed hash is logged.
     pub hash: Vec<String>,
+    /// Columns whose values are logged apart, under a commitment that outlives them.
+    pub personal: Vec<String>,
     /// Whether an UPDATE that changes no captured column leaves no event.
     pub skip_unchanged: bool,
     /// Whether TRUNCATE leaves an event for each row.
@@ -52,6 +54,19 @@ impl CaptureRule {
         self
     }
 
+    /// The same rule with these columns personal, and no others.
+    pub fn and_personal(self, personal: Vec<String>) -> Self {
+        Self { personal, ..self }
+    }
+
+    /// A column that is both hashed and personal, if there is one. Its hash could not be erased. What
+    /// is left out or redacted may be personal: it is not logged, so there is nothing to erase.
+    pub fn hashed_and_personal(&self) -> Option<&str> {
+        let mut hashed = self.hash.iter();
+        let column = hashed.find(|column| self.personal.contains(column));
+        column.map(String::as_str)
+    }
+
     /// A column that stands in two lists that exclude each other, if there is one.
     pub fn contradiction(&self) -> Option<&str> {
         let lists = [&self.exclude, &self.redact, &self.hash];
@@ -73,7 +88,11 @@ impl CaptureRule {
         if let Some(include) = &self.include {
             members.insert("include".into(), json!(include));
         }
-        for (name, columns) in [("exclude", &self.exclude), ("hash", &self.hash)] {
+        for (name, columns) in [
+            ("exclude", &self.exclude),
+            ("hash", &self.hash),
+            ("personal", &self.personal),
+        ] {
             if !columns.is_empty() {
                 members.insert(name.into(), json!(columns));
             }
@@ -108,6 +127,7 @@ impl CaptureRule {
                 "include" => rule.include = Some(columns()?),
                 "exclude" => rule.exclude = columns()?,
                 "hash" => rule.hash = columns()?,
+                "personal" => rule.personal = columns()?,
                 "skip_unchanged" => rule.skip_unchanged = flag()?,
                 "truncate_rows" => rule.truncate_rows = flag()?,
                 _ => return Err(InvalidRule),
@@ -228,6 +248,7 @@ mod tests {
             exclude: vec!["b\"c".into()],
             redact: vec!["secret".into()],
             hash: vec!["email".into()],
+            personal: vec!["name".into()],
             skip_unchanged: true,
             truncate_rows: true,
         };
@@ -235,7 +256,7 @@ mod tests {
         assert_eq!(
             argument.as_deref(),
             Some(
-                r#"{"exclude":["b\"c"],"hash":["email"],"include":["a","it's"],"skip_unchanged":true,"truncate_rows":true}"#
+                r#"{"exclude":["b\"c"],"hash":["email"],"include":["a","it's"],"personal":["name"],"skip_unchanged":true,"truncate_rows":true}"#
             )
         );
         let read = CaptureRule::read(rule.redact.clone(), argument.as_deref());
@@ -280,6 +301,12 @@ mod tests {
         assert_eq!(rule(Some("a"), "a", "", "").contradiction(), Some("a"));
         assert_eq!(rule(None, "", "x", "y x").contradiction(), Some("x"));
         assert_eq!(rule(None, "x", "", "x").contradiction(), Some("x"));
+        let personal = |list: &str| {
+            let names = list.split_whitespace().map(str::to_owned).collect();
+            rule(Some("a"), "b", "c", "d").and_personal(names)
+        };
+        assert_eq!(personal("a b c e").hashed_and_personal(), None);
+        assert_eq!(personal("a d").hashed_and_personal(), Some("d"));
         let hashed = rule(None, "", "", "x y");
         assert_eq!(hashed.and_redact(&["x".into()]), rule(None, "", "x", "y"));
     }

@@ -46,6 +46,12 @@ fn less_protected(relation: pg_sys::Oid) -> Option<(pg_sys::Oid, String, String)
              WHERE p.relation = a.root AND q.archetype = p.archetype \
                  AND q.account_column IS NOT DISTINCT FROM p.account_column \
                  AND (q.audit OR NOT p.audit) AND q.redact @> p.redact \
+                 AND NOT EXISTS ( \
+                     SELECT unnest(s.personal) FROM tenant_guard.annotation AS s \
+                     WHERE s.relation = p.relation \
+                     EXCEPT \
+                     SELECT unnest(s.personal) FROM tenant_guard.annotation AS s \
+                     WHERE s.relation = q.relation) \
                  AND (p.roles IS NULL OR q.roles <@ p.roles) \
                  AND NOT EXISTS ( \
                      SELECT l.via, l.parent, l.parent_key, l.type_column, l.type_value \

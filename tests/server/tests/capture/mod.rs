@@ -7,6 +7,7 @@ mod events;
 mod leaving;
 mod log_tables;
 pub(crate) mod partitions;
+mod personal;
 mod values;
 
 use postgres::{Client, GenericClient};

@@ -220,12 +220,12 @@ fn personal_key_by_annotate() {
         expect_error(owner.batch_execute(&query), sqlstate, message);
     }
     owner
-        .batch_execute("CREATE TABLE shop.other (id int)")
+        .batch_execute("CREATE VIEW shop.other AS SELECT 1 AS id")
         .unwrap();
     expect_error(
         owner.batch_execute("SELECT tenant_guard.annotate('shop.other')"),
-        "55000",
-        "relation shop.other is not protected",
+        "42809",
+        "shop.other is a view",
     );
 }
 
