@@ -1,7 +1,8 @@
 -- Row 12: row security never enabled, or policies that sleep.
 -- Finds protected relations with row security off (error), tables with policies and row security
--- off (error), and tables beside protected ones that have the account column and are not
--- protected (warning).
+-- off (error), and tables that have the account column of protected ones and are not protected
+-- (warning): those beside protected ones, and, in schemas that are asked for by name, all, also by the
+-- name an account column has by default.
 -- Fix: enable it; protect the table.
 SELECT 'error', c.oid::regclass::text,
     CASE WHEN m.relation IS NULL THEN 'has policies, but row security is off'
@@ -16,17 +17,19 @@ WHERE NOT c.relrowsecurity
     AND ($1 IS NULL OR n.nspname = ANY ($1))
 UNION ALL
 SELECT 'warning', c.oid::regclass::text,
-    format('has column %I as the protected relations of its schema, but is not protected',
-        a.attname),
+    format('has the account column %I, but is not protected', a.attname),
     format('SELECT tenant_guard.protect(%L, account_column => %L);', c.oid::regclass, a.attname)
-FROM (SELECT DISTINCT m.schema, m.account_column
+FROM (SELECT asked.schema, m.account_column
       FROM tenant_guard.protected_member AS m
+      CROSS JOIN LATERAL (SELECT m.schema UNION SELECT unnest($1)) AS asked (schema)
       -- A table of accounts names its key: every table has one of that name.
       WHERE NOT EXISTS (
           SELECT FROM pg_index AS k
           JOIN pg_attribute AS a ON a.attrelid = k.indrelid AND a.attnum = k.indkey[0]
           WHERE k.indrelid = m.root AND k.indisprimary AND k.indnkeyatts = 1
-              AND a.attname = m.account_column)) AS p
+              AND a.attname = m.account_column)
+      UNION
+      SELECT unnest($1), 'account_id') AS p
 JOIN pg_namespace AS n ON n.nspname = p.schema
 JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
 JOIN pg_attribute AS a

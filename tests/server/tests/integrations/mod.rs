@@ -1,6 +1,7 @@
 //! The recipes of docs/integrations.md, taken from the page itself and run against real servers.
 
 mod drivers;
+mod getting_started;
 mod migrations;
 mod pooler;
 mod postgrest;

@@ -122,6 +122,27 @@ fn row_12_table_was_forgotten() {
 }
 
 #[test]
+fn row_12_nothing_is_protected_yet_in_the_schema_that_is_asked_for() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.contact (id int, account_id uuid);
+         CREATE TABLE shop.country (code text)",
+    );
+    let found = |schemas: &str| {
+        let query = format!(
+            "SELECT severity || '|' || object || '|' || detail FROM tenant_guard.check({schemas})
+             WHERE code = '12-row-security-not-enabled'"
+        );
+        lines(&mut shop.db.superuser(), &query)
+    };
+    assert_eq!(
+        found("'{shop}'"),
+        ["warning|shop.contact|has the account column account_id, but is not protected"]
+    );
+    assert_eq!(found("'{public}'"), [""; 0]);
+    assert_eq!(found(""), [""; 0]);
+}
+
+#[test]
 fn row_26_fix_keeps_what_the_key_did() {
     let shop = sound();
     let mut superuser = shop.db.superuser();
