@@ -7,6 +7,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::audit::reads;
 use crate::error::Error;
 
 /// The role that owns the extension, in whose name its own tables are read and written.
@@ -37,6 +38,7 @@ pub(crate) fn extension_owner() -> pg_sys::Oid {
 /// than PostgreSQL's own is chosen wherever its schema stands in the path, and would run with the
 /// rights of a superuser.
 pub(crate) fn as_owner<T>(work: impl FnOnce() -> T) -> T {
+    let _ours = reads::Ours::begin();
     let owner = extension_owner();
     with_pinned_path(|| as_role(owner, work))
 }
@@ -44,6 +46,7 @@ pub(crate) fn as_owner<T>(work: impl FnOnce() -> T) -> T {
 /// The same where no session of anybody's is around it: what runs can neither leave the context nor
 /// plant anything in it.
 pub(crate) fn as_restricted_owner<T>(work: impl FnOnce() -> T) -> T {
+    let _ours = reads::Ours::begin();
     with_pinned_path(|| as_restricted(extension_owner(), work))
 }
 

@@ -16,6 +16,7 @@ use tenant_guard_core::origin::OriginError;
 use tenant_guard_core::permission::PermissionError;
 use tenant_guard_core::token::Refusal;
 
+use crate::audit::reads::refusals;
 use crate::isolation::{code_of, located};
 pub(crate) use guarded::Guarded;
 
@@ -24,6 +25,15 @@ pub(crate) use guarded::Guarded;
 /// Messages never carry a token, a key or a value of a row.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// Reads of a relation whose changes nobody audits either.
+    #[error("relation {0} is neither protected nor audited")]
+    ReadsOfNobody(String),
+    /// What was written would be given free although a savepoint takes it back.
+    #[error("flush_reads() cannot run in a subtransaction")]
+    FlushInSavepoint,
+    /// Nobody could tell when a prepared transaction commits.
+    #[error("cannot PREPARE a transaction that has called flush_reads()")]
+    PreparedFlush,
     /// No identity is bound to the transaction.
     #[error("no identity is bound to this transaction")]
     NoIdentity,
@@ -601,6 +611,16 @@ fn code_of_permission(error: &PermissionError) -> PgSqlErrorCode {
 }
 
 impl Error {
+    /// Whether it refuses somebody for who he is not.
+    pub(crate) fn refuses_identity(&self) -> bool {
+        self.code() == PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
+    }
+
+    /// Whether it refuses somebody for what he may not.
+    pub(crate) fn refuses_rights(&self) -> bool {
+        self.code() == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+
     fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
@@ -623,6 +643,7 @@ impl Error {
             | Self::NotSigned
             | Self::SourceGone(_)
             | Self::NothingToRevoke(_)
+            | Self::ReadsOfNobody(_)
             | Self::Findings(_)
             | Self::ProbeFailed { .. }
             | Self::NestedProbe
@@ -682,7 +703,8 @@ impl Error {
             | Self::NoEvent(_)
             | Self::NoAcceptance(..)
             | Self::UnknownAccount(_) => ERRCODE_UNDEFINED_OBJECT,
-            Self::MigrationInBlock => ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::MigrationInBlock | Self::FlushInSavepoint => ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::PreparedFlush => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::UnfitChoice | Self::OtherStatements(_) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::TransactionControl => ERRCODE_INVALID_TRANSACTION_TERMINATION,
             Self::CopiesToClient | Self::Unexecutable(_) => ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -729,6 +751,10 @@ impl Error {
             Self::TransactionControl => "Each account has a transaction of its own.",
             Self::OtherStatements(_) => "Give the run another name.",
             Self::Migration(failure) => return failure.hint.as_deref(),
+            Self::ReadsOfNobody(_) => {
+                "Whose changes nobody records nobody answers for: call tenant_guard.protect() or \
+                 tenant_guard.audit() first."
+            }
             Self::NoIdentity => {
                 "Call tenant_guard.authenticate(token) at the start of the transaction."
             }
@@ -868,6 +894,7 @@ impl Error {
     /// Raises the error in PostgreSQL; Rust destructors run on the way.
     #[track_caller]
     pub(crate) fn raise(self) -> ! {
+        refusals::raised(&self);
         let mut report = ErrorReport::new(self.code(), self.to_string(), "tenant_guard");
         if let Some(hint) = self.hint() {
             report = report.set_hint(hint);

@@ -43,6 +43,12 @@ extension_sql_file!(
     requires = ["identity"]
 );
 
+extension_sql_file!(
+    "../sql/reads.sql",
+    name = "reads",
+    requires = ["isolation", "ledger"]
+);
+
 extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["isolation"]);
 
 extension_sql_file!("../sql/probe.sql", name = "probe", requires = ["isolation"]);
@@ -85,6 +91,7 @@ extension_sql_file!(
         "ledger",
         "proofs",
         "audit",
+        "reads",
         "manifest",
         "integrity",
         "explain",
@@ -100,6 +107,7 @@ pub extern "C-unwind" fn _PG_init() {
     isolation::copy_from::install();
     isolation::column_hook::install();
     isolation::floor_hook::install();
+    audit::reads::install();
 }
 
 /// The version of the loaded library, which an upgrade may leave different from the SQL objects'.

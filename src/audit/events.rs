@@ -4,6 +4,8 @@ use std::cell::RefCell;
 
 use pgrx::pg_sys;
 use tenant_guard_core::event::{Entry, EventKey, Kind, personal_commitment};
+use tenant_guard_core::merkle::Hash;
+use tenant_guard_core::reads::Who;
 
 use super::log;
 use super::transaction;
@@ -37,15 +39,29 @@ impl Event<'_> {
     /// Appends the event, with its leaf hash, to the log.
     pub(super) fn write(&self) -> EventKey {
         let key = transaction::next_key();
-        let (context, context_hash) = transaction::context(key);
-        // SAFETY: read the clock and the state of the running transaction; the command id is
-        // marked as used by the insert below.
-        let (now, running) = unsafe {
-            (
-                pg_sys::GetCurrentTimestamp(),
-                pg_sys::GetCurrentCommandId(true),
-            )
-        };
+        let context = transaction::context(key);
+        // SAFETY: reads the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        self.append(key, context, now);
+        key
+    }
+
+    /// The same of what somebody else did at another time.
+    pub(super) fn write_for(&self, who: &Who, at: pg_sys::TimestampTz) {
+        let key = transaction::next_key();
+        let context = transaction::context_of(key, who);
+        self.append(key, context, at);
+    }
+
+    fn append(
+        &self,
+        key: EventKey,
+        (context, context_hash): (i16, Hash),
+        now: pg_sys::TimestampTz,
+    ) {
+        // SAFETY: reads the state of the running transaction; the command id is marked as used by the
+        // insert below.
+        let running = unsafe { pg_sys::GetCurrentCommandId(true) };
         let salt = self.personal.map(|_| random::salt());
         let commitment = self.personal.zip(salt.as_ref());
         let commitment = commitment.map(|(personal, salt)| personal_commitment(salt, personal));
@@ -95,6 +111,5 @@ impl Event<'_> {
         }
         row.bytes(&leaf_hash);
         row.insert();
-        key
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod hash_key;
 mod log;
 pub(crate) mod partitions;
 pub(crate) mod pinned;
+pub(crate) mod reads;
 pub(crate) mod record;
 mod relation;
 mod routing;

@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::event::{Context, EventKey};
 use tenant_guard_core::merkle::Hash;
+use tenant_guard_core::reads::Who;
 
 use super::log;
 use super::text::checked;
@@ -38,6 +39,15 @@ struct Written {
     subtransaction: pg_sys::SubTransactionId,
 }
 
+/// A context record this transaction has written for somebody else.
+#[derive(Clone, Copy)]
+struct Given {
+    number: i16,
+    hash: Hash,
+    /// As of [`Written`].
+    subtransaction: pg_sys::SubTransactionId,
+}
+
 #[derive(Default)]
 struct State {
     /// Id of the top-level transaction the rest belongs to.
@@ -47,6 +57,7 @@ struct State {
     actor: Rc<Actor>,
     identity_generation: u64,
     contexts: Vec<Written>,
+    given: HashMap<Who, Given>,
     /// For each table of the log the partition written last, with the subtransaction that took its lock
     /// and those of its indexes.
     locked: [Option<(pg_sys::Oid, pg_sys::SubTransactionId)>; 2],
@@ -82,6 +93,7 @@ pub(super) fn next_key() -> EventKey {
             state.xid = xid;
             state.next_ordinal = 0;
             state.contexts.clear();
+            state.given.clear();
             state.locked = [None; 2];
             start::note_events();
         }
@@ -174,11 +186,7 @@ pub(super) fn context(key: EventKey) -> (i16, Hash) {
     if let Some(found) = found {
         return found;
     }
-    let number = STATE
-        .with_borrow(|state| state.contexts.iter().map(|written| written.number).max())
-        .map_or(Some(0), |last| last.checked_add(1))
-        .ok_or(Error::TooManyEvents)
-        .or_raise();
+    let number = next_number();
     let roles = (role_name(session_role), role_name(current_role));
     let hash = write_context(key, number, &actor, &roles, application_name);
     STATE.with_borrow_mut(|state| {
@@ -194,6 +202,94 @@ pub(super) fn context(key: EventKey) -> (i16, Hash) {
         });
     });
     (number, hash)
+}
+
+/// The number of the next context record.
+fn next_number() -> i16 {
+    let last = STATE.with_borrow(|state| {
+        let written = state.contexts.iter().map(|written| written.number);
+        written
+            .chain(state.given.values().map(|given| given.number))
+            .max()
+    });
+    last.map_or(Some(0), |last| last.checked_add(1))
+        .ok_or(Error::TooManyEvents)
+        .or_raise()
+}
+
+/// The same of somebody who acted in another transaction, perhaps in another session.
+pub(super) fn context_of(key: EventKey, who: &Who) -> (i16, Hash) {
+    if let Some(given) = STATE.with_borrow(|state| state.given.get(who).copied()) {
+        return (given.number, given.hash);
+    }
+    let number = next_number();
+    let roles: Option<Vec<&str>> = who
+        .roles
+        .as_ref()
+        .map(|roles| roles.iter().map(String::as_str).collect());
+    // SAFETY: reads the state of the running transaction.
+    let start = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
+    let context = Context {
+        incarnation: key.incarnation,
+        xid: key.xid,
+        number,
+        issuer: who.issuer.as_deref(),
+        token_id: who.token_id.as_deref(),
+        session: who.session.as_deref(),
+        subject: who.subject.as_deref(),
+        roles: roles.as_deref(),
+        session_role: &who.session_role,
+        current_role: &who.current_role,
+        client_address: who.client_address.as_deref(),
+        application_name: who.application_name.as_deref(),
+        transaction_start: crate::clock::to_unix(start),
+    };
+    let hash = insert_context(&context, start);
+    // SAFETY: as above.
+    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let given = Given {
+        number,
+        hash,
+        subtransaction,
+    };
+    STATE.with_borrow_mut(|state| state.given.insert(who.clone(), given));
+    (number, hash)
+}
+
+/// Who acts now, for a record that another transaction writes.
+pub(super) fn who() -> Who {
+    // SAFETY: as in `context`.
+    let (session_role, current_role, name) = unsafe {
+        let name = CStr::from_ptr(pg_sys::application_name).to_bytes();
+        (pg_sys::GetSessionUserId(), pg_sys::GetUserId(), name)
+    };
+    let name = checked(name);
+    let actor = actor();
+    Who {
+        account: binding::with_unchecked(|identity| {
+            identity.map_or_else(String::new, |identity| identity.account.to_owned())
+        }),
+        issuer: actor.issuer.clone(),
+        token_id: actor.token_id.clone(),
+        session: actor.session.clone(),
+        subject: actor.subject.clone(),
+        roles: actor.roles.clone(),
+        session_role: role_name(session_role).to_string(),
+        current_role: role_name(current_role).to_string(),
+        client_address: client_address(),
+        application_name: (!name.is_empty()).then(|| name.to_owned()),
+    }
+}
+
+/// Whether somebody is who acts now, but for his identity.
+pub(super) fn is_current(who: &Who, roles: (pg_sys::Oid, pg_sys::Oid)) -> bool {
+    // SAFETY: as in `context`.
+    let (session_role, current_role, name) = unsafe {
+        let name = CStr::from_ptr(pg_sys::application_name).to_bytes();
+        (pg_sys::GetSessionUserId(), pg_sys::GetUserId(), name)
+    };
+    (session_role, current_role) == roles
+        && who.application_name.as_deref().unwrap_or("").as_bytes() == name
 }
 
 fn write_context(
@@ -226,6 +322,11 @@ fn write_context(
         application_name: (!application_name.is_empty()).then_some(application_name),
         transaction_start: crate::clock::to_unix(start),
     };
+    insert_context(&context, start)
+}
+
+/// Adds a context record to the log; its hash.
+fn insert_context(context: &Context<'_>, start: pg_sys::TimestampTz) -> Hash {
     let mut row = log::Row::new(&log::AUDIT_CONTEXT, start);
     row.int8(context.incarnation);
     row.int8(context.xid);
@@ -306,6 +407,9 @@ unsafe extern "C-unwind" fn subtransaction_ended(
             state
                 .contexts
                 .retain(|written| written.subtransaction < subtransaction);
+            state
+                .given
+                .retain(|_, given| given.subtransaction < subtransaction);
             state.locked = state
                 .locked
                 .map(|locked| locked.filter(|&(_, by)| by < subtransaction));

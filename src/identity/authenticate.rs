@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 use tenant_guard_core::identity::Identity;
-use tenant_guard_core::token::{Accepted, MAX_TOKEN_BYTES, Refusal};
+use tenant_guard_core::token::{Accepted, MAX_TOKEN_BYTES, Refusal, Speaker};
 
 use super::{binding, idle, issuers, membership, readers, revocation};
+use crate::audit::reads::refusals;
 use crate::catalog;
 use crate::clock::statement_start_us;
 use crate::error::{Error, OrRaise};
@@ -31,7 +32,9 @@ raw_function! {
         let (token, account, is_local) = unsafe {
             // Before anything is copied: PostgreSQL survives a lack of memory, Rust does not.
             if text_length(fcinfo, 0) > MAX_TOKEN_BYTES {
-                Error::Refused(Refusal::TooLarge).raise();
+                let refusal = Error::Refused(Refusal::TooLarge);
+                refusals::token(&refusal, Speaker::default);
+                refusal.raise();
             }
             if text_length(fcinfo, 1) > MAX_TOKEN_BYTES {
                 Error::Refused(Refusal::AccountNotAllowed).raise();
@@ -81,6 +84,11 @@ pub(super) fn authenticate(
     account: Option<&str>,
     is_local: bool,
 ) -> Result<Rc<Verified>, Error> {
+    let outcome = admit(token, account, is_local);
+    outcome.inspect_err(|error| refusals::token(error, || issuers::current().1.speaker(token)))
+}
+
+fn admit(token: &str, account: Option<&str>, is_local: bool) -> Result<Rc<Verified>, Error> {
     refuse_bypassing_caller()?;
     if !is_local {
         if !ALLOW_SESSION_IDENTITY.get() {

@@ -73,6 +73,7 @@ const CHECKS: &[(&str, &str)] = checks![
     "72_hba_lets_in",
     "73_password",
     "74_index_unusable",
+    "75_reads_unseen",
 ];
 
 /// Looks for ways around isolation; `schemas` none means all of them. What is accepted is shown

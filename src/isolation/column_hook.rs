@@ -14,6 +14,7 @@ use tenant_guard_core::assurance;
 use tenant_guard_core::identity::IdentityView;
 use tenant_guard_core::permission::{ColumnLists, Columns, Command, Role, Roles};
 
+use crate::audit::reads;
 use crate::catalog::{as_owner, our_table};
 use crate::error::{Error, OrRaise};
 use crate::identity::binding;
@@ -48,8 +49,17 @@ pub(crate) fn install() {
     }
 }
 
-/// Judges the columns of every table in a query, after what other libraries judge.
+/// Judges the columns of every table in a query, after what other libraries judge. Who may read a whole
+/// relation, and what does not run as a query, is noted here.
 fn judge(rights: *mut pg_sys::List, raise: bool, previous: impl Fn() -> bool) -> bool {
+    let grants = grants(rights, raise, previous);
+    if grants {
+        reads::granted(rights, raise);
+    }
+    grants
+}
+
+fn grants(rights: *mut pg_sys::List, raise: bool, previous: impl Fn() -> bool) -> bool {
     if !previous() {
         return false;
     }
@@ -62,19 +72,11 @@ fn judge(rights: *mut pg_sys::List, raise: bool, previous: impl Fn() -> bool) ->
         return true;
     }
     // SAFETY: PostgreSQL passes a list of what the query asks, or null.
-    let denied = unsafe { entries(rights) }.find_map(|entry| denied(entry, &known));
+    let denied = unsafe { versions::entries(rights) }.find_map(|entry| denied(entry, &known));
     match denied {
         None => true,
         Some(error) if raise => error.raise(),
         Some(_) => false,
-    }
-}
-
-unsafe fn entries<'a>(rights: *mut pg_sys::List) -> impl Iterator<Item = &'a Rights> {
-    // SAFETY: the caller vouches for the list, which lives as long as the query's plan.
-    unsafe {
-        let length = rights.as_ref().map_or(0, |list| list.length);
-        (0..length).map(move |n| &*pg_sys::list_nth(rights, n).cast::<Rights>())
     }
 }
 

@@ -25,6 +25,7 @@ mod ownership;
 mod permissions;
 mod policies;
 mod probe;
+mod reading;
 pub(crate) mod registered;
 mod registry;
 mod request;

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::claims::{self, ClaimPaths, ClaimPathsError, TimeRules};
 use crate::json::{self, Json, Object};
 use crate::jwk::{self, Key, KeySetError};
-use crate::token::{Accepted, Compact, Refusal, Verified};
+use crate::token::{Accepted, Compact, Refusal, Speaker, Verified};
 
 /// With a longer leeway an expiry would mean little: one day, in microseconds.
 pub(crate) const MAX_LEEWAY_US: i64 = 86_400_000_000;
@@ -262,6 +262,27 @@ impl Issuers {
         drop(payload);
         accepted.claims = token.payload;
         Ok(accepted)
+    }
+
+    /// Who a token that is refused says it comes from: the issuer where it is registered, and the
+    /// subject where the signature is that issuer's.
+    pub fn speaker(&self, token: &str) -> Speaker {
+        let mut speaker = Speaker::default();
+        let Ok(token) = Compact::parse(token) else {
+            return speaker;
+        };
+        let Ok(Json::Object(payload)) = json::parse(&token.payload) else {
+            return speaker;
+        };
+        let known = claims::issuer(&payload).ok();
+        let Some(issuer) = known.and_then(|name| self.0.get(name)) else {
+            return speaker;
+        };
+        speaker.issuer = Some(issuer.name.clone());
+        if issuer.check_signature(&token).is_ok() {
+            speaker.subject = issuer.paths.subject(&payload).ok().flatten();
+        }
+        speaker
     }
 
     /// Verifies a token and says whose identity it carries.

@@ -133,6 +133,15 @@ pub struct Verified {
     pub valid_from_us: i64,
 }
 
+/// Who a refused token comes from, as far as that is certain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Speaker {
+    /// A registered issuer that it names.
+    pub issuer: Option<String>,
+    /// The subject, where that issuer signed it.
+    pub subject: Option<String>,
+}
+
 /// Why a token is refused. The text is for the user and never holds a piece of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {

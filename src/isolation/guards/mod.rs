@@ -24,6 +24,7 @@ mod wanted;
 use pgrx::pg_sys;
 use pgrx::pg_sys::NodeTag;
 
+use super::reading;
 use crate::raw::raw_function;
 use command::Command;
 pub(super) use wanted::PolicyRow;
@@ -61,6 +62,7 @@ raw_function! {
         if let Some(command) = unsafe { Command::guarded(fcinfo, "guard_dropped()") } {
             dropped::judge(&command);
             recorded::dropped(&command);
+            reading::dropped();
         }
         pg_sys::Datum::from(0)
     }

@@ -7,7 +7,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::panic::AssertUnwindSafe;
 use std::ptr;
 use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, Ordering::SeqCst,
+    AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst,
 };
 
 use pgrx::pg_sys;
@@ -59,6 +59,15 @@ pub(crate) struct Entry {
     pub(super) failures: AtomicU32,
     /// Sealers that ended before their first round did, one after the other.
     fruitless: AtomicU32,
+    /// Handle of the memory in which reads wait for the log, or 0.
+    pub(crate) buffer: AtomicU32,
+    /// Something waits there.
+    pub(crate) waiting: AtomicBool,
+    /// When something was put there last.
+    pub(crate) last_read: AtomicI64,
+    /// Reads that were lost because there was no such memory to be had, or written to the server's
+    /// log on a standby.
+    pub(crate) unbuffered: AtomicU64,
     /// Guarded by the table's lock.
     message: UnsafeCell<Message>,
     /// Guarded by the table's lock.
@@ -175,6 +184,11 @@ unsafe fn initialize(header: *mut Header) {
 }
 
 impl Table {
+    /// The tranche of this library's locks, registered in this process.
+    pub(crate) fn tranche(&self) -> i32 {
+        self.header.tranche
+    }
+
     fn lock(&self) -> Locked {
         let lock = self.header.lock.get();
         // SAFETY: an initialized lock in shared memory.
@@ -196,8 +210,20 @@ impl Table {
         }
         let now = now_us();
         let unused = |entry: &&Entry| entry.running().is_none() && !entry.is_starting(now);
-        let free = of(0).or_else(|| self.entries.iter().find(unused))?;
+        // What waits in a buffer would go with it, so those without one come first, then those in
+        // which nothing waits, and of them the one used longest ago: its database may be gone.
+        let worth = |entry: &&Entry| {
+            let has_buffer = entry.buffer.load(SeqCst) != 0;
+            let (waiting, at) = (entry.waiting.load(SeqCst), entry.last_read.load(SeqCst));
+            (has_buffer, waiting, at)
+        };
+        let free = of(0).or_else(|| self.entries.iter().filter(unused).min_by_key(worth))?;
+        let buffer = free.buffer.swap(0, SeqCst);
         free.reset(database);
+        if buffer != 0 {
+            // SAFETY: pinned by whoever made it; whoever is attached keeps it until he ends.
+            unsafe { pg_sys::dsm_unpin_segment(buffer) };
+        }
         // SAFETY: written and read under the table's lock alone.
         unsafe { *free.marks.get() = Marks::default() };
         Some(free)
@@ -277,6 +303,9 @@ impl Entry {
         self.waits_for.store(0, SeqCst);
         self.failures.store(0, SeqCst);
         self.fruitless.store(0, SeqCst);
+        self.unbuffered.store(0, SeqCst);
+        self.waiting.store(false, SeqCst);
+        self.last_read.store(now_us(), SeqCst);
         self.database.store(database, SeqCst);
     }
 

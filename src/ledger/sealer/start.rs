@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use pgrx::pg_sys;
 
 use super::shared::{self, Entry, Problem};
+use crate::audit::reads::flush;
 use crate::clock::now_us;
 use crate::settings;
 
@@ -40,7 +41,8 @@ pub(crate) fn note_events() {
     HAS_EVENTS.set(true);
 }
 
-/// Transaction callback. At COMMIT the transaction's events are visible to everybody: whoever
+/// Transaction callback. Before the commit what waits in the buffer of reads is written where no sealer
+/// does that. At COMMIT the transaction's events are visible to everybody: whoever
 /// finds the sealer running here can leave them to it, and an error would end the server.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn transaction_ended(
@@ -48,6 +50,7 @@ unsafe extern "C-unwind" fn transaction_ended(
     _argument: *mut std::ffi::c_void,
 ) {
     match event {
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT if HAS_EVENTS.get() => flush::with_commit(),
         pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PREPARE
             if HAS_EVENTS.replace(false) =>
         {
@@ -87,6 +90,21 @@ fn announce() {
         if entry.is_of(database) {
             return;
         }
+    }
+}
+
+/// Leaves reads that wait in the buffer to the sealer: as [`announce`] does events, but while the
+/// transaction runs. Where the buffer fills the next round comes at once.
+pub(crate) fn announce_reads(crowded: bool) {
+    announce();
+    let Some(entry) = own_entry() else { return };
+    if !entry.waiting.load(SeqCst) {
+        entry.waiting.store(true, SeqCst);
+        entry.last_read.store(now_us(), SeqCst);
+    }
+    if crowded && !entry.urgent.load(SeqCst) {
+        entry.urgent.store(true, SeqCst);
+        entry.wake();
     }
 }
 

@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::sealing::{Pace, Schedule, Seen, Step, retry_after};
 
 use super::shared::{self, Entry, Problem, Table};
-use crate::audit::partitions;
+use crate::audit::{partitions, reads};
 use crate::catalog::as_restricted_owner;
 use crate::clock::now_us;
 use crate::ledger::rows::with_latest_snapshot;
@@ -44,6 +44,9 @@ const PINNED: [(&CStr, &CStr); 10] = [
     (c"jit", c"off"),
     (c"application_name", c"tenant_guard sealer"),
 ];
+
+/// Transactions that write reads, one after the other, before sealing has its turn.
+const MOST_FLUSHES: u32 = 16;
 
 /// Rounds in a row that somebody may keep from being one before he is named.
 const BUSY_ROUNDS: u32 = 3;
@@ -129,6 +132,8 @@ struct Sealer {
     busy: u32,
     /// The failure that was logged last.
     logged: Option<String>,
+    /// Why reads could not be written into the log.
+    unflushed: Option<String>,
 }
 
 /// The extension's oid and version.
@@ -154,6 +159,7 @@ impl Sealer {
             prepared: false,
             busy: 0,
             logged: None,
+            unflushed: None,
         }
     }
 
@@ -198,6 +204,7 @@ impl Sealer {
         // What is committed from here on counts for the next round.
         let pending = self.entry.pending.swap(false, SeqCst);
         self.entry.urgent.store(false, SeqCst);
+        self.flush_reads();
         match self.round(|sealer| sealer.work(heartbeat)) {
             Ok(Round::Sealed(last_block)) => {
                 self.make_partitions();
@@ -260,6 +267,44 @@ impl Sealer {
         // SAFETY: set when the process connected.
         let database = unsafe { pg_sys::MyDatabaseId };
         !left_over || failing || !claim(&self.table, self.entry, database)
+    }
+
+    /// Writes the reads that wait in their buffer into the log, in transactions of their own: a sealer's
+    /// has no events. Where that fails, sealing goes on without.
+    fn flush_reads(&mut self) {
+        if self.entry.buffer.load(SeqCst) == 0 {
+            return;
+        }
+        for _ in 0..MOST_FLUSHES {
+            let mut flushed = None;
+            let done = self.round(|_| {
+                if extension().is_none() {
+                    return Round::Gone;
+                }
+                flushed = Some(reads::flush::flush(reads::flush::Which::Ripe, false));
+                Round::Sealed(None)
+            });
+            match done {
+                Ok(_) => self.unflushed = None,
+                Err(failure) => {
+                    if self.unflushed.as_deref() != Some(&failure) {
+                        pgrx::log!("tenant_guard sealer: reads cannot be logged: {failure}");
+                    }
+                    self.unflushed = Some(failure);
+                    flushed = None;
+                }
+            }
+            let Some(flushed) = flushed else {
+                self.entry.pending.store(self.unflushed.is_none(), SeqCst);
+                return;
+            };
+            if flushed.left {
+                self.entry.pending.store(true, SeqCst);
+            }
+            if flushed.events < reads::flush::MOST as i64 {
+                return;
+            }
+        }
     }
 
     /// Makes the partitions of the months to come where they are missing, in a transaction that does

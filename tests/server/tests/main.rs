@@ -7,6 +7,7 @@ mod integrations;
 mod isolation;
 mod ledger;
 mod product;
+mod reads;
 mod surface;
 
 #[path = "../../tokens/signing.rs"]

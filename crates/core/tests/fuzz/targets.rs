@@ -11,6 +11,7 @@ use tenant_guard_core::event::EventKey;
 use tenant_guard_core::identity::Identity;
 use tenant_guard_core::issuer::{Issuer, IssuerSettings, Issuers};
 use tenant_guard_core::ledger::{Adopted, Snapshot};
+use tenant_guard_core::statement::{fingerprint, reduced};
 
 use crate::proofs;
 use crate::signing::{TestKey, base64url, key};
@@ -30,7 +31,22 @@ pub(crate) struct Target {
     pub(crate) least_outcomes: usize,
 }
 
-pub(crate) static TARGETS: [Target; 12] = [
+pub(crate) static TARGETS: [Target; 13] = [
+    Target {
+        name: "statement",
+        seeds: || {
+            vec![
+                b"SELECT a, 'b''c', E'\\'', $1, -2 FROM \"t\" WHERE x IN (1, 2) -- end".to_vec(),
+                b"INSERT INTO t VALUES ($x$a$x$, U&'b'), (X'1F', 1.5e-3); /* a /* b */ */".to_vec(),
+            ]
+        },
+        words: &[
+            "'", "''", "E'", "\\'", "$$", "$a$", "--", "\n", "/*", "*/", "\"", "(", ")", ",", "1",
+            "?", "::", "U&\"",
+        ],
+        judge: statement,
+        least_outcomes: 10,
+    },
     Target {
         name: "signed token",
         seeds: signed_seeds,
@@ -271,6 +287,21 @@ fn signed_token(input: &[u8]) -> String {
 }
 
 /// No text but the one that was signed is accepted.
+/// No constant is left, whatever it holds, and what is left stays as it is.
+fn statement(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let hidden = text.replace("$fz$", "");
+    assert_eq!(
+        reduced(&format!("select $fz${hidden}$fz$ , 'q'"), false),
+        "select ?"
+    );
+    let once = reduced(&text, false);
+    assert_eq!(reduced(&once, false), once);
+    assert_eq!(fingerprint(&text, false).len(), 16);
+    let words = once.split(' ').count().min(20);
+    format!("{words} {} {}", once.contains('"'), once.contains('?'))
+}
+
 fn token(input: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(input) else {
         return "not UTF-8".into();

@@ -23,21 +23,21 @@ use postgres::{Client, Transaction};
 use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, assert_ordinary, lines};
 
 /// A database with an issuer, a schema `shop` whose owner nobody logs in as, and an application.
-struct Shop {
-    db: Database,
-    issuer: Issuer,
-    owner: String,
-    app: String,
+pub(crate) struct Shop {
+    pub(crate) db: Database,
+    pub(crate) issuer: Issuer,
+    pub(crate) owner: String,
+    pub(crate) app: String,
 }
 
 impl Shop {
     /// The schema, empty.
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self::of(Database::new())
     }
 
     /// The schema, empty, in this database.
-    fn of(db: Database) -> Self {
+    pub(crate) fn of(db: Database) -> Self {
         let issuer = Issuer::es256("https://issuer.example");
         let mut superuser = db.superuser();
         issuer.register(&mut superuser);
@@ -61,14 +61,14 @@ impl Shop {
     }
 
     /// The schema after `ddl`, run as its owner.
-    fn with(ddl: &str) -> Self {
+    pub(crate) fn with(ddl: &str) -> Self {
         let shop = Self::empty();
         shop.owner().batch_execute(ddl).unwrap();
         shop
     }
 
     /// Contacts of two accounts, protected: rows 1 and 2 are A's, row 3 is B's.
-    fn contacts() -> Self {
+    pub(crate) fn contacts() -> Self {
         Self::with(&format!(
             "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid, name text);
              INSERT INTO shop.contact VALUES
@@ -79,7 +79,7 @@ impl Shop {
 
     /// Runs statements as the owner.
     #[track_caller]
-    fn run(&self, statements: &str) {
+    pub(crate) fn run(&self, statements: &str) {
         let done = self.owner().batch_execute(statements);
         done.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
     }
@@ -114,7 +114,7 @@ impl Shop {
     }
 
     /// A session with the owner's rights and nothing more.
-    fn owner(&self) -> Client {
+    pub(crate) fn owner(&self) -> Client {
         let mut client = self.db.superuser();
         client
             .batch_execute(&format!("SET SESSION AUTHORIZATION {}", self.owner))
@@ -123,7 +123,7 @@ impl Shop {
     }
 
     /// A session of the superuser that no guard stops, for damage that a guard would refuse.
-    fn unguarded(&self) -> Client {
+    pub(crate) fn unguarded(&self) -> Client {
         let mut client = self.db.superuser();
         client
             .batch_execute("SET tenant_guard.guards = off")
@@ -140,14 +140,18 @@ impl Shop {
     }
 
     /// A session of the application.
-    fn app(&self) -> Client {
+    pub(crate) fn app(&self) -> Client {
         let mut client = self.db.connect_as(&self.app);
         assert_ordinary(&mut client);
         client
     }
 
     /// Runs `work` in a transaction of the application bound to `account`, and commits.
-    fn within<T>(&self, account: &str, work: impl FnOnce(&mut Transaction<'_>) -> T) -> T {
+    pub(crate) fn within<T>(
+        &self,
+        account: &str,
+        work: impl FnOnce(&mut Transaction<'_>) -> T,
+    ) -> T {
         let mut session = self.app();
         let mut transaction = session.transaction().unwrap();
         self.issuer.sign_in(&mut transaction, account);

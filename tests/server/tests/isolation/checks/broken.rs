@@ -116,6 +116,7 @@ broken! {
     row_73_md5 = "73_md5";
     row_74_no_remedy = "74_no_remedy";
     row_74_restorable = "74_restorable";
+    row_75_reads_unseen = "75_reads_unseen";
 }
 
 /// What a role can become is found in every database of its cluster, so that dangerous roles have one
@@ -242,6 +243,10 @@ fn every_script_shows_what_gets_out_or_says_why_it_cannot() {
             (
                 "74_no_remedy",
                 "the plan without the index is the plan with it, which is what is wrong"
+            ),
+            (
+                "75_reads_unseen",
+                "what is missing is missing in the log, which the application does not read"
             ),
         ]
     );

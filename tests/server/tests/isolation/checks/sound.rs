@@ -44,6 +44,7 @@ sound! {
     schema_25_groups_that_are_become = "25_groups_that_are_become";
     schema_26_names_that_only_look_alike = "26_names_that_only_look_alike";
     schema_27_queues_and_files = "27_queues_and_files";
+    schema_28_reads_that_are_seen = "28_reads_that_are_seen";
 }
 
 #[track_caller]
