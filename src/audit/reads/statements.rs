@@ -186,7 +186,9 @@ pub(super) unsafe fn end(query: *mut pg_sys::QueryDesc) {
 /// Notes a read that has no executor: COPY TO of a relation by somebody whom row security does not
 /// concern. The rights are what PostgreSQL has just granted.
 pub(crate) fn granted(rights: *mut pg_sys::List, raise: bool) {
-    if !may_concern() || !raise || rights == CHECKED.get() || is_internal() {
+    // Once: the next list may stand where this one stood.
+    let of_executor = CHECKED.replace(ptr::null_mut()) == rights;
+    if !may_concern() || !raise || of_executor || is_internal() {
         return;
     }
     let Some(known) = known() else {
