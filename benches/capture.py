@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What capture costs: the same changes without audit, with ours, and with a PL/pgSQL row trigger
-that stores to_jsonb images, interleaved in one run on a throwaway cluster.
+"""What capture costs: the same changes without audit, with ours, with ours where two of the columns are
+personal, and with a PL/pgSQL row trigger that stores to_jsonb images, interleaved in one run on a throwaway cluster.
 
     benches/capture.py [--rounds 5] [--seconds 4] [--rows 100000] [--installed]
 
@@ -53,6 +53,9 @@ SELECT tenant_guard.add_issuer('bench', '{keys}');
 CREATE TRIGGER tenant_guard_capture AFTER INSERT OR UPDATE OR DELETE ON ours FOR EACH ROW
     EXECUTE FUNCTION tenant_guard.capture('account_id', '{{}}');
 ALTER TABLE ours ENABLE ALWAYS TRIGGER tenant_guard_capture;
+CREATE TRIGGER tenant_guard_capture AFTER INSERT OR UPDATE OR DELETE ON personal FOR EACH ROW
+    EXECUTE FUNCTION tenant_guard.capture('account_id', '{{}}', '{{"personal":["customer","notes"]}}');
+ALTER TABLE personal ENABLE ALWAYS TRIGGER tenant_guard_capture;
 CREATE TABLE plpgsql_log (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(),
     relation text, action text, role text, old jsonb, new jsonb);
@@ -77,7 +80,7 @@ CREATE TABLE source AS SELECT i AS id, '{account}'::uuid AS account_id,
 VACUUM ANALYZE source;
 """
 
-VARIANTS = ["none", "ours", "plpgsql"]
+VARIANTS = ["none", "ours", "personal", "plpgsql"]
 BULK = {
     "INSERT": "INSERT INTO {t} SELECT * FROM source",
     "UPDATE": "UPDATE {t} SET status = 'sent', amount = amount + 1, notes = notes || '.'",
@@ -94,7 +97,8 @@ SINGLE = {
 TIME_BUDGET = {"bulk INSERT": 2.5, "bulk UPDATE": 2.5,
                "single INSERT": 1.4, "single UPDATE": 1.6, "single DELETE": 1.6}
 BYTES_BUDGET = {"INSERT": 520, "UPDATE": 600}
-LOG = {"none": None, "ours": "tenant_guard.audit_log", "plpgsql": "plpgsql_log"}
+LOG = {"none": None, "ours": "tenant_guard.audit_log", "personal": "tenant_guard.audit_log",
+        "plpgsql": "plpgsql_log"}
 
 
 def tool(script, *arguments, **options):
@@ -195,6 +199,8 @@ def compare(title, cells, unit):
     for variant in VARIANTS:
         ratio = statistics.median(cells[variant]) / base
         print(f"    {variant:8} {show(cells[variant], unit)}  {ratio:.2f}x")
+    personal = statistics.median(cells["personal"]) / statistics.median(cells["ours"])
+    print(f"    personal columns: {personal:.2f}x of capture without")
     if title in TIME_BUDGET:
         verdict(title, statistics.median(cells["ours"]) / base, TIME_BUDGET[title])
 

@@ -331,6 +331,24 @@ pub(crate) enum Error {
     /// A column whose hash would stay when its values are erased.
     #[error("column \"{0}\" cannot be both hashed and personal")]
     HashedPersonal(String),
+    /// Not the key of a row.
+    #[error("a row key must be a JSON object")]
+    UnfitRowKey,
+    /// Events that are named and not there: how many, the first.
+    #[error("{0} of the events do not exist, the first of them {1}")]
+    UnknownEvents(usize, String),
+    /// An event of another account than the one that was named.
+    #[error("event {0} is not one of the account")]
+    OtherAccountsEvent(String),
+    /// Values that are to be kept: event, hold.
+    #[error("event {0} is under legal hold {1}")]
+    Held(String, i64),
+    /// No hold of this id.
+    #[error("there is no legal hold {0}")]
+    NoHold(i64),
+    /// A hold that has ended.
+    #[error("legal hold {0} has been released")]
+    HoldReleased(i64),
     /// Values are to be hashed, and the key for that is gone.
     #[error("the key for hashed columns is missing")]
     HashKeyMissing,
@@ -681,6 +699,8 @@ impl Error {
             | Self::LedgerAltered(_)
             | Self::ColumnAltered(_)
             | Self::AppendOnly(_)
+            | Self::Held(..)
+            | Self::HoldReleased(_)
             | Self::StaleFloor(..)
             | Self::HashKeyMissing
             | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -688,7 +708,9 @@ impl Error {
             Self::UnfitAction(_)
             | Self::LongValue(..)
             | Self::TwoLists(_)
-            | Self::HashedPersonal(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            | Self::HashedPersonal(_)
+            | Self::UnfitRowKey
+            | Self::OtherAccountsEvent(_) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotUtf8 => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
             Self::OutOfMemory => ERRCODE_OUT_OF_MEMORY,
             Self::AccountTooLong(_)
@@ -701,6 +723,8 @@ impl Error {
             | Self::UnknownRun(_)
             | Self::NoFinding(..)
             | Self::NoEvent(_)
+            | Self::UnknownEvents(..)
+            | Self::NoHold(_)
             | Self::NoAcceptance(..)
             | Self::UnknownAccount(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::MigrationInBlock | Self::FlushInSavepoint => ERRCODE_ACTIVE_SQL_TRANSACTION,
@@ -835,6 +859,11 @@ impl Error {
                 "Call tenant_guard.protect() on the table again, or tenant_guard.audit() or \
                  tenant_guard.annotate() where that named the column."
             }
+            Self::UnfitRowKey => "It stands in column row_key of the log: {\"id\": 7}.",
+            Self::Held(..) => {
+                "Nothing was erased. tenant_guard.legal_hold says why; release_hold() ends it."
+            }
+            Self::UnknownEvents(..) | Self::OtherAccountsEvent(_) => "Nothing was erased.",
             Self::HashedPersonal(_) => {
                 "The hash of a value is a trace of it that erasure would leave. Take the column off \
                  one of the two lists."

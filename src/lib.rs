@@ -16,6 +16,7 @@ mod kept_plan;
 mod ledger;
 mod memory;
 mod migration;
+mod personal;
 mod random;
 mod raw;
 mod secrecy;
@@ -35,6 +36,11 @@ extension_sql_file!(
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["identity"]);
 extension_sql_file!("../sql/ledger.sql", name = "ledger", requires = ["audit"]);
 extension_sql_file!("../sql/sealer.sql", name = "sealer", requires = ["ledger"]);
+extension_sql_file!(
+    "../sql/personal.sql",
+    name = "personal",
+    requires = ["ledger"]
+);
 extension_sql_file!("../sql/proofs.sql", name = "proofs", requires = ["ledger"]);
 
 extension_sql_file!(
@@ -90,6 +96,7 @@ extension_sql_file!(
         "isolation",
         "ledger",
         "proofs",
+        "personal",
         "audit",
         "reads",
         "manifest",

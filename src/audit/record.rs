@@ -92,12 +92,22 @@ pub(crate) fn record_system(
     data: Option<&str>,
 ) -> EventKey {
     let relation = relation.map(super::text::qualified_name);
-    record_named(action, relation.as_deref(), account, data)
+    record_named(action, (relation.as_deref(), None), account, data)
+}
+
+/// The same about a relation, or one row of it, that is named and need not be there.
+pub(crate) fn record_about(
+    action: &str,
+    account: &str,
+    about: (Option<&str>, Option<&str>),
+    data: &str,
+) -> EventKey {
+    record_named(action, about, account, Some(data))
 }
 
 fn record_named(
     action: &str,
-    relation: Option<&str>,
+    (relation, row_key): (Option<&str>, Option<&str>),
     account: &str,
     data: Option<&str>,
 ) -> EventKey {
@@ -110,7 +120,7 @@ fn record_named(
         account,
         relation,
         leaf_relation: None,
-        row_key: None,
+        row_key,
         target: None,
         data,
         personal: None,
@@ -132,7 +142,7 @@ pub(crate) fn record_where_possible(action: &str, relation: Option<pg_sys::Oid>,
 /// The same of a relation that is gone, by its qualified name.
 pub(crate) fn record_named_where_possible(action: &str, relation: &str, data: &str) {
     if is_sound() {
-        record_named(action, Some(relation), "", Some(data));
+        record_named(action, (Some(relation), None), "", Some(data));
     }
 }
 

@@ -257,7 +257,7 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     record_system("unprotect", Some(relation), "", None);
 }
 
-fn require_admin() -> Result<(), Error> {
+pub(crate) fn require_admin() -> Result<(), Error> {
     if is_admin() {
         Ok(())
     } else {

@@ -19,10 +19,12 @@ mod store;
 mod verify;
 mod wait;
 
+pub(crate) use store::exists;
+
 use crate::catalog::has_role;
 use crate::isolation::is_admin;
 
 /// Whether the current user may know of every event: an admin or an auditor.
-fn reads_ledger() -> bool {
+pub(crate) fn reads_ledger() -> bool {
     is_admin() || has_role(c"tenant_guard_auditor")
 }

@@ -3,9 +3,11 @@
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
+use tenant_guard_core::erasure;
 use tenant_guard_core::event::{Context, Entry, EventKey};
 use tenant_guard_core::ledger::{
-    Claim, Depth, Rows, Server, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf,
+    Claim, Depth, EventLeaf, Opening, Rows, Server, Snapshot, StoredAccount, StoredBlock,
+    StoredEvent, StoredLeaf,
 };
 
 use super::rows::{Arguments, Cursor, NO_TEXT, Row, for_each_row, with_cursors};
@@ -158,7 +160,11 @@ impl<'r, R: Rows> Reader<'r, R> {
         for incarnation in incarnations {
             let before = self.rows.claims().of(incarnation);
             let xids = Snapshot::below(i64::MAX).ranges_since(&before);
-            self.read_claims(&[Claim { incarnation, xids }], self.rows.depth());
+            let (claims, depth) = ([Claim { incarnation, xids }], self.rows.depth());
+            self.read_claims(&claims, depth);
+            if depth == Depth::Leaves && self.rows.needs_events() {
+                self.read_claims(&claims, Depth::Events);
+            }
         }
     }
 
@@ -168,10 +174,10 @@ impl<'r, R: Rows> Reader<'r, R> {
             match depth {
                 Depth::Nothing => {}
                 Depth::Leaves => {
-                    let query = part.query("account_id, leaf_hash", AUDIT_LOG, EVENT_ORDER);
+                    let query = part.query(&leaf_columns(), AUDIT_LOG, EVENT_ORDER);
                     for_each_row(&query, part.arguments(), |row| {
                         self.read.events += 1;
-                        self.rows.event_leaf(row.text(0), row.bytes(1));
+                        self.rows.event_leaf(&event_leaf_of(row));
                     });
                 }
                 Depth::Events => {
@@ -231,6 +237,38 @@ pub(super) fn with_block<T>(number: i64, work: impl FnOnce(&StoredBlock<'_>) -> 
 const EVENT_COLUMNS: &str = "incarnation, xid, command_id, occurred_at, ordinal, context, kind, \
     action, account_id, relation, leaf_relation, row_key, target, redacted, hashed, data, personal, \
     personal_salt, personal_commitment, leaf_hash";
+
+/// What is read of an event whose leaf hash is taken as it is stored. Of its personal values it is
+/// enough to know whether they are there.
+fn leaf_columns() -> String {
+    format!(
+        "account_id, leaf_hash, incarnation, xid, ordinal, \
+         CASE WHEN personal_commitment IS NULL THEN 0 ELSE 1 END \
+             + CASE WHEN personal IS NULL THEN 0 ELSE 2 END \
+             + CASE WHEN personal_salt IS NULL THEN 0 ELSE 4 END, \
+         CASE WHEN personal_commitment IS NOT NULL \
+             AND (personal IS NULL OR personal_salt IS NULL) THEN relation END, \
+         CASE WHEN kind OPERATOR(pg_catalog.=) 'system' \
+             AND action OPERATOR(pg_catalog.=) '{}' THEN action END",
+        erasure::ACTION
+    )
+}
+
+fn event_leaf_of<'a>(row: &Row<'a>) -> EventLeaf<'a> {
+    let there = row.integer(5);
+    EventLeaf {
+        key: EventKey {
+            incarnation: row.bigint(2),
+            xid: row.bigint(3),
+            ordinal: row.integer(4),
+        },
+        account: row.text(0),
+        relation: row.optional_text(6),
+        leaf_hash: row.bytes(1),
+        opening: Opening::of(there & 1 != 0, there & 2 != 0, there & 4 != 0),
+        is_erasure: row.optional_text(7).is_some(),
+    }
+}
 
 const CONTEXT_COLUMNS: &str = "incarnation, xid, transaction_start, number, issuer, token_id, \
     session, subject, role, session_role, \"current_role\", client_address, application_name, hash";

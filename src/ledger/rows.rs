@@ -90,7 +90,7 @@ impl<'a> Row<'a> {
 
     /// An integer of a column that is declared NOT NULL. NULL becomes the largest: rows that are read
     /// in the order of such a column stay in it, as NULL is last.
-    pub(super) fn integer(&self, column: usize) -> i32 {
+    pub(crate) fn integer(&self, column: usize) -> i32 {
         self.datum(column, &[pg_sys::INT4OID])
             .map_or(i32::MAX, |datum| datum.value() as i32)
     }

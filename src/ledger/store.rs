@@ -15,7 +15,7 @@ use super::spans;
 use crate::error::Error;
 
 /// Whether the ledger's tables have been made.
-pub(super) fn exists() -> bool {
+pub(crate) fn exists() -> bool {
     let mut found = false;
     for_each_row(
         c"SELECT 1::bigint WHERE pg_catalog.to_regclass('tenant_guard.audit_log') IS NOT NULL",

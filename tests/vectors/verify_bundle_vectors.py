@@ -11,9 +11,9 @@ import re
 import sys
 
 from verify_ledger_vectors import (
-    Damaged, VECTORS, blinded_id, check_claims, checkpoint, commitment, context_record, entry, event_id,
+    Damaged, VECTORS, blinded_id, check_claims, check_opening, checkpoint, commitment, context_record, entry, event_id,
     account_record, block_record, epoch_record, is_damaged, leaf_hash, load, parse_adopted,
-    parse_checkpoint, parse_snapshot, require, root, sha256, state, unbase64, unhex,
+    parse_checkpoint, parse_json, parse_snapshot, check_erased, require, root, sha256, state, unbase64, unhex,
     verify,
 )
 
@@ -31,24 +31,6 @@ COLUMNS = {
                     "account_root leaf_hash"),
 }
 LISTS = ("redacted", "hashed")
-
-
-def parse_json(text):
-    """Strictly: no member twice, and no number but integers."""
-    def members(pairs):
-        require(len(dict(pairs)) == len(pairs), "a member twice")
-        require(not any(isinstance(value, bool) for _, value in pairs), "a boolean")
-        return dict(pairs)
-
-    def no_number(text):
-        raise Damaged(f"{text} is no integer")
-
-    def integer(text):
-        require(str(int(text)) == text, "a number in another form")
-        return int(text)
-
-    return json.loads(text, object_pairs_hook=members, parse_int=integer, parse_float=no_number,
-                      parse_constant=no_number)
 
 
 def decimal(text):
@@ -300,9 +282,8 @@ def verify_one_account(tables, account):
         require(context is None or hashed == unhex(context["hash"]), "context")
         require((context is None) == (event["context"] is None), "a context is missing")
         require(leaf_hash(entry(event, hashed)) == unhex(event["leaf_hash"]), "event")
-        if event["personal"] is not None:
-            opened = commitment(unhex(event["personal_salt"]), event["personal"])
-            require(opened == unhex(event["personal_commitment"]), "personal values")
+        check_opening(event)
+    check_erased(tables["audit_log"])
     sees, tree, global_tree, last, left = {}, [], [], None, list(tables["audit_log"])
     for number, block in enumerate(tables["ledger_block"], 1):
         opens = last is None or any(block[c] != last[c] for c in ("incarnation", "timeline"))
@@ -477,7 +458,7 @@ def main(arguments):
         return
     check_strictness()
     noticed = 0
-    for name in ("bundle.copy", "bundle_of_one.copy"):
+    for name in ("bundle.copy", "bundle_of_one.copy", "erased.copy", "erased_of_one.copy"):
         text = (VECTORS / name).read_text()
         verify_bundle(text)
         noticed += damage(text, safely(verify_bundle))
@@ -492,7 +473,7 @@ def main(arguments):
     for name in ("receipt_signed.tlog-proof", "receipt_without_context.tlog-proof"):
         verify_receipt((VECTORS / name).read_text())
     for edit in load("damaged.json"):
-        text, verifier = edited(edit), verify_bundle if "bundle" in edit["of"] else verify_receipt
+        text, verifier = edited(edit), verify_bundle if edit["of"].endswith(".copy") else verify_receipt
         assert is_damaged(safely(verifier), text), f"{edit} unnoticed"
         noticed += 1
     print(f"bundles and receipts hold; {noticed} ways to damage them are noticed")

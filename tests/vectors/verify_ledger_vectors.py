@@ -241,12 +241,65 @@ def check_events(ledger):
             named.add(key)
             context = contexts[key]
         require(leaf_hash(entry(event, context)) == unhex(event["leaf_hash"]), "event")
-        opening = [event[f"personal{part}"] for part in ("", "_salt", "_commitment")]
-        if opening != [None] * 3:
-            require(None not in opening, "personal values")
-            personal, salt, committed = opening
-            require(commitment(unhex(salt), personal) == unhex(committed), "personal values")
+        check_opening(event)
+    check_erased(ledger["audit_log"])
     require(named == contexts.keys(), "a context without an event")
+
+
+def parse_json(text):
+    """Strictly: no member twice, and no number but integers."""
+    def members(pairs):
+        require(len(dict(pairs)) == len(pairs), "a member twice")
+        require(not any(isinstance(value, bool) for _, value in pairs), "a boolean")
+        return dict(pairs)
+
+    def no_number(text):
+        raise Damaged(f"{text} is no integer")
+
+    def integer(text):
+        require(str(int(text)) == text, "a number in another form")
+        return int(text)
+
+    return json.loads(text, object_pairs_hook=members, parse_int=integer, parse_float=no_number,
+                      parse_constant=no_number)
+
+
+def check_opening(event):
+    """Personal values open their commitment. Both they and their salt may be gone."""
+    personal, salt, committed = (event[f"personal{part}"] for part in ("", "_salt", "_commitment"))
+    require((personal is None) == (salt is None), "half of an opening")
+    require(personal is None or committed is not None, "personal values without a commitment")
+    if personal is not None:
+        require(commitment(unhex(salt), personal) == unhex(committed), "personal values")
+
+
+def erased_by(event):
+    """Ids of the events that this one says were erased."""
+    if (event["kind"], event["action"]) != ("system", "erase_personal") or event["data"] is None:
+        return set()
+    try:
+        data = parse_json(event["data"])
+        require(isinstance(data, dict), "no object")
+        require({"erased", "legal_basis"} <= set(data) <= {"erased", "legal_basis", "reason"}, "members")
+        require(all(isinstance(data[m], str) for m in data if m != "erased"), "no text")
+        named = set()
+        for incarnation, transactions in data["erased"]:
+            require(re.fullmatch("[0-9a-f]{16}", incarnation), "no incarnation")
+            for xid, *ordinals in transactions:
+                require(isinstance(xid, int) and 0 <= xid < 1 << 63 and ordinals, "no transaction")
+                require(all(isinstance(n, int) and 0 <= n < 1 << 31 for n in ordinals), "no ordinal")
+                named |= {f"{incarnation}-{xid}-{ordinal}" for ordinal in ordinals}
+        return named
+    except (Damaged, ValueError, TypeError):
+        return set()
+
+
+def check_erased(events):
+    """What is gone was erased in its account, and what was erased is gone."""
+    gone = {(event["account_id"], event_id(event)) for event in events
+            if event["personal_commitment"] is not None and event["personal"] is None}
+    named = {(event["account_id"], name) for event in events for name in erased_by(event)}
+    require(gone == named, "personal values are gone or there, and erasures say otherwise")
 
 
 def place_events(ledger):
@@ -466,5 +519,5 @@ if __name__ == "__main__":
     check_small_vectors()
     check_hashes()
     check_texts()
-    damaged = check_ledger("ledger.json") + check_ledger("heartbeat.json")
+    damaged = sum(map(check_ledger, ("ledger.json", "heartbeat.json", "erased.json")))
     print(f"ledger vectors hold; {damaged} ways to damage the ledgers are noticed")

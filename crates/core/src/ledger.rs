@@ -19,5 +19,8 @@ pub use records::{
 };
 pub use seal::{AccountRound, BlockPlan, Leaf, Participant, Sealed, seal};
 pub use snapshot::{Adopted, InvalidAdopted, InvalidSnapshot, Snapshot, XidRanges};
-pub use stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf, epoch_record, leaf_record};
+pub use stored::{
+    EventLeaf, Opening, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, epoch_record,
+    leaf_record,
+};
 pub use verify::{Scope, Verifier};

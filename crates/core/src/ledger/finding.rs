@@ -22,6 +22,8 @@ pub enum Code {
     PersonalAltered,
     /// Personal values or their salt are gone and no erasure accounts for it.
     PersonalMissing,
+    /// An erasure names an event whose personal values are there.
+    PersonalRestored,
     /// A row of `ledger_account` is not what the sealed leaves give.
     AccountAltered,
     /// The row of an account with sealed events is gone.
@@ -50,7 +52,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in order.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::EventAltered,
         Self::EventSetChanged,
         Self::EventUnclaimed,
@@ -59,6 +61,7 @@ impl Code {
         Self::ContextUnreferenced,
         Self::PersonalAltered,
         Self::PersonalMissing,
+        Self::PersonalRestored,
         Self::AccountAltered,
         Self::AccountMissing,
         Self::LeafAltered,
@@ -84,6 +87,7 @@ impl Code {
             Self::ContextUnreferenced => "context_unreferenced",
             Self::PersonalAltered => "personal_altered",
             Self::PersonalMissing => "personal_missing",
+            Self::PersonalRestored => "personal_restored",
             Self::AccountAltered => "account_altered",
             Self::AccountMissing => "account_missing",
             Self::LeafAltered => "leaf_altered",

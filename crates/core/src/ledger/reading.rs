@@ -2,7 +2,7 @@
 
 use super::claims::{Claim, Claims};
 use super::part::Depth;
-use super::stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
+use super::stored::{EventLeaf, StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
 use crate::event::Context;
 
 /// The server that a ledger is read from, at the time of reading.
@@ -27,7 +27,7 @@ pub trait Rows {
     /// [`leaf`](Self::leaf) for the leaves with a block number up to this one's, in order of
     /// (block, position); [`end_block`](Self::end_block). Where [`depth`](Self::depth) asks for
     /// less, [`event_leaf`](Self::event_leaf) or nothing takes the place of the events, and they
-    /// follow the leaves if [`needs_events`](Self::needs_events). After the last block come `leaf` for
+    /// follow the leaves if [`needs_events`](Self::needs_events), which is asked then. After the last block come `leaf` for
     /// what is left, and [`begin_unsealed`](Self::begin_unsealed).
     fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim>;
 
@@ -41,11 +41,12 @@ pub trait Rows {
         Depth::Events
     }
 
-    /// Takes account and stored leaf hash of an event, in the same order.
-    fn event_leaf(&mut self, _account: &str, _leaf_hash: &[u8]) {}
+    /// Takes an event by its stored leaf hash, in the same order.
+    fn event_leaf(&mut self, _leaf: &EventLeaf<'_>) {}
 
-    /// Whether the leaves of the current block do not fit, so that its events are asked for after
-    /// all. Forgets what [`event_leaf`](Self::event_leaf) gave.
+    /// Whether the events of the current block, or of an incarnation without one, are asked for
+    /// after all: because the leaves do not fit, or one of them is to be read. Forgets what
+    /// [`event_leaf`](Self::event_leaf) gave then.
     fn needs_events(&mut self) -> bool {
         false
     }
@@ -64,7 +65,7 @@ pub trait Rows {
     fn end_block(&mut self);
 
     /// Goes to the events that no block holds; they and their contexts follow, each incarnation in
-    /// the same order as in a block. [`claims`](Self::claims) tells which those are.
+    /// the same order as in a block, and [`needs_events`](Self::needs_events) is asked after each. [`claims`](Self::claims) tells which those are.
     fn begin_unsealed(&mut self, server: Server);
 
     /// What the blocks so far hold of each incarnation.

@@ -3,7 +3,7 @@
 //! A byte string that must be a hash is a slice here: one of another length, and NULL as the empty
 //! one, are things to report and not to fail at.
 
-use crate::event::Entry;
+use crate::event::{Entry, EventKey};
 use crate::merkle::Hash;
 
 use super::records::{AccountLeaf, BlockRecord, EpochRecord};
@@ -21,6 +21,56 @@ pub struct StoredEvent<'a> {
     pub personal: Option<&'a str>,
     /// Salt of the commitment to them.
     pub personal_salt: Option<&'a [u8]>,
+}
+
+impl StoredEvent<'_> {
+    /// What is there of its personal values.
+    pub fn opening(&self) -> Opening {
+        Opening::of(
+            self.entry.personal.is_some(),
+            self.personal.is_some(),
+            self.personal_salt.is_some(),
+        )
+    }
+}
+
+/// What is there of the personal values that an event committed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// All of them, or it has none.
+    Whole,
+    /// Values or salt, and not the other.
+    Half,
+    /// Nothing.
+    Gone,
+}
+
+impl Opening {
+    /// By whether commitment, values and salt are there.
+    pub fn of(commitment: bool, personal: bool, salt: bool) -> Self {
+        match (commitment, personal, salt) {
+            (true, false, false) => Self::Gone,
+            (true, false, true) | (true, true, false) => Self::Half,
+            _ => Self::Whole,
+        }
+    }
+}
+
+/// What is read of an event where its leaf hash is taken as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct EventLeaf<'a> {
+    /// Key of the event.
+    pub key: EventKey,
+    /// Account in canonical text.
+    pub account: &'a str,
+    /// Relation it is about; wanted only where something is gone.
+    pub relation: Option<&'a str>,
+    /// Column `leaf_hash`.
+    pub leaf_hash: &'a [u8],
+    /// What is there of its personal values.
+    pub opening: Opening,
+    /// Whether kind and action say that it [names erased events](crate::erasure).
+    pub is_erasure: bool,
 }
 
 /// A row of `ledger_account`.

@@ -9,6 +9,7 @@
 //! only after a finding.
 
 mod blocks;
+mod erasures;
 mod events;
 mod leaves;
 mod since;
@@ -17,11 +18,15 @@ use super::claims::{Claim, Claims};
 use super::finding::{Code, Finding};
 use super::part::{Depth, Part};
 use super::reading::{Rows, Server};
-use super::stored::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf, hash_or_none_such};
+use super::stored::{
+    EventLeaf, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, hash_or_none_such,
+};
 use crate::checkpoint::Checkpoint;
+use crate::erasure;
 use crate::event::Context;
 use crate::merkle::Frontier;
 use blocks::{Current, Last};
+use erasures::{Erasures, Seen};
 use events::{Accounts, Contexts, check_event, named};
 use leaves::LeafRow;
 
@@ -43,6 +48,7 @@ pub struct Verifier {
     against: Option<Checkpoint>,
     accounts: Accounts,
     contexts: Contexts,
+    erasures: Erasures,
     claims: Claims,
     /// Some earlier block's claims are unknown, so the next block's events are too many.
     claims_lost: bool,
@@ -86,6 +92,7 @@ impl Verifier {
             part: Part::WHOLE,
             against,
             accounts: Accounts::default(),
+            erasures: Erasures::default(),
             claims: Claims::default(),
             claims_lost: false,
             begun_later: false,
@@ -113,6 +120,8 @@ impl Verifier {
         if self.part.has_trees() {
             self.check_accounts();
             self.check_against();
+            let mut found = self.erasures.finish();
+            self.findings.append(&mut found);
         }
         self.bound();
         if let Some(code) = self.unlisted.last.take() {
@@ -168,8 +177,12 @@ impl Verifier {
 
     /// An event of another database waits for the first block of this one; once that is sealed,
     /// no block will hold it. No block will see a transaction that there never was.
-    fn check_unclaimed(&mut self, event: &StoredEvent<'_>) {
-        let Some(server) = self.unsealed else { return };
+    ///
+    /// Whether the event is one that may be there.
+    fn check_unclaimed(&mut self, event: &StoredEvent<'_>) -> bool {
+        let Some(server) = self.unsealed else {
+            return true;
+        };
         let key = event.entry.key;
         let own = key.incarnation == server.incarnation;
         let newest = self.last.as_ref().map(|last| last.incarnation);
@@ -178,9 +191,26 @@ impl Verifier {
             false if newest == Some(server.incarnation) => {
                 "it was written in another database and no block took it over"
             }
-            _ => return,
+            _ => return true,
         };
         self.report(named(event, None, Code::EventUnclaimed, detail));
+        false
+    }
+
+    /// Notes what is gone of an event, and what a sound one says was erased. One part does that for
+    /// all blocks: what is gone and what names it may be in any two of them.
+    fn note_erasures(&mut self, event: &StoredEvent<'_>, block: Option<i64>, sound: bool) {
+        let entry = &event.entry;
+        self.erasures.event(Seen {
+            key: entry.key,
+            account: entry.account,
+            relation: entry.relation,
+            block,
+            opening: event.opening(),
+        });
+        if let Some(named) = sound.then(|| erasure::named_by(entry)).flatten() {
+            self.erasures.named(entry.account, named);
+        }
     }
 }
 
@@ -210,20 +240,33 @@ impl Rows for Verifier {
         self.part.depth(block)
     }
 
-    fn event_leaf(&mut self, account: &str, leaf_hash: &[u8]) {
-        let Some(current) = self.current.as_ref().filter(|_| self.in_scope(account)) else {
+    fn event_leaf(&mut self, event: &EventLeaf<'_>) {
+        if !self.in_scope(event.account) {
             return;
+        }
+        let block = self.current.as_ref().map(|current| current.block);
+        let seen = Seen {
+            key: event.key,
+            account: event.account,
+            relation: event.relation,
+            block,
+            opening: event.opening,
         };
-        let leaf = hash_or_none_such(leaf_hash);
-        self.accounts.append_stored(account, current.block, leaf);
+        self.erasures.leaf(seen, event.is_erasure);
+        if let Some(block) = block {
+            let leaf = hash_or_none_such(event.leaf_hash);
+            self.accounts.append_stored(event.account, block, leaf);
+        }
     }
 
     fn needs_events(&mut self) -> bool {
-        let fits = self.accounts.touched_fit(&self.rows);
-        if !fits {
+        let in_block = self.current.is_some();
+        let unfit = in_block && !self.accounts.touched_fit(&self.rows);
+        let again = self.erasures.leaves_read(unfit);
+        if again && in_block {
             self.accounts.forget_touched();
         }
-        !fits
+        again
     }
 
     fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
@@ -239,13 +282,18 @@ impl Rows for Verifier {
         }
         let block = self.current.as_ref().map(|current| current.block);
         let (contexts, findings) = (&mut self.contexts, &mut self.findings);
-        let (computed, stored) = check_event(event, block, contexts, &mut self.buffer, findings);
+        let checked = check_event(event, block, contexts, &mut self.buffer, findings);
+        let mut sound = checked.sound;
         match block {
             Some(block) if self.part.has_trees() => {
+                let (computed, stored) = (checked.computed, checked.stored);
                 self.accounts.append(account, block, computed, stored);
             }
             Some(_) => {}
-            None => self.check_unclaimed(event),
+            None => sound &= self.check_unclaimed(event),
+        }
+        if self.part.has_trees() {
+            self.note_erasures(event, block, sound);
         }
         self.bound();
     }

@@ -324,11 +324,7 @@ fn the_vectors_are_what_is_written() {
     let ledger = sample();
     for (name, account) in [("bundle.copy", None), ("bundle_of_one.copy", Some(ONE))] {
         let rows = ledger.bundle(incarnation(&ledger), account);
-        let rows = rows.iter();
-        let text: String = rows
-            .map(|(path, content)| format!("{path}\t\\\\x{}\n", hex::encode(content)))
-            .collect();
-        model::check_file(name, &text);
+        model::check_bundle(name, &rows);
     }
 }
 

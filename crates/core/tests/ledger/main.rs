@@ -1,6 +1,7 @@
 //! The ledger as a whole: its vectors, and what verification finds in a tampered one.
 
 mod bundles;
+mod erasures;
 mod model;
 mod moved;
 mod since;

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use tenant_guard_core::bundle::{BundleError, BundleExport, BundleVerifier, Sink, Summary};
 use tenant_guard_core::checkpoint::Checkpoint;
+use tenant_guard_core::erasure::is_erasure;
 use tenant_guard_core::event::{Context, Entry, EventKey, personal_commitment};
 use tenant_guard_core::ledger::{
-    AccountRound, Adopted, BlockPlan, Claim, Claims, Depth, Finding, NO_BLOCK, Part, Participant,
-    Rows, Scope, Server, Snapshot, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, Verifier,
-    blinded_account, configuration_hash, seal,
+    AccountRound, Adopted, BlockPlan, Claim, Claims, Depth, EventLeaf, Finding, NO_BLOCK, Part,
+    Participant, Rows, Scope, Server, Snapshot, StoredAccount, StoredBlock, StoredEvent,
+    StoredLeaf, Verifier, blinded_account, configuration_hash, seal,
 };
 use tenant_guard_core::merkle::{Frontier, Hash};
 use tenant_guard_core::proof::inclusion_ranges;
@@ -138,6 +139,14 @@ pub(crate) fn check_file(file: &str, expected: &str) {
     }
     let found = std::fs::read_to_string(&path).expect("vectors are there");
     assert!(found == expected, "{file} is not what the code gives");
+}
+
+/// The same of a bundle, as COPY writes it.
+pub(crate) fn check_bundle(file: &str, files: &[(String, Vec<u8>)]) {
+    let lines = files
+        .iter()
+        .map(|(path, content)| format!("{path}\t\\\\x{}\n", hex::encode(content)));
+    check_file(file, &lines.collect::<String>());
 }
 
 /// The files of a bundle, in the order in which they are written.
@@ -548,7 +557,11 @@ impl Ledger {
         rows.begin_unsealed(server(incarnation));
         for of in self.incarnations() {
             let sealed = rows.claims().of(of);
-            self.feed(rows, of, rows.depth(), |xid| !sealed.contains(xid));
+            let (depth, wanted) = (rows.depth(), |xid| !sealed.contains(xid));
+            self.feed(rows, of, depth, wanted);
+            if depth == Depth::Leaves && rows.needs_events() {
+                self.feed(rows, of, Depth::Events, wanted);
+            }
         }
     }
 
@@ -596,7 +609,14 @@ impl Ledger {
             Depth::Nothing => return,
             Depth::Leaves => {
                 for event in events {
-                    rows.event_leaf(&event.account_id, &bytes(&event.leaf_hash));
+                    rows.event_leaf(&EventLeaf {
+                        key: event.key(),
+                        account: &event.account_id,
+                        relation: event.relation.as_deref(),
+                        leaf_hash: &bytes(&event.leaf_hash),
+                        opening: event.with_stored(|event| event.opening()),
+                        is_erasure: is_erasure(&event.kind, &event.action),
+                    });
                 }
                 return;
             }

@@ -8,6 +8,7 @@ use tenant_guard_core::note::{KeyKind, SigningKey};
 use tenant_guard_core::receipt::{LogProof, ReceiptError, Telling, verify};
 
 use crate::bundles::{Files, ONE, receipt_of};
+use crate::erasures::erased;
 use crate::model::{self, ContextRow, Event, Ledger, sample, verify_bundle};
 
 /// Databases of the ledger that moved; in text these are `fff...`, which sorts behind the positive.
@@ -105,10 +106,7 @@ fn sign_checkpoints(files: &mut Files) {
 fn check(name: &str, files: &Files) {
     let (findings, _) = verify_bundle(files, None).expect("a bundle");
     assert_eq!(findings, [], "{name}");
-    let lines = files
-        .iter()
-        .map(|(path, content)| format!("{path}\t\\\\x{}\n", hex::encode(content)));
-    model::check_file(name, &lines.collect::<String>());
+    model::check_bundle(name, files);
 }
 
 #[test]
@@ -222,9 +220,7 @@ type Edit = (&'static str, &'static str, String, String);
 
 fn damage() -> Vec<Edit> {
     let ledger = sample();
-    let files = ledger.bundle(ledger.ledger_block[2].incarnation, None);
-    let openings = files.iter().find(|(path, _)| path == "openings/000");
-    let openings = String::from_utf8(openings.expect("there").1.clone()).expect("UTF-8");
+    let openings = openings_of(&ledger);
     let line = |table: &str, n: usize| {
         let mut lines = openings.split_inclusive('\n');
         let line = lines.by_ref().filter(|line| line.starts_with(table)).nth(n);
@@ -293,7 +289,53 @@ fn damage() -> Vec<Edit> {
         pair("tenant_guard/", "tenant-guard/"),
     ];
     edits.extend(in_text.map(|(from, to)| ("receipt.tlog-proof", "text", from, to)));
+    edits.extend(damage_of_erased());
     edits
+}
+
+/// What is gone without an erasure, an erasure that is gone, and what came back in spite of one.
+fn damage_of_erased() -> Vec<Edit> {
+    let before = openings_of(&sample());
+    let openings = openings_of(&erased());
+    let event = |openings: &str, place: &str| {
+        let mut lines = openings.split_inclusive('\n');
+        let line = lines.find(|line| line.starts_with("audit_log") && line.contains(place));
+        line.expect("there").to_owned()
+    };
+    let at = |xid: i64, ordinal: i32| format!("\"xid\":{xid},\"ordinal\":{ordinal},");
+    let whole = event(&openings, &at(101, 1));
+    let member = |name: &str, next: &str| {
+        let [from, to] = [name, next].map(|name| whole.find(&format!(",\"{name}\":")));
+        whole[from.expect("a member")..to.expect("another")].to_owned()
+    };
+    let value = member("personal", "personal_salt");
+    let salt = member("personal_salt", "personal_commitment");
+    let without = |parts: &[&String]| {
+        let line = whole.clone();
+        { parts.iter() }.fold(line, |line, part| line.replacen(part.as_str(), "", 1))
+    };
+    let erasure = event(&openings, &at(70, 1));
+    let edits = [
+        (whole.clone(), without(&[&value, &salt])),
+        (whole.clone(), without(&[&value])),
+        (whole.clone(), without(&[&salt])),
+        (erasure.clone(), String::new()),
+        (erasure.clone(), erasure.replace("Art. 17", "Art. 18")),
+        (
+            erasure.clone(),
+            erasure.replace("\"system\"", "\"application\""),
+        ),
+        (event(&openings, &at(100, 2)), event(&before, &at(100, 2))),
+    ];
+    { edits.into_iter() }
+        .map(|(from, to)| ("erased.copy", "openings/000", from, to))
+        .collect()
+}
+
+fn openings_of(ledger: &Ledger) -> String {
+    let files = ledger.bundle(ledger.ledger_block[2].incarnation, None);
+    let openings = files.into_iter().find(|(path, _)| path == "openings/000");
+    String::from_utf8(openings.expect("there").1).expect("UTF-8")
 }
 
 fn edited(text: &str, (_, _, from, to): &Edit) -> String {
@@ -311,7 +353,10 @@ fn codes(result: Result<Vec<Finding>, BundleError>) -> Value {
 }
 
 fn of_bundle(edit: &Edit) -> Value {
-    let ledger = sample();
+    let ledger = match edit.0 {
+        "erased.copy" => erased(),
+        _ => sample(),
+    };
     let mut files = ledger.bundle(ledger.ledger_block[2].incarnation, None);
     let file = files.iter_mut().find(|(path, _)| path == edit.1);
     let content = &mut file.expect("there").1;
@@ -345,7 +390,7 @@ fn damaged_copies_have_the_results_that_are_written() {
     let vectors = edits.iter().map(|edit| {
         let (of, file, from, to) = edit;
         let result = match *of {
-            "bundle.copy" => of_bundle(edit),
+            "bundle.copy" | "erased.copy" => of_bundle(edit),
             _ => of_receipt(edit),
         };
         assert!(result != json!([]) && result != json!("intact"), "{from}");

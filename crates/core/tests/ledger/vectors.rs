@@ -424,7 +424,7 @@ fn heartbeat() {
     check_ledger("heartbeat.json", &ledger);
 }
 
-fn check_ledger(file: &str, ledger: &Ledger) {
+pub(crate) fn check_ledger(file: &str, ledger: &Ledger) {
     let mut claims = Claims::default();
     let blocks = ledger.ledger_block.iter().map(|block| {
         let snapshot = block.snapshot.parse().expect("valid");

@@ -7,7 +7,7 @@ use crate::event::{Context, Entry, personal_commitment};
 use crate::ledger::finding::{Code, Finding};
 use crate::ledger::records::AccountLeaf;
 use crate::ledger::seal::AccountRound;
-use crate::ledger::stored::{StoredAccount, StoredEvent, hash_or_none_such};
+use crate::ledger::stored::{Opening, StoredAccount, StoredEvent, hash_or_none_such};
 use crate::merkle::{Frontier, Hash};
 
 /// An account while the blocks pass by.
@@ -314,14 +314,23 @@ fn computed_leaf(
     Some(leaf_with(Some(computed)))
 }
 
-/// Checks one event by itself. Returns its computed and its stored leaf hash.
+/// The leaf hash of an event that was checked.
+pub(super) struct Checked {
+    /// As its columns give it, or as it is stored where they cannot.
+    pub(super) computed: Hash,
+    pub(super) stored: Hash,
+    /// Whether its columns give the stored one.
+    pub(super) sound: bool,
+}
+
+/// Checks one event by itself.
 pub(super) fn check_event(
     event: &StoredEvent<'_>,
     block: Option<i64>,
     contexts: &mut Contexts,
     buffer: &mut Vec<u8>,
     findings: &mut Vec<Finding>,
-) -> (Hash, Hash) {
+) -> Checked {
     let key = event.entry.key;
     contexts.enter((key.incarnation, key.xid), findings);
     let stored = hash_or_none_such(event.leaf_hash);
@@ -344,32 +353,33 @@ pub(super) fn check_event(
     if let Some((code, detail)) = check_personal(event) {
         findings.push(named(event, block, code, detail));
     }
-    (computed.unwrap_or(stored), stored)
+    Checked {
+        computed: computed.unwrap_or(stored),
+        stored,
+        sound: computed == Some(stored),
+    }
 }
 
+/// Whether what is there of the personal values is right. What is gone altogether may have been
+/// erased.
 fn check_personal(event: &StoredEvent<'_>) -> Option<(Code, &'static str)> {
     let commitment = event.entry.personal;
-    match (event.personal, event.personal_salt) {
-        (None, None) if commitment.is_none() => None,
-        (Some(personal), Some(salt)) => {
+    let altered = match (event.opening(), event.personal, event.personal_salt) {
+        (Opening::Gone, ..) | (Opening::Whole, None, None) => return None,
+        (Opening::Half, ..) => {
+            let detail = "of personal values and salt one is gone";
+            return Some((Code::PersonalMissing, detail));
+        }
+        (Opening::Whole, Some(personal), Some(salt)) if commitment.is_some() => {
             let opening = salt
                 .try_into()
                 .map(|salt| personal_commitment(salt, personal));
             let opens = opening.is_ok_and(|opening| commitment == Some(&opening));
-            (!opens).then_some((
-                Code::PersonalAltered,
-                "the personal values do not open their commitment",
-            ))
+            (!opens).then_some("the personal values do not open their commitment")
         }
-        _ if commitment.is_none() => Some((
-            Code::PersonalAltered,
-            "personal values without a commitment",
-        )),
-        _ => Some((
-            Code::PersonalMissing,
-            "personal values or their salt are gone",
-        )),
-    }
+        (Opening::Whole, ..) => Some("personal values without a commitment"),
+    };
+    altered.map(|detail| (Code::PersonalAltered, detail))
 }
 
 pub(super) fn named(

@@ -28,6 +28,7 @@ impl Verifier {
         let tree = stored_tree(row);
         self.last = Some(Last::stored(row, tree.clone()));
         self.tree = tree;
+        self.erasures.begin_after(claims.clone());
         self.claims = claims;
         self.begun_later = true;
     }
