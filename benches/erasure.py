@@ -84,7 +84,7 @@ def offline(title, expected):
              "tenant_guard_verify", "--", "bundle", bundle.name],
             cwd=ROOT, text=True, capture_output=True)
     found = re.findall(r"^(?:\S*\s)?(personal_\w+)", program.stdout, re.MULTILINE)
-    print(f"{title:52} {program.stdout.splitlines()[-1] if program.stdout else program.stderr}")
+    print(f"{title:52} {program.stdout.splitlines()[0] if program.stdout else program.stderr}")
     if found != expected:
         sys.exit(f"{title}: {program.stdout[:2000]}{program.stderr[:2000]}")
 

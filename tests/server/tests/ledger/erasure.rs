@@ -660,3 +660,35 @@ fn neither_dump_nor_export_has_what_was_erased() {
 fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[test]
+#[ignore = "writes a million events"]
+fn ten_thousand_people_are_forgotten_out_of_a_million_events() {
+    let mut people = people();
+    for batch in 0..10 {
+        let (first, last) = (batch * 50_000 + 100, batch * 50_000 + 50_099);
+        people.write(&format!(
+            "INSERT INTO person SELECT n, 'c', 'p' || n, 'x' FROM generate_series({first}, {last}) AS n"
+        ));
+        people.write(&format!(
+            "UPDATE person SET name = name || '!' WHERE id BETWEEN {first} AND {last}"
+        ));
+        seal(&mut people.superuser);
+    }
+    let findings = "SELECT * FROM tenant_guard.verify_ledger()";
+    assert_eq!(lines(&mut people.superuser, findings), NOTHING);
+    let erase = r#"SELECT tenant_guard.erase_personal('c', (SELECT array_agg(event_id)
+             FROM tenant_guard.personal_events('c', 'public.person',
+                 (SELECT array_agg(format('{"id": %s}', n)) FROM generate_series(100, 10099) AS n))),
+         'Art. 17 GDPR')"#;
+    assert_eq!(lines(&mut people.admin, erase), ["20000"]);
+    assert_eq!(lines(&mut people.superuser, findings), NOTHING);
+    seal(&mut people.superuser);
+    assert_eq!(people.found(), NOTHING);
+    let one = people.events_of("c", 20_000)[0].clone();
+    people.past_the_guard(&format!(
+        "UPDATE tenant_guard.audit_log SET personal = NULL, personal_salt = NULL WHERE {}",
+        is(&one)
+    ));
+    assert_eq!(people.found(), [format!("personal_missing|{one}|c")]);
+}
