@@ -18,6 +18,7 @@ pub mod configuration;
 pub mod erasure;
 pub mod event;
 pub mod fingerprints;
+pub mod history;
 pub mod identity;
 pub mod issuer;
 pub mod json;

@@ -27,6 +27,12 @@ pub struct XidRanges {
 }
 
 impl XidRanges {
+    /// Leaves out those below `xid`.
+    pub fn skip_to(&mut self, xid: i64) {
+        self.from = self.from.max(xid);
+        self.late.retain(|late| *late >= xid);
+    }
+
     /// Whether `xid` is one of them.
     pub fn contains(&self, xid: i64) -> bool {
         if xid < self.from {

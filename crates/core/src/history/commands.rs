@@ -1,0 +1,194 @@
+//! What recorded commands did to the rows of a relation.
+
+use serde_json::Value;
+
+use super::members::Members;
+use super::names::{bare, qualified, split};
+
+/// What one event of a command means for rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// A column has another name.
+    RenamedColumn(String, String),
+    /// The relation had this name before.
+    Renamed(String),
+    /// A new column, with the JSON text that stands in all rows of before.
+    Added(String, Filling),
+    /// A column is gone.
+    DroppedColumn(String),
+    /// The column's values are others, and no event says which.
+    Changed(String),
+    /// The relation is gone, with its rows.
+    Dropped,
+    /// A partition left with its rows; as the command named it.
+    Detached(String),
+    /// Nothing is known of the rows any more.
+    Lost,
+}
+
+/// What rows that stood before have in a new column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Filling {
+    /// This JSON text.
+    Value(String),
+    /// Something no event says.
+    Unknown,
+    /// Nothing that is captured.
+    LeftOut,
+}
+
+/// Reads the data of an event of action `ddl`. `relation` is the name the event bears.
+pub(super) fn done(relation: &str, data: &str) -> Vec<Done> {
+    let Some(said) = Members::read(data) else {
+        return vec![Done::Lost];
+    };
+    let text = |name: &str| -> Option<String> { serde_json::from_str(said.get(name)?).ok() };
+    let command = text("command").unwrap_or_default();
+    let mut found = Vec::new();
+    if said.get("type").is_some() {
+        // A label of an enumeration, or an attribute of a composite type, by another name is another
+        // value; more labels are none.
+        if command == "ALTER TYPE" && said.get("added").is_none() {
+            found.push(Done::Lost);
+        }
+        return found;
+    }
+    if let Some(schema) = text("schema")
+        && let Ok((_, name)) = split(relation)
+    {
+        found.push(Done::Renamed(qualified(&schema, &name)));
+    }
+    if let Some((before, after)) = text("renamed").zip(text("to")) {
+        match text("object").as_deref() {
+            Some("column") => found.push(Done::RenamedColumn(before, after)),
+            Some("table") => {
+                if let Ok((schema, _)) = split(relation) {
+                    found.push(Done::Renamed(qualified(&schema, &before)));
+                }
+            }
+            _ => {}
+        }
+    }
+    match text("dropped").as_deref() {
+        Some("relation") => found.push(Done::Dropped),
+        Some("column") => {
+            let column = text("object").and_then(|identity| bare(&identity));
+            found.extend(column.map(Done::DroppedColumn));
+        }
+        Some("trigger") if text("object").is_some_and(|name| is_capture(&name)) => {
+            found.push(Done::Lost);
+        }
+        _ => {}
+    }
+    let actions: Vec<String> = { said.get("actions") }
+        .and_then(|actions| serde_json::from_str(actions).ok())
+        .unwrap_or_default();
+    let filled: Value = { said.get("filled") }
+        .and_then(|filled| serde_json::from_str(filled).ok())
+        .unwrap_or_default();
+    found.extend(
+        actions
+            .iter()
+            .filter_map(|action| of_action(action, &filled)),
+    );
+    found
+}
+
+fn is_capture(name: &str) -> bool {
+    name.contains("tenant_guard_capture")
+}
+
+fn of_action(action: &str, filled: &Value) -> Option<Done> {
+    let named = |prefix: &str| action.strip_prefix(prefix).map(str::to_owned);
+    if let Some(column) = named("add column ") {
+        let filling = match filled.get(&column) {
+            Some(Value::String(json)) => Filling::Value(json.clone()),
+            Some(Value::Null) => Filling::LeftOut,
+            _ => Filling::Unknown,
+        };
+        return Some(Done::Added(column, filling));
+    }
+    if let Some(column) = named("drop column ") {
+        return Some(Done::DroppedColumn(column));
+    }
+    if let Some(column) = named("change the type of column ") {
+        let plain = column.strip_suffix(" by an expression");
+        return Some(Done::Changed(plain.map_or(column.clone(), str::to_owned)));
+    }
+    if let Some(partition) = named("detach partition ") {
+        return Some(Done::Detached(partition));
+    }
+    let stops = match named("disable trigger ") {
+        Some(trigger) => is_capture(&trigger),
+        None => ["attach partition ", "disable triggers"]
+            .iter()
+            .any(|prefix| action.starts_with(prefix)),
+    };
+    stops.then_some(Done::Lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_for_what_they_do_to_rows() {
+        let column = |name: &str| name.to_owned();
+        for (data, expected) in [
+            (
+                r#"{"command":"ALTER TABLE","renamed":"a","to":"b","object":"column"}"#,
+                vec![Done::RenamedColumn(column("a"), column("b"))],
+            ),
+            (
+                r#"{"command":"ALTER TABLE","renamed":"Old","to":"t","object":"table"}"#,
+                vec![Done::Renamed("s.\"Old\"".into())],
+            ),
+            (
+                r#"{"command":"ALTER TABLE","schema":"before"}"#,
+                vec![Done::Renamed("before.t".into())],
+            ),
+            (
+                r#"{"command":"ALTER TABLE","renamed":"c1","to":"c2"}"#,
+                vec![],
+            ),
+            (
+                r#"{"actions":["add column a b","add column c","add column d"],
+                    "filled":{"a b":"1.50","c":null}}"#,
+                vec![
+                    Done::Added(column("a b"), Filling::Value("1.50".into())),
+                    Done::Added(column("c"), Filling::LeftOut),
+                    Done::Added(column("d"), Filling::Unknown),
+                ],
+            ),
+            (
+                r#"{"actions":["change the type of column a by an expression","drop column b"]}"#,
+                vec![Done::Changed(column("a")), Done::DroppedColumn(column("b"))],
+            ),
+            (
+                r#"{"dropped":"column","object":"s.t.\"A\""}"#,
+                vec![Done::DroppedColumn(column("A"))],
+            ),
+            (r#"{"dropped":"relation"}"#, vec![Done::Dropped]),
+            (
+                r#"{"actions":["disable trigger tenant_guard_capture"]}"#,
+                vec![Done::Lost],
+            ),
+            (r#"{"actions":["disable trigger mine"]}"#, vec![]),
+            (
+                r#"{"command":"ALTER TYPE","renamed":"ok","to":"paid","type":"s.mood"}"#,
+                vec![Done::Lost],
+            ),
+            (
+                r#"{"command":"ALTER TYPE","added":"new","type":"s.mood"}"#,
+                vec![],
+            ),
+            (
+                r#"{"actions":["detach partition s.p1"]}"#,
+                vec![Done::Detached("s.p1".into())],
+            ),
+            ("nonsense", vec![Done::Lost]),
+        ] {
+            assert_eq!(done("s.t", data), expected, "{data}");
+        }
+    }
+}
