@@ -1,6 +1,7 @@
 //! The only place where SQLSTATE, message and hint are chosen.
 
 mod guarded;
+mod looking;
 
 use std::ffi::CStr;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tenant_guard_core::token::Refusal;
 use crate::audit::reads::refusals;
 use crate::isolation::{code_of, located};
 pub(crate) use guarded::Guarded;
+pub(crate) use looking::{Looking, why_unknown};
 
 /// Why a call into the extension fails, as the user sees it.
 ///
@@ -34,6 +36,9 @@ pub(crate) enum Error {
     /// Nobody could tell when a prepared transaction commits.
     #[error("cannot PREPARE a transaction that has called flush_reads()")]
     PreparedFlush,
+    /// Looking back fails.
+    #[error("{0}")]
+    Looking(Looking),
     /// No identity is bound to the transaction.
     #[error("no identity is bound to this transaction")]
     NoIdentity,
@@ -738,6 +743,7 @@ impl Error {
             Self::Permission(error) => code_of_permission(error),
             Self::ColumnDenied(..) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::Guarded(refusal) => refusal.code(),
+            Self::Looking(refusal) => refusal.code(),
             Self::NotSchemaOwner(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NoRole(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::BrokenKeys(..) | Self::ForeignAccount(..) | Self::BoundToAccount(..) => {
@@ -835,6 +841,7 @@ impl Error {
             Self::Obstacle(obstacle) => return obstacle.hint(),
             Self::Permission(error) => return error.hint(),
             Self::Guarded(refusal) => return refusal.hint(),
+            Self::Looking(refusal) => return refusal.hint(),
             Self::PiecesInBlock => "It commits after each piece: CALL it on its own.",
             Self::BrokenKeys(..) => {
                 "Nothing was changed. SELECT * FROM tenant_guard.check_data() shows keys of such rows."
@@ -916,6 +923,7 @@ impl Error {
                 Some(format!("Locked by process {holders}."))
             }
             Self::Guarded(refusal) => refusal.detail(),
+            Self::Looking(refusal) => refusal.detail(),
             _ => None,
         }
     }

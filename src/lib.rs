@@ -10,6 +10,7 @@ mod audit;
 mod catalog;
 mod clock;
 mod error;
+mod history;
 mod identity;
 mod isolation;
 mod kept_plan;
@@ -57,6 +58,12 @@ extension_sql_file!(
 
 extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["isolation"]);
 
+extension_sql_file!(
+    "../sql/history.sql",
+    name = "history",
+    requires = ["roles", "ledger"]
+);
+
 extension_sql_file!("../sql/probe.sql", name = "probe", requires = ["isolation"]);
 
 extension_sql_file!(
@@ -102,7 +109,8 @@ extension_sql_file!(
         "manifest",
         "integrity",
         "explain",
-        "probe"
+        "probe",
+        "history"
     ]
 );
 

@@ -1,24 +1,19 @@
 -- Row 15: whoever reads the ledger sees what is not there, or not all that is.
--- Finds the view audit_event where it is gone, shows something else or belongs to somebody else; row
+-- Finds the views audit_event and own_event where they are gone, show something else or belong to somebody else; row
 -- security, policies, rules, foreign triggers and other owners on tables of the ledger, and guard triggers
 -- that are gone or do not fire always (error).
--- Fix: take it off; the view is made anew.
+-- Fix: take it off; a view is made anew.
 SELECT 'error', 'tenant_guard.' || f.object, f.detail, f.fix
 FROM (
-    SELECT 'audit_event',
+    SELECT w.name,
         CASE
             WHEN v.oid IS NULL THEN 'view is missing'
             WHEN NOT r.rolsuper THEN format('view belongs to role %I', r.rolname)
             ELSE 'view does not show the audit log as it is'
         END,
-        'DROP VIEW IF EXISTS tenant_guard.audit_event; SELECT tenant_guard.init_ledger();'
+        format('DROP VIEW IF EXISTS tenant_guard.%I; SELECT tenant_guard.init_ledger();', w.name)
     FROM pg_class AS l
-    LEFT JOIN pg_class AS v
-        ON v.relnamespace = l.relnamespace AND v.relname = 'audit_event' AND v.relkind = 'v'
-    LEFT JOIN pg_roles AS r ON r.oid = v.relowner
-    WHERE l.relnamespace = 'tenant_guard'::regnamespace AND l.relname = 'audit_log'
-        AND (v.oid IS NULL OR NOT r.rolsuper OR v.reloptions IS NOT NULL
-            OR regexp_replace(pg_get_viewdef(v.oid), '\s', '', 'g') <> regexp_replace($definition$
+    CROSS JOIN (VALUES ('audit_event', NULL::text[], $definition$
                 SELECT ((((lpad(to_hex(l.incarnation), 16, '0'::text) || '-'::text) || l.xid)
                         || '-'::text) || l.ordinal) AS event_id,
                     l.incarnation, l.xid, l.ordinal, l.command_id, l.occurred_at, l.kind, l.action,
@@ -29,7 +24,26 @@ FROM (
                 FROM (tenant_guard.audit_log l
                     LEFT JOIN tenant_guard.audit_context c ON (((c.incarnation = l.incarnation)
                         AND (c.xid = l.xid) AND (c.number = l.context))));
-                $definition$, '\s', '', 'g'))
+                $definition$),
+            ('own_event', '{security_barrier=true}', $definition$
+                SELECT ((((lpad(to_hex(l.incarnation), 16, '0'::text) || '-'::text) || l.xid)
+                        || '-'::text) || l.ordinal) AS event_id,
+                    l.occurred_at, l.kind, l.action, l.account_id, l.relation, l.leaf_relation,
+                    l.row_key, l.target, l.data, l.personal, l.redacted, l.hashed, c.subject, c.role,
+                    c.session_role, c."current_role", c.issuer, c.token_id, c.session,
+                    c.client_address, c.application_name, c.transaction_start
+                FROM (tenant_guard.audit_log l
+                    LEFT JOIN tenant_guard.audit_context c ON (((c.incarnation = l.incarnation)
+                        AND (c.xid = l.xid) AND (c.number = l.context))))
+                WHERE (l.account_id = tenant_guard.log_account());
+                $definition$)) AS w (name, options, definition)
+    LEFT JOIN pg_class AS v
+        ON v.relnamespace = l.relnamespace AND v.relname = w.name AND v.relkind = 'v'
+    LEFT JOIN pg_roles AS r ON r.oid = v.relowner
+    WHERE l.relnamespace = 'tenant_guard'::regnamespace AND l.relname = 'audit_log'
+        AND (v.oid IS NULL OR NOT r.rolsuper OR v.reloptions IS DISTINCT FROM w.options
+            OR regexp_replace(pg_get_viewdef(v.oid), '\s', '', 'g')
+                <> regexp_replace(w.definition, '\s', '', 'g'))
     UNION ALL
     SELECT c.relname::text, a.what,
         CASE WHEN a.unguarded THEN format('SET tenant_guard.guards = off; %s RESET tenant_guard.guards;', a.fix)

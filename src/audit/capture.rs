@@ -50,16 +50,16 @@ raw_function! {
 
 /// Texts of an event, gathered in buffers that serve row after row.
 #[derive(Default)]
-struct Image {
-    account: Vec<u8>,
+pub(super) struct Image {
+    pub(super) account: Vec<u8>,
     /// Of an UPDATE, the account the row is in after it.
     account_after: Vec<u8>,
-    row_key: Vec<u8>,
-    data: Vec<u8>,
+    pub(super) row_key: Vec<u8>,
+    pub(super) data: Vec<u8>,
     /// Of an UPDATE, the changed columns as they are after it, until they join `data`.
     new: Vec<u8>,
     /// The same of personal columns.
-    personal: Vec<u8>,
+    pub(super) personal: Vec<u8>,
     personal_new: Vec<u8>,
     /// Positions of the redacted columns concerned.
     redacted: Vec<usize>,
@@ -77,15 +77,15 @@ struct Row {
 }
 
 #[derive(Default)]
-struct Work {
-    image: Image,
+pub(super) struct Work {
+    pub(super) image: Image,
     old: Row,
     new: Row,
 }
 
 thread_local! {
     /// Taken while in use: an output function of a user's type may change rows itself.
-    static WORK: Cell<Option<Box<Work>>> = const { Cell::new(None) };
+    pub(super) static WORK: Cell<Option<Box<Work>>> = const { Cell::new(None) };
 }
 
 /// Largest buffer that is kept from one row to the next, in bytes.
@@ -158,7 +158,7 @@ unsafe fn truncated_rows(trigger: &pg_sys::TriggerData, table: &Relation) {
 
 impl Work {
     /// Keeps the buffers for the next row, unless they have grown large.
-    fn keep(self: Box<Self>) {
+    pub(super) fn keep(self: Box<Self>) {
         let Image {
             data,
             new,
@@ -181,6 +181,26 @@ impl Work {
             old.account(table, &mut image.account);
         }
         write(table, action, image, Some(command_id));
+    }
+
+    /// Makes the image of a row that stands.
+    ///
+    /// # Safety
+    /// The tuple must be one of `table`, which has this descriptor.
+    pub(super) unsafe fn image_of(
+        &mut self,
+        table: &Relation,
+        tuple: pg_sys::HeapTuple,
+        descriptor: pg_sys::TupleDesc,
+    ) {
+        let Self { image, old, .. } = self;
+        image.clear();
+        // SAFETY: the caller vouches.
+        unsafe {
+            old.read(tuple, descriptor);
+            pinned(table, || image.of_row(table, old, true));
+            old.account(table, &mut image.account);
+        }
     }
 
     /// Writes the event of an UPDATE; of a row that moves to another account, one in each.
@@ -216,7 +236,12 @@ fn pinned(table: &Relation, write: impl FnOnce()) {
     }
 }
 
-fn write(table: &Relation, action: &str, image: &Image, command_id: Option<pg_sys::CommandId>) {
+pub(super) fn write(
+    table: &Relation,
+    action: &str,
+    image: &Image,
+    command_id: Option<pg_sys::CommandId>,
+) {
     let named = |positions: &[usize]| -> Vec<&str> {
         let columns = positions.iter().filter_map(|&i| table.columns[i].as_ref());
         columns.map(|column| column.name.as_str()).collect()
@@ -238,7 +263,7 @@ fn write(table: &Relation, action: &str, image: &Image, command_id: Option<pg_sy
     .write();
 }
 
-fn present(text: &[u8]) -> Option<&str> {
+pub(super) fn present(text: &[u8]) -> Option<&str> {
     (!text.is_empty()).then(|| checked(text))
 }
 

@@ -4,6 +4,7 @@
 mod capture;
 pub(crate) mod configuration;
 mod events;
+pub(crate) mod filling;
 pub(crate) mod hash_key;
 mod log;
 pub(crate) mod partitions;
@@ -12,6 +13,7 @@ pub(crate) mod reads;
 pub(crate) mod record;
 mod relation;
 mod routing;
+pub(crate) mod standing;
 pub(crate) mod tables;
 pub(crate) mod text;
 pub(crate) mod transaction;

@@ -59,8 +59,12 @@ fn audit<'a>(
         if !rule.hash.is_empty() {
             hash_key::ensure();
         }
+        // Whether rows stand is only sure while nobody else writes.
+        locking::lock_trees(&[relation]);
+        let mut data = described(&rule);
+        data["empty"] = super::integrity::is_empty(relation).into();
         store(relation, &rule);
-        record_system("audit", Some(relation), "", Some(&described(&rule)));
+        record_system("audit", Some(relation), "", Some(&data.to_string()));
     }
     // What the rule asks for may have been taken off while the guards were.
     bring_about(relation).or_raise();
@@ -83,6 +87,15 @@ fn unaudit(relation: Option<pg_sys::Oid>) {
     }
     record_system("unaudit", Some(relation), "", None);
     bring_about(relation).or_raise();
+}
+
+/// Judges a relation whose capture the current user is to decide about.
+pub(super) fn judge(relation: pg_sys::Oid) -> Result<(), Error> {
+    let tree = Tree::read(&bare(relation))?;
+    match lookup::partition_of(relation) {
+        Some(parent) => Err(Obstacle::PartOf(tree.name().to_owned(), parent).into()),
+        None => Ok(()),
+    }
 }
 
 fn names(list: &pgrx::Array<'_, &CStr>, element: &'static str) -> Result<Vec<String>, Error> {
@@ -263,7 +276,7 @@ pub(super) fn stay(left: &Left) {
         "audit",
         Some(left.relation),
         "",
-        Some(&described(&left.rule)),
+        Some(&described(&left.rule).to_string()),
     );
 }
 
@@ -372,7 +385,7 @@ fn forget(relation: pg_sys::Oid) {
 }
 
 /// What the event says.
-fn described(rule: &CaptureRule) -> String {
+fn described(rule: &CaptureRule) -> serde_json::Value {
     serde_json::json!({
         "include": rule.include,
         "exclude": rule.exclude,
@@ -381,5 +394,4 @@ fn described(rule: &CaptureRule) -> String {
         "skip_unchanged": rule.skip_unchanged,
         "truncate_rows": rule.truncate_rows,
     })
-    .to_string()
 }

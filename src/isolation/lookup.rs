@@ -220,6 +220,13 @@ pub(super) fn parent_of(relation: pg_sys::Oid) -> Option<String> {
     .flatten()
 }
 
+/// The parent of a partition; none of what is no partition.
+pub(super) fn partition_of(relation: pg_sys::Oid) -> Option<String> {
+    // SAFETY: a catalog look-up by oid.
+    let is_partition = unsafe { pg_sys::get_rel_relispartition(relation) };
+    is_partition.then(|| parent_of(relation)).flatten()
+}
+
 /// What a column that is to be redacted is to its relation.
 pub(super) enum Standing {
     Missing,

@@ -35,7 +35,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 use tenant_guard_core::archetype::{Archetype, Link, Ownership};
-use tenant_guard_core::permission::PermissionError;
+use tenant_guard_core::permission::{PermissionError, Roles};
 use tenant_guard_core::plan::{self, Wanted, WantedColumn};
 use tenant_guard_core::policy::AccountType;
 
@@ -164,7 +164,9 @@ fn register_protection<'a>(
         .map_or(Ok(()), Err)
         .or_raise();
     registry::register(&request, &tree);
-    let data = request.to_json().to_string();
+    let mut data = request.to_json();
+    data["empty"] = integrity::is_empty(request.relation).into();
+    let data = data.to_string();
     record_system("protect", Some(request.relation), "", Some(&data));
 }
 
@@ -268,6 +270,24 @@ pub(crate) fn require_admin() -> Result<(), Error> {
 /// Whether the current user may decide about protection.
 pub(crate) fn is_admin() -> bool {
     crate::catalog::has_role(c"tenant_guard_admin")
+}
+
+/// Judges whether the current user decides how changes of a relation are captured.
+pub(crate) fn decides_capture(relation: pg_sys::Oid) -> Result<(), Error> {
+    require_admin()?;
+    capturing::judge(relation)
+}
+
+/// Judges the name of a role of the product.
+pub(crate) fn is_role(name: &str) -> Result<(), Error> {
+    registry::lock();
+    let roles = Roles::new(permissions::roles())?;
+    Ok(roles.get(name).map(drop)?)
+}
+
+/// The tables that hold the rows of a relation: of a partitioned one its leaves, of any other itself.
+pub(crate) fn leaves_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    integrity::tables_of(relation)
 }
 
 /// Executes the plan for one relation; the caller has locked the registry and the tree.

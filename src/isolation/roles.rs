@@ -70,7 +70,10 @@ fn drop_role(name: Option<&str>) {
          SELECT format('it is allowed to %s rows of %s', \
              string_agg(p.command, ', ' ORDER BY p.command), p.relation) \
          FROM tenant_guard.permission AS p JOIN pg_class AS c ON c.oid = p.relation \
-         WHERE p.role = $1 GROUP BY p.relation ORDER BY 1",
+         WHERE p.role = $1 GROUP BY p.relation \
+         UNION ALL \
+         SELECT 'it reads the log of its account' FROM tenant_guard.log_reader AS l \
+         WHERE l.role = $1 ORDER BY 1",
         &[name.into()],
         |row| row.get::<String>(1).map(Option::unwrap_or_default),
     );

@@ -1,8 +1,10 @@
 //! The tamper-evident structure over events: sealing, checkpoints, verification.
 
 mod export;
+mod feed;
 mod history;
 mod index;
+pub(crate) mod moment;
 mod progress;
 mod proof;
 mod publication;
@@ -15,7 +17,7 @@ mod signing;
 mod since;
 mod spans;
 mod status;
-mod store;
+pub(crate) mod store;
 mod verify;
 mod wait;
 

@@ -234,7 +234,7 @@ pub(super) fn with_block<T>(number: i64, work: impl FnOnce(&StoredBlock<'_>) -> 
 
 /// All columns in the order of the table, so that PostgreSQL hands over its rows as they are:
 /// putting together others cost as much as hashing them.
-const EVENT_COLUMNS: &str = "incarnation, xid, command_id, occurred_at, ordinal, context, kind, \
+pub(super) const EVENT_COLUMNS: &str = "incarnation, xid, command_id, occurred_at, ordinal, context, kind, \
     action, account_id, relation, leaf_relation, row_key, target, redacted, hashed, data, personal, \
     personal_salt, personal_commitment, leaf_hash";
 
@@ -270,7 +270,7 @@ fn event_leaf_of<'a>(row: &Row<'a>) -> EventLeaf<'a> {
     }
 }
 
-const CONTEXT_COLUMNS: &str = "incarnation, xid, transaction_start, number, issuer, token_id, \
+pub(super) const CONTEXT_COLUMNS: &str = "incarnation, xid, transaction_start, number, issuer, token_id, \
     session, subject, role, session_role, \"current_role\", client_address, application_name, hash";
 
 /// Hands over one event with the context it names, if that is there, and returns what came of it;
@@ -331,7 +331,7 @@ fn arguments(key: EventKey, number: i32) -> [(pg_sys::Oid, pg_sys::Datum); 3] {
     ]
 }
 
-fn with_context<T>(row: &Row<'_>, work: impl FnOnce(&Context<'_>, &[u8]) -> T) -> T {
+pub(super) fn with_context<T>(row: &Row<'_>, work: impl FnOnce(&Context<'_>, &[u8]) -> T) -> T {
     let roles = row.texts(8);
     let context = Context {
         incarnation: row.bigint(0),
@@ -351,7 +351,7 @@ fn with_context<T>(row: &Row<'_>, work: impl FnOnce(&Context<'_>, &[u8]) -> T) -
     work(&context, row.bytes(13))
 }
 
-fn with_event<T>(row: &Row<'_>, work: impl FnOnce(&StoredEvent<'_>) -> T) -> T {
+pub(super) fn with_event<T>(row: &Row<'_>, work: impl FnOnce(&StoredEvent<'_>) -> T) -> T {
     let (redacted, hashed) = (names(row.texts(13)), names(row.texts(14)));
     let entry = Entry {
         key: EventKey {

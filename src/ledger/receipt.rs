@@ -16,13 +16,14 @@ use super::rows::with_latest_snapshot;
 use super::{reads_ledger, signing};
 use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
+use crate::history::readers;
 use crate::identity::binding::with_current;
 
 /// A proof that an event is in the ledger, for whoever keeps it: a C2SP `tlog-proof`.
 ///
 /// Auditors and administrators get one of any event, with all that is stored. Whoever has an
-/// identity gets one of what the application recorded in its name, with the hash of the data. Not of
-/// changes of rows: the key of a row is the whole row where that has no primary key, and a hash of
+/// identity gets one of what the application recorded in its name, with the hash of the data, and, where
+/// one of its roles reads the log of its account, of all that stands there. Others not of changes of rows: the key of a row is the whole row where that has no primary key, and a hash of
 /// values without a salt is guessed; the log knows nothing of the policies and lists of columns that
 /// keep some of them from its subject.
 #[pg_extern(sql = false)]
@@ -39,6 +40,8 @@ struct Caller {
     account: String,
     issuer: String,
     subject: Option<String>,
+    /// Whether it may read all events of its account.
+    reads_log: bool,
 }
 
 impl Caller {
@@ -53,10 +56,12 @@ impl Caller {
 
 /// The identity of the calling session. Raises without one.
 fn caller() -> Caller {
+    let reads_log = readers::account().is_some();
     with_current(|identity| Caller {
         account: identity.account.to_owned(),
         issuer: identity.issuer.to_owned(),
         subject: identity.subject.map(str::to_owned),
+        reads_log,
     })
     .unwrap_or_else(|| Error::NoIdentity.raise())
 }
@@ -65,6 +70,9 @@ fn make(key: EventKey, own: Option<Caller>, limit: Limit) -> String {
     let account = account_of(key);
     let telling = match own {
         None => Telling::All,
+        Some(caller) if caller.reads_log && account.as_ref() == Some(&caller.account) => {
+            Telling::All
+        }
         Some(caller) => {
             // Whether somebody else's event exists is not told.
             let kind = one_event(key, |event, context| {

@@ -101,7 +101,7 @@ impl<'a> Row<'a> {
     }
 
     /// A smallint or NULL.
-    pub(super) fn optional_smallint(&self, column: usize) -> Option<i16> {
+    pub(crate) fn optional_smallint(&self, column: usize) -> Option<i16> {
         self.datum(column, &[pg_sys::INT2OID])
             .map(|datum| datum.value() as i16)
     }

@@ -6,6 +6,7 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::checkpoint::Checkpoint;
+use tenant_guard_core::event::EventKey;
 use tenant_guard_core::ledger::{Adopted, Claim, Claims, Snapshot};
 use tenant_guard_core::merkle::{Frontier, Hash};
 use tenant_guard_core::publication::Sealed;
@@ -192,7 +193,7 @@ fn add_block(claims: &mut Claims, row: &Row<'_>) -> Vec<Claim> {
 }
 
 /// Incarnations with rows in a table of the log, each with its highest transaction id. One index descent for each incarnation, however many rows there are.
-pub(super) fn incarnations(table: &str) -> Vec<(i64, i64)> {
+pub(crate) fn incarnations(table: &str) -> Vec<(i64, i64)> {
     let mut found = Vec::new();
     for_each_row(&spans::extremes(table), &[], |row| {
         found.push((row.bigint(0), row.bigint(2)));
@@ -201,18 +202,24 @@ pub(super) fn incarnations(table: &str) -> Vec<(i64, i64)> {
 }
 
 /// The name of the table of events.
-pub(super) const AUDIT_LOG: &str = "audit_log";
+pub(crate) const AUDIT_LOG: &str = "audit_log";
 /// The name of the table of context records.
 pub(super) const AUDIT_CONTEXT: &str = "audit_context";
 
 /// A part of a claim that is one range of an index: its condition and the condition's arguments.
 pub(super) struct Part {
     condition: &'static str,
+    /// That of contexts.
+    of_contexts: &'static str,
     incarnation: i64,
     /// Its lowest and highest transaction.
     xids: (i64, i64),
     arguments: Vec<(pg_sys::Oid, pg_sys::Datum)>,
 }
+
+const LATE: &str = "xid OPERATOR(pg_catalog.=) ANY ($2)";
+const RANGE: &str = "xid OPERATOR(pg_catalog.>=) $2 AND xid OPERATOR(pg_catalog.<=) $3 \
+    AND xid OPERATOR(pg_catalog.<>) ALL ($4)";
 
 /// The parts of a claim. Late committers stand below the range, so reading part after part keeps
 /// the order of transactions, and nothing that came before is visited (docs/decisions.md).
@@ -225,7 +232,8 @@ pub(super) fn parts(claim: &Claim) -> Vec<Part> {
         until => until.saturating_sub(1),
     };
     let late = (!xids.late.is_empty()).then(|| Part {
-        condition: "xid OPERATOR(pg_catalog.=) ANY ($2)",
+        condition: LATE,
+        of_contexts: LATE,
         incarnation: claim.incarnation,
         xids: (
             xids.late.iter().copied().min().unwrap_or(i64::MIN),
@@ -234,8 +242,8 @@ pub(super) fn parts(claim: &Claim) -> Vec<Part> {
         arguments: vec![incarnation, (pg_sys::INT8ARRAYOID, array_of(&xids.late))],
     });
     let range = Part {
-        condition: "xid OPERATOR(pg_catalog.>=) $2 AND xid OPERATOR(pg_catalog.<=) $3 \
-                    AND xid OPERATOR(pg_catalog.<>) ALL ($4)",
+        condition: RANGE,
+        of_contexts: RANGE,
         incarnation: claim.incarnation,
         xids: (xids.from, last),
         arguments: vec![
@@ -249,16 +257,39 @@ pub(super) fn parts(claim: &Claim) -> Vec<Part> {
 }
 
 impl Part {
+    /// What follows an event in its transaction.
+    pub(super) fn after(event: EventKey) -> Self {
+        Self {
+            condition: "xid OPERATOR(pg_catalog.=) $2 AND ordinal OPERATOR(pg_catalog.>) $3",
+            of_contexts: "xid OPERATOR(pg_catalog.=) $2 AND $3 IS NOT NULL",
+            incarnation: event.incarnation,
+            xids: (event.xid, event.xid),
+            arguments: vec![
+                (pg_sys::INT8OID, pg_sys::Datum::from(event.incarnation)),
+                (pg_sys::INT8OID, pg_sys::Datum::from(event.xid)),
+                (pg_sys::INT4OID, pg_sys::Datum::from(event.ordinal)),
+            ],
+        }
+    }
+
+    /// The query of the contexts of this part's transactions.
+    pub(super) fn contexts(&self, columns: &str) -> CString {
+        self.select(columns, AUDIT_CONTEXT, "number", self.of_contexts)
+    }
+
     /// The query of this part's rows. `columns` is a select list, `order` the column that orders
     /// the rows of one transaction. The key's index has them in this order: qualified, because a
     /// bare name would be that of a column of the result, which may be cast and need a sort.
     pub(super) fn query(&self, columns: &str, table: &str, order: &str) -> CString {
+        self.select(columns, table, order, self.condition)
+    }
+
+    fn select(&self, columns: &str, table: &str, order: &str, condition: &str) -> CString {
         let table = spans::narrowest(table, self.incarnation, self.xids.0, self.xids.1);
         query_text(&format!(
             "SELECT {columns} FROM tenant_guard.{table} AS t \
-             WHERE incarnation OPERATOR(pg_catalog.=) $1 AND {} \
-             ORDER BY t.incarnation, t.xid, t.{order}",
-            self.condition
+             WHERE incarnation OPERATOR(pg_catalog.=) $1 AND {condition} \
+             ORDER BY t.incarnation, t.xid, t.{order}"
         ))
     }
 
@@ -304,7 +335,7 @@ pub(super) fn count_events(claim: &Claim) -> (i64, Option<i64>) {
     (count, oldest)
 }
 
-pub(super) fn query_text(query: &str) -> CString {
+pub(crate) fn query_text(query: &str) -> CString {
     CString::new(query).expect("queries are made of our own words")
 }
 

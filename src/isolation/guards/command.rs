@@ -81,8 +81,8 @@ unsafe fn in_own_script() -> bool {
 
 /// What a command did to one object, as PostgreSQL collected it.
 pub(super) enum Collected {
-    /// Made or changed the object at the address by the statement.
-    Simple(pg_sys::ObjectAddress, NodeTag),
+    /// Made or changed the object at the address by the statement; of a change of schema, the one before.
+    Simple(pg_sys::ObjectAddress, NodeTag, pg_sys::ObjectAddress),
     /// ALTER TABLE of the relation, with what was executed.
     AlterTable(pg_sys::Oid, Vec<Action>),
     /// GRANT or REVOKE on these relations.
@@ -126,7 +126,12 @@ unsafe fn read(command: &pg_sys::CollectedCommand) -> Option<Collected> {
                 } else {
                     (*statement).type_
                 };
-                Some(Collected::Simple(command.d.simple.address, tag))
+                let simple = &command.d.simple;
+                Some(Collected::Simple(
+                    simple.address,
+                    tag,
+                    simple.secondaryObject,
+                ))
             }
             pg_sys::CollectedCommandType::SCT_AlterTable => {
                 let altered = &command.d.alterTable;
@@ -237,7 +242,7 @@ pub(super) unsafe fn name_parts(list: *mut pg_sys::List) -> Vec<String> {
 /// The objects of this catalog that the running command made or changed.
 pub(super) fn objects(catalog: pg_sys::Oid) -> Vec<(pg_sys::Oid, NodeTag)> {
     let object = |collected| match collected {
-        Collected::Simple(address, tag) if address.classId == catalog => {
+        Collected::Simple(address, tag, _) if address.classId == catalog => {
             Some((address.objectId, tag))
         }
         _ => None,

@@ -7,15 +7,17 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use pgrx::pg_sys::{self, AlterTableType, NodeTag, ObjectType};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tenant_guard_core::trigger::{CAPTURE, CAPTURE_TRUNCATE};
 
-use super::command::{Collected, Command, collected, name_parts, text};
+use super::command::{Action, Collected, Command, collected, name_parts, text};
 use super::types::{self, CONSTRAINT};
 use super::wanted::{At, Member, POLICY, policy, trigger};
+use crate::audit::filling;
 use crate::audit::pinned::Settings;
 use crate::audit::record::{record_named_where_possible, record_where_possible};
 use crate::audit::text::qualified;
+use crate::isolation::capturing;
 use crate::isolation::registry::{self, read};
 use crate::ledger::rows::for_each_row;
 use crate::versions;
@@ -90,14 +92,18 @@ pub(super) fn altered(command: &Command) {
                     .iter()
                     .map(|(kind, name)| format!("{} {name}", word(*kind)).trim_end().to_owned())
                     .collect();
-                let data = json!({ "actions": done });
+                let mut data = json!({ "actions": done });
+                let filled = filled(relation, &actions);
+                if !filled.is_empty() {
+                    data["filled"] = filled.into();
+                }
                 if types::is_composite(relation) {
                     types::altered(command, (pg_sys::RelationRelationId, relation), data);
                 } else {
                     record(command, relation, data);
                 }
             }
-            Collected::Simple(address, _) => simple(command, &address),
+            Collected::Simple(address, _, before) => simple(command, &address, before),
             Collected::Grant(relations) => {
                 for relation in relations {
                     if !told.contains(&relation) {
@@ -110,7 +116,32 @@ pub(super) fn altered(command: &Command) {
     }
 }
 
-fn simple(command: &Command, address: &pg_sys::ObjectAddress) {
+/// What rows of before have in the columns that a command added: null for one that is not captured.
+fn filled(relation: pg_sys::Oid, actions: &[Action]) -> Map<String, Value> {
+    let added: Vec<&str> = { actions.iter() }
+        .filter(|(kind, _)| versions::action(*kind) == AlterTableType::AT_AddColumn)
+        .map(|(_, name)| name.as_str())
+        .collect();
+    if added.is_empty() || Member::of(relation).is_none() {
+        return Map::new();
+    }
+    let rule = capturing::root_of(relation).and_then(capturing::rule_of);
+    match rule.and_then(|rule| rule.include) {
+        // What is listed was there before.
+        Some(_) => { added.into_iter() }
+            .map(|name| (name.to_owned(), Value::Null))
+            .collect(),
+        None => filling::of(relation, added.into_iter()),
+    }
+}
+
+fn schema_name(schema: pg_sys::Oid) -> Option<String> {
+    // SAFETY: a catalog look-up by oid; the name is a copy or null.
+    let name = unsafe { text(pg_sys::get_namespace_name(schema)) };
+    (!name.is_empty()).then_some(name)
+}
+
+fn simple(command: &Command, address: &pg_sys::ObjectAddress, before: pg_sys::ObjectAddress) {
     let (relation, object) = match address.classId {
         pg_sys::RelationRelationId if types::is_composite(address.objectId) => {
             let of = (pg_sys::RelationRelationId, address.objectId);
@@ -137,6 +168,11 @@ fn simple(command: &Command, address: &pg_sys::ObjectAddress) {
         _ => return,
     };
     let mut data = said(command);
+    if command.node() == NodeTag::T_AlterObjectSchemaStmt
+        && let Some(schema) = schema_name(before.objectId)
+    {
+        data["schema"] = schema.into();
+    }
     if let Some((kind, name)) = object.filter(|_| command.node() != NodeTag::T_RenameStmt) {
         data[kind] = name.into();
     }
@@ -162,7 +198,13 @@ fn said(command: &Command) -> Value {
                 } else {
                     String::new()
                 };
-                json!({ "renamed": before, "to": text(statement.newname) })
+                let mut data = json!({ "renamed": before, "to": text(statement.newname) });
+                match statement.renameType {
+                    ObjectType::OBJECT_COLUMN => data["object"] = "column".into(),
+                    ObjectType::OBJECT_TABLE => data["object"] = "table".into(),
+                    _ => {}
+                }
+                data
             }
             NodeTag::T_AlterEnumStmt => {
                 let statement: &pg_sys::AlterEnumStmt = command.statement();

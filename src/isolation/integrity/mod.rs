@@ -15,4 +15,5 @@ mod subjects;
 mod triggers;
 mod values;
 
+pub(super) use rows::{is_empty, tables_of};
 pub(super) use triggers::{drop_of, holds, is_as_made, is_ours};

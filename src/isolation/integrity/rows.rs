@@ -256,7 +256,7 @@ unsafe fn scan(
 /// The tables that hold the rows of a relation: of a partitioned one its leaves, of any other the
 /// relation without inheritance children, which no foreign key is over. They are held against changes of
 /// their columns from here on: of what type a value is, the catalog says only so long.
-pub(super) fn tables_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+pub(in crate::isolation) fn tables_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     let mut tables = named_tables_of(relation);
     tables.retain(|table| hold(*table));
     tables
@@ -270,6 +270,19 @@ fn hold(table: pg_sys::Oid) -> bool {
         pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as i32);
         pg_sys::get_rel_relkind(table) as u8 == pg_sys::RELKIND_RELATION
     }
+}
+
+/// Whether none of the tables of a relation has a row, committed or of this transaction's. Looks no
+/// further than to the first one.
+pub(in crate::isolation) fn is_empty(relation: pg_sys::Oid) -> bool {
+    let has_row = |table: &pg_sys::Oid| {
+        (0..blocks(*table)).any(|block| {
+            let mut found = false;
+            for_each(*table, Some((block, 1)), 0, None, |_| found = true);
+            found
+        })
+    };
+    !tables_of(relation).iter().any(has_row)
 }
 
 fn named_tables_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {

@@ -2,6 +2,7 @@
 
 mod capture;
 mod harness;
+mod history;
 mod identity;
 mod integrations;
 mod isolation;

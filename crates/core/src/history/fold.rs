@@ -177,6 +177,8 @@ pub struct Fold {
     texts: Vec<String>,
     unknown: Vec<(EventKey, String)>,
     account_column: AccountColumn,
+    /// Whether the account is captured in no event.
+    account_hidden: bool,
     /// What is captured, as the events of protect() and audit() say it.
     captured: [Option<String>; 2],
     /// Hashes cover names of tables and columns, so those of before differ.
@@ -206,6 +208,7 @@ impl Fold {
             texts: vec![String::new()],
             unknown: Vec::new(),
             account_column: AccountColumn::Unknown,
+            account_hidden: false,
             captured: [None, None],
             rehashed: false,
             last: None,
@@ -254,6 +257,12 @@ impl Fold {
     pub fn lose_since(&mut self, unknown: Unknown) {
         self.begin();
         self.known = Err(unknown);
+    }
+
+    /// Whether rows say which account they are in. The events of others are in the account of whoever
+    /// wrote them.
+    pub fn bears_account(&self) -> bool {
+        matches!(self.account_column, AccountColumn::Named(_))
     }
 
     /// Whether rows have a key beside all of their values.
@@ -322,7 +331,7 @@ impl Fold {
         }
         if !columns.is_empty() {
             Difference::Columns(columns)
-        } else if self.texts[row.account] != account {
+        } else if self.bears_account() && self.texts[row.account] != account {
             Difference::Account
         } else {
             Difference::None
@@ -385,9 +394,8 @@ impl Fold {
             serde_json::from_str(said.get(name)?).ok().flatten()
         };
         let included = list("include").is_none_or(|only| only.contains(column));
-        if !included || list("exclude").is_some_and(|not| not.contains(column)) {
-            self.account_column = AccountColumn::Unknown;
-        }
+        let excluded = list("exclude").is_some_and(|not| not.contains(column));
+        self.account_hidden = !included || excluded;
     }
 
     /// Rows are known from here on: there are none.
@@ -741,9 +749,9 @@ impl Fold {
             return Ok(false);
         };
         let column = match &self.account_column {
-            AccountColumn::Named(column) => column,
+            AccountColumn::Named(column) if !self.account_hidden => column,
             AccountColumn::None => return Ok(false),
-            AccountColumn::Unknown => return Err(Misfit::OtherAccount),
+            _ => return Err(Misfit::OtherAccount),
         };
         let is_ours = |json: &str| account_of(json) == *account;
         match (old.get(column), new.get(column)) {

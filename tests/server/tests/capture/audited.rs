@@ -41,7 +41,7 @@ fn table_without_an_account_is_audited_until_it_no_longer_is() {
          SELECT tenant_guard.unaudit('plan');
          INSERT INTO plan (id) VALUES (2)",
     );
-    let options = r#"{"exclude":[],"hash":[],"include":null,"redact":[],"skip_unchanged":false,"truncate_rows":false}"#;
+    let options = r#"{"empty":true,"exclude":[],"hash":[],"include":null,"redact":[],"skip_unchanged":false,"truncate_rows":false}"#;
     assert_eq!(
         log(&mut client, "kind, action, account_id, relation, data"),
         [

@@ -32,7 +32,7 @@ fn commands_on_protected_and_audited_tables_leave_an_event_without_their_text() 
     let (_db, mut client) = tables();
     run(
         &mut client,
-        "ALTER TABLE note ADD COLUMN code text DEFAULT 'hush', ALTER body SET NOT NULL;
+        "ALTER TABLE note ADD COLUMN code text DEFAULT 'none', ALTER body SET NOT NULL;
          ALTER TABLE plan RENAME name TO title;
          ALTER TABLE plan RENAME TO tariff;
          CREATE POLICY extra ON note AS RESTRICTIVE USING (body <> 'hush');
@@ -45,9 +45,9 @@ fn commands_on_protected_and_audited_tables_leave_an_event_without_their_text() 
     assert_eq!(
         commands(&mut client),
         [
-            r#"public.note|{"actions":["add column code","set not null on column body"],"command":"ALTER TABLE"}"#,
-            r#"public.plan|{"command":"ALTER TABLE","renamed":"name","to":"title"}"#,
-            r#"public.tariff|{"command":"ALTER TABLE","renamed":"plan","to":"tariff"}"#,
+            r#"public.note|{"actions":["add column code","set not null on column body"],"command":"ALTER TABLE","filled":{"code":"\"none\""}}"#,
+            r#"public.plan|{"command":"ALTER TABLE","object":"column","renamed":"name","to":"title"}"#,
+            r#"public.tariff|{"command":"ALTER TABLE","object":"table","renamed":"plan","to":"tariff"}"#,
             r#"public.note|{"command":"CREATE POLICY","policy":"extra"}"#,
             r#"public.note|{"command":"ALTER POLICY","policy":"extra"}"#,
             r#"public.note|{"command":"DROP POLICY","dropped":"policy","object":"extra on public.note"}"#,
@@ -240,7 +240,9 @@ fn replica_role_does_not_silence_the_recording_of_commands() {
     );
     assert_eq!(
         commands(&mut client),
-        [r#"public.plan|{"actions":["add column more"],"command":"ALTER TABLE"}"#]
+        [
+            r#"public.plan|{"actions":["add column more"],"command":"ALTER TABLE","filled":{"more":"null"}}"#
+        ]
     );
     expect_error(
         client.batch_execute("ALTER TABLE plan DISABLE TRIGGER tenant_guard_capture"),

@@ -426,7 +426,7 @@ fn protecting_and_unprotecting_are_events_of_the_system() {
             format!(
                 "system|protect|shop.note||{}|\
                  {{\"account_column\":\"account_id\",\"archetype\":\"account\",\"audit\":true,\
-                 \"links\":[],\"redact\":[\"secret\"],\"roles\":null}}",
+                 \"empty\":true,\"links\":[],\"redact\":[\"secret\"],\"roles\":null}}",
                 shop.owner
             ),
             format!("system|unprotect|shop.note||{}|<null>", shop.owner),

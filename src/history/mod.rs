@@ -1,0 +1,21 @@
+//! Looking back: the events of a row, rows as they stood, whether a table is what its events made of it,
+//! and who of an account may read its log.
+
+mod access;
+pub(crate) mod answer;
+mod as_of;
+mod baseline;
+mod events;
+pub(crate) mod readers;
+mod row;
+mod verify;
+
+use crate::error::{Error, Looking};
+use tenant_guard_core::history::{qualified, split};
+
+/// The name of a relation as events bear it.
+fn named(relation: Option<&str>) -> Result<String, Error> {
+    let relation = relation.ok_or(Error::NullArgument("relation"))?;
+    let (schema, name) = split(relation).map_err(|_| Error::Looking(Looking::UnfitName))?;
+    Ok(qualified(&schema, &name))
+}
