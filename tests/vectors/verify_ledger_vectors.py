@@ -14,6 +14,7 @@ import pathlib
 import re
 
 VECTORS = pathlib.Path(__file__).parent / "ledger"
+MOST_NAMED = 10_000
 UNSEALED = "unsealed"
 
 
@@ -273,6 +274,15 @@ def check_opening(event):
         require(commitment(unhex(salt), personal) == unhex(committed), "personal values")
 
 
+def elements(value):
+    require(isinstance(value, list), "no array")
+    return value
+
+
+def is_integer(value, below):
+    return type(value) is int and 0 <= value < below
+
+
 def erased_by(event):
     """Ids of the events that this one says were erased."""
     if (event["kind"], event["action"]) != ("system", "erase_personal") or event["data"] is None:
@@ -281,16 +291,19 @@ def erased_by(event):
         data = parse_json(event["data"])
         require(isinstance(data, dict), "no object")
         require({"erased", "legal_basis"} <= set(data) <= {"erased", "legal_basis", "reason"}, "members")
-        require(all(isinstance(data[m], str) for m in data if m != "erased"), "no text")
-        named = set()
-        for incarnation, transactions in data["erased"]:
+        for member in set(data) - {"erased"}:
+            require(isinstance(data[member], str), "no text")
+            data[member].encode()
+        named = []
+        for incarnation, transactions in map(elements, elements(data["erased"])):
             require(re.fullmatch("[0-9a-f]{16}", incarnation), "no incarnation")
-            for xid, *ordinals in transactions:
-                require(isinstance(xid, int) and 0 <= xid < 1 << 63 and ordinals, "no transaction")
-                require(all(isinstance(n, int) and 0 <= n < 1 << 31 for n in ordinals), "no ordinal")
-                named |= {f"{incarnation}-{xid}-{ordinal}" for ordinal in ordinals}
-        return named
-    except (Damaged, ValueError, TypeError):
+            for xid, *ordinals in map(elements, elements(transactions)):
+                require(is_integer(xid, 1 << 63) and ordinals, "no transaction")
+                require(all(is_integer(ordinal, 1 << 31) for ordinal in ordinals), "no ordinal")
+                named += [f"{incarnation}-{xid}-{ordinal}" for ordinal in ordinals]
+        require(len(named) <= MOST_NAMED, "more names than one event may have")
+        return set(named)
+    except (Damaged, ValueError, TypeError, RecursionError):
         return set()
 
 

@@ -1,36 +1,29 @@
 //! Erasures of personal values, as the ledger holds them: events that name other events.
 
-use serde::{Deserialize, Serialize};
+mod reading;
+
+use serde::Serialize;
 
 use crate::event::{Entry, EventKey, Kind};
 
 /// Action of the events that name what was erased.
 pub const ACTION: &str = "erase_personal";
 
-/// Most events that one of them names: an event is read as a whole wherever it is verified, and one
-/// of these has at most a few hundred thousand bytes.
+/// Most events that one of them names; one that names more names none. An event is read as a whole
+/// wherever it is verified, so whoever made a ledger must not decide what that takes.
 pub const MOST_NAMED: usize = 10_000;
 
 /// The data of such an event.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Data {
+#[derive(Serialize)]
+struct Data<'a> {
     erased: Vec<OfIncarnation>,
-    legal_basis: String,
-    #[serde(
-        default,
-        deserialize_with = "told",
-        skip_serializing_if = "Option::is_none"
-    )]
-    reason: Option<String>,
+    legal_basis: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 /// Incarnation in hexadecimal, and transactions: each a transaction id and the ordinals in it.
 type OfIncarnation = (String, Vec<Vec<i64>>);
-
-fn told<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(deserializer).map(Some)
-}
 
 /// The data of an event that says that the values of these were erased, which are in ascending
 /// order.
@@ -53,39 +46,18 @@ pub fn data(erased: &[EventKey], legal_basis: &str, reason: Option<&str>) -> Str
     }
     let data = Data {
         erased: groups,
-        legal_basis: legal_basis.to_owned(),
-        reason: reason.map(str::to_owned),
+        legal_basis,
+        reason,
     };
     serde_json::to_string(&data).expect("texts and numbers")
 }
 
-/// The events that an event says were erased; none where it is no erasure as this code writes one.
+/// The events that an event says were erased; none where it is no erasure as the format has them.
 pub fn named_by(entry: &Entry<'_>) -> Option<Vec<EventKey>> {
     if !is_erasure(entry.kind, entry.action) {
         return None;
     }
-    let data: Data = serde_json::from_str(entry.data?).ok()?;
-    let mut named = Vec::new();
-    for (incarnation, transactions) in data.erased {
-        let of_incarnation = u64::from_str_radix(&incarnation, 16).ok()?;
-        if format!("{of_incarnation:016x}") != incarnation {
-            return None;
-        }
-        for transaction in transactions {
-            let (xid, ordinals) = transaction.split_first()?;
-            if *xid < 0 || ordinals.is_empty() {
-                return None;
-            }
-            for ordinal in ordinals {
-                named.push(EventKey {
-                    incarnation: of_incarnation as i64,
-                    xid: *xid,
-                    ordinal: i32::try_from(*ordinal).ok().filter(|n| *n >= 0)?,
-                });
-            }
-        }
-    }
-    Some(named)
+    reading::named(entry.data?)
 }
 
 /// Whether an event of this kind and action is one that the extension names erased events in.
@@ -177,6 +149,22 @@ mod tests {
             r#"{"erased":[["000000000000000a",[[5,1]]]],"legal_basis":"x","reason":null}"#,
             r#"{"erased":[["000000000000000a",[[5,1]]]],"legal_basis":"x","more":1}"#,
             r#"{"erased":[["000000000000000a",[[5,1]]]],"legal_basis":"x","legal_basis":"y"}"#,
+            r#"{"erased":[["000000000000000a",[[5,1]]]],"erased":[],"legal_basis":"x"}"#,
+            r#"{"erased":[["000000000000000a",[[5,1]]]]}"#,
+            r#"{"erased":[["000000000000000a",[[5,1]],[]]],"legal_basis":"x"}"#,
+            r#"{"erased":[["000000000000000a",[[5,1]]],["000000000000000b"]],"legal_basis":"x"}"#,
+            r#"{"erased":[["000000000000000a",[[5,1]]],["000000000000000b",{}]],"legal_basis":"x"}"#,
+            r#"{"erased":[["000000000000000a",[[5,1]]],["+00000000000000b",[]]],"legal_basis":"x"}"#,
+            r#"{"erased":[["000000000000000a",[[5,true]]]],"legal_basis":"x"}"#,
+            r#"{"erased":[["000000000000000a",[[5,-0]]]],"legal_basis":"x"}"#,
+            r#"{"erased":[["000000000000000a",[[9223372036854775808,0]]]],"legal_basis":"x"}"#,
+            r#"{"erased":{"000000000000000a":[[5,1]]},"legal_basis":"x"}"#,
+            // An array of what the members would hold is no object.
+            r#"[[["000000000000000a",[[5,1]]]],"x"]"#,
+            r#"[[["000000000000000a",[[5,1]]]],"x","y"]"#,
+            // Half of a surrogate pair is no text.
+            r#"{"erased":[["000000000000000a",[[5,1]]]],"legal_basis":"\ud800"}"#,
+            r#"{"erased":[["000000000000000a",[[5,1]]]],"legal_basis":"x","reason":"\udc00 "}"#,
         ] {
             assert_eq!(
                 named_by(&event("system", ACTION, Some(data))),
@@ -184,5 +172,26 @@ mod tests {
                 "{data}"
             );
         }
+    }
+    /// So that what an event takes to read does not grow with the event.
+    #[test]
+    fn erasure_of_more_than_the_format_allows_names_nothing() {
+        let keys: Vec<_> = (0..=MOST_NAMED as i64).map(|xid| key(7, xid, 0)).collect();
+        let named = |keys: &[EventKey]| {
+            let text = data(keys, "x", None);
+            named_by(&event("system", ACTION, Some(&text)))
+        };
+        assert_eq!(named(&keys), None);
+        assert_eq!(named(&keys[1..]).as_deref(), Some(&keys[1..]));
+        // One that is named again counts again.
+        assert_eq!(named(&vec![keys[0]; MOST_NAMED + 1]), None);
+    }
+
+    #[test]
+    fn order_white_space_and_escapes_are_free() {
+        let text = r#" { "reason" : "\ud83d\ude00", "legal_\u0062asis":"", "erased" :
+            [ [ "000000000000000\u0061" , [ ] ], ["000000000000000a", [[ 5 , 1 ]]] ] } "#;
+        let named = named_by(&event("system", ACTION, Some(text)));
+        assert_eq!(named, Some(vec![key(10, 5, 1)]));
     }
 }

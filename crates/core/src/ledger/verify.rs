@@ -11,6 +11,7 @@
 mod blocks;
 mod erasures;
 mod events;
+mod found;
 mod leaves;
 mod since;
 
@@ -28,6 +29,7 @@ use crate::merkle::Frontier;
 use blocks::{Current, Last};
 use erasures::{Erasures, Seen};
 use events::{Accounts, Contexts, check_event, named};
+use found::Findings;
 use leaves::LeafRow;
 
 /// Which events are checked. The blocks, their chain and all leaves always are.
@@ -64,21 +66,7 @@ pub struct Verifier {
     /// Last block number reported as missing because only leaves of it are left.
     stray_block: Option<i64>,
     buffer: Vec<u8>,
-    findings: Vec<Finding>,
-    /// Findings that were taken, and those that are counted only.
-    taken: usize,
-    unlisted: Unlisted,
-}
-
-/// So many findings are listed: a ledger in which every row is damaged must not fill the memory of
-/// whoever verifies it.
-const MOST_FINDINGS: usize = 100_000;
-
-/// The findings beyond these.
-#[derive(Default)]
-struct Unlisted {
-    count: usize,
-    last: Option<Code>,
+    findings: Findings,
 }
 
 impl Verifier {
@@ -103,9 +91,7 @@ impl Verifier {
             unsealed: None,
             stray_block: None,
             buffer: Vec::with_capacity(1024),
-            findings: Vec::new(),
-            taken: 0,
-            unlisted: Unlisted::default(),
+            findings: Findings::default(),
         }
     }
 
@@ -120,33 +106,14 @@ impl Verifier {
         if self.part.has_trees() {
             self.check_accounts();
             self.check_against();
-            let mut found = self.erasures.finish();
-            self.findings.append(&mut found);
+            self.erasures.finish(&mut self.findings);
         }
-        self.bound();
-        if let Some(code) = self.unlisted.last.take() {
-            let detail = format!(
-                "and {} more findings, of this and other kinds",
-                self.unlisted.count
-            );
-            self.report(Finding::new(code, detail));
-        }
-    }
-
-    /// Keeps the memory of findings bounded.
-    fn bound(&mut self) {
-        let room = MOST_FINDINGS.saturating_sub(self.taken);
-        if self.findings.len() > room {
-            self.unlisted.count += self.findings.len() - room;
-            self.unlisted.last = self.findings.last().map(|finding| finding.code);
-            self.findings.truncate(room);
-        }
+        self.findings.close();
     }
 
     /// Takes the findings so far, so that a caller need not hold them all.
     pub fn take_findings(&mut self) -> Vec<Finding> {
-        self.taken += self.findings.len();
-        std::mem::take(&mut self.findings)
+        self.findings.take()
     }
 
     fn in_scope(&self, account: &str) -> bool {
@@ -163,10 +130,10 @@ impl Verifier {
     /// Does what concerns the blocks. Where that is the work of another part, what is found there
     /// is not said.
     fn on_blocks<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.findings.len();
+        let before = self.findings.mark();
         let result = work(self);
         if !self.part.has_trees() {
-            self.findings.truncate(before);
+            self.findings.back_to(before);
         }
         result
     }
@@ -271,7 +238,6 @@ impl Rows for Verifier {
 
     fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
         self.contexts.add(context, hash, &mut self.findings);
-        self.bound();
     }
 
     /// Events of an account out of scope are passed over.
@@ -295,7 +261,6 @@ impl Rows for Verifier {
         if self.part.has_trees() {
             self.note_erasures(event, block, sound);
         }
-        self.bound();
     }
 
     fn leaf(&mut self, row: &StoredLeaf<'_>) {
@@ -303,7 +268,6 @@ impl Rows for Verifier {
             Some(current) if current.block == row.block => self.rows.push(LeafRow::from(row)),
             _ => self.check_stray(row),
         }
-        self.bound();
     }
 
     /// Compares what the block says with what its events gave.
@@ -312,7 +276,6 @@ impl Rows for Verifier {
         if let Some(current) = self.current.take() {
             self.on_blocks(|verifier| verifier.close_block(current));
         }
-        self.bound();
     }
 
     fn begin_unsealed(&mut self, server: Server) {

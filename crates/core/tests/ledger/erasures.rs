@@ -68,6 +68,17 @@ pub(crate) fn erased() -> Ledger {
     ledger
 }
 
+/// The same where the erasure of a transaction says something else, and has the hash of that.
+pub(crate) fn erased_saying(xid: i64, data: &str) -> Ledger {
+    let mut ledger = erased();
+    let is_it = |event: &Event| event.action == erasure::ACTION && event.xid == xid;
+    let at = ledger.audit_log.iter().position(is_it).expect("there");
+    let mut event = ledger.audit_log.remove(at);
+    event.data = Some(data.to_owned());
+    ledger.capture(event);
+    ledger
+}
+
 fn found(ledger: &Ledger) -> Vec<(Code, Option<String>)> {
     let findings = ledger.verify(Scope::All, None, places(ledger)[1]);
     named(findings)
@@ -216,6 +227,45 @@ fn erasure_that_is_removed_or_altered_leaves_its_values_missing() {
         assert!(said.contains(&(Code::EventAltered, Some(event.key().to_string()))));
         assert_eq!(missing(said), names, "{}", event.key());
     }
+}
+
+/// The page: one that names more than 10,000 names none, so that reading one takes little memory
+/// whoever made the ledger.
+#[test]
+fn erasure_of_more_than_the_format_allows_declares_nothing() {
+    let [first, _] = places(&sample());
+    let unsealed = key(first, 103, 1);
+    let missing = (Code::PersonalMissing, Some(unsealed.to_string()));
+    let named = |count: usize| {
+        found(&erased_saying(
+            75,
+            &erasure::data(&vec![unsealed; count], "x", None),
+        ))
+    };
+    assert_eq!(named(erasure::MOST_NAMED), []);
+    assert_eq!(named(erasure::MOST_NAMED + 1), [missing]);
+}
+
+/// What is beyond the list is counted, and no finding is made of it.
+#[test]
+fn undeclared_removals_beyond_the_list_are_counted() {
+    const LISTED: usize = 100_000;
+    let mut ledger = erased();
+    let [first, second] = places(&ledger);
+    let of_incarnation = |n: i64| key(first, 1_000_000 + n, 1);
+    for n in 0..12 {
+        let names: Vec<_> = (n * 10_000..(n + 1) * 10_000).map(of_incarnation).collect();
+        ledger.capture(erasure(second, 80 + n, ONE, &names));
+    }
+    let findings = ledger.verify(Scope::All, None, second);
+    assert_eq!(findings.len(), LISTED + 1);
+    assert!({ findings.iter() }.all(|found| found.code == Code::PersonalRestored));
+    let last = findings.last().expect("there");
+    assert_eq!(
+        last.detail,
+        "and 20000 more findings, of this and other kinds"
+    );
+    assert_eq!(last.event_id, None);
 }
 
 /// Whoever begins at a checkpoint has looked at what is before it.

@@ -8,7 +8,7 @@ use tenant_guard_core::note::{KeyKind, SigningKey};
 use tenant_guard_core::receipt::{LogProof, ReceiptError, Telling, verify};
 
 use crate::bundles::{Files, ONE, receipt_of};
-use crate::erasures::erased;
+use crate::erasures::{erased, erased_saying};
 use crate::model::{self, ContextRow, Event, Ledger, sample, verify_bundle};
 
 /// Databases of the ledger that moved; in text these are `fff...`, which sorts behind the positive.
@@ -293,6 +293,16 @@ fn damage() -> Vec<Edit> {
     edits
 }
 
+/// Data of an erasure that is not of the format's form, with which it names nothing.
+const OTHER_FORMS: [&str; 6] = [
+    r#"[[["0ac4f632b90a7fcd",[[103,1]]]],"x"]"#,
+    r#"{"erased":[["0ac4f632b90a7fcd",[[103,1]]]],"legal_basis":"\ud800"}"#,
+    r#"{"erased":[["0ac4f632b90a7fcd",[[103,1]]],["0ac4f632b90a7fcd",{}]],"legal_basis":"x"}"#,
+    r#"{"erased":[["0ac4f632b90a7fcd",[[103,1,true]]]],"legal_basis":"x"}"#,
+    r#"{"erased":[["0ac4f632b90a7fcd",[[103,1]]]],"legal_basis":"x","reason":null}"#,
+    r#"{"erased":[["0ac4f632b90a7fcd",[[103,1]]]],"erased":[["0ac4f632b90a7fcd",[[103,1]]]],"legal_basis":"x"}"#,
+];
+
 /// What is gone without an erasure, an erasure that is gone, and what came back in spite of one.
 fn damage_of_erased() -> Vec<Edit> {
     let before = openings_of(&sample());
@@ -327,7 +337,12 @@ fn damage_of_erased() -> Vec<Edit> {
         ),
         (event(&openings, &at(100, 2)), event(&before, &at(100, 2))),
     ];
-    { edits.into_iter() }
+    let unsealed = event(&openings, &at(75, 1));
+    let of_another_form = OTHER_FORMS.map(|data| {
+        let said = openings_of(&erased_saying(75, data));
+        (unsealed.clone(), event(&said, &at(75, 1)))
+    });
+    { edits.into_iter().chain(of_another_form) }
         .map(|(from, to)| ("erased.copy", "openings/000", from, to))
         .collect()
 }

@@ -7,6 +7,7 @@
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, HashSet};
 
+use super::found::Findings;
 use crate::event::EventKey;
 use crate::ledger::claims::Claims;
 use crate::ledger::finding::{Code, Finding};
@@ -129,35 +130,35 @@ impl Erasures {
         }
     }
 
-    /// What is left at the end.
-    pub(super) fn finish(&mut self) -> Vec<Finding> {
-        let mut gone: Vec<_> = std::mem::take(&mut self.gone).into_iter().collect();
-        gone.retain(|(_, gone)| !gone.half && !gone.named);
+    /// Reports what is left at the end.
+    pub(super) fn finish(&mut self, findings: &mut Findings) {
+        let gone = std::mem::take(&mut self.gone).into_iter();
+        let mut gone: Vec<_> = gone.filter(|(_, gone)| !gone.half && !gone.named).collect();
         gone.sort_unstable_by_key(|(key, _)| *key);
-        let mut found = Vec::with_capacity(gone.len());
         for (key, gone) in gone {
-            let detail = "personal values and salt are gone, and no erasure names the event";
-            let mut finding = self.finding(Code::PersonalMissing, key, detail);
-            finding.block = (gone.block != 0).then_some(gone.block);
-            finding.relation = self.names.all.get(gone.relation as usize).cloned();
-            found.push(finding);
+            let code = Code::PersonalMissing;
+            findings.push_with(code, || {
+                let detail = "personal values and salt are gone, and no erasure names the event";
+                let mut finding = self.finding(code, key, detail);
+                finding.block = (gone.block != 0).then_some(gone.block);
+                finding.relation = self.names.all.get(gone.relation as usize).cloned();
+                finding
+            });
         }
         let before = std::mem::take(&mut self.before);
         let mut named: Vec<_> = std::mem::take(&mut self.named).into_iter().collect();
         named.sort_unstable();
-        let mut last = None;
-        named.retain(|key| {
+        let mut last: Option<(i64, _)> = None;
+        for key in named {
             let known = last.take().filter(|(of, _)| *of == key.incarnation);
             let (of, held) = known.unwrap_or_else(|| (key.incarnation, before.of(key.incarnation)));
-            let is_before = held.contains(key.xid);
+            if !held.contains(key.xid) {
+                let code = Code::PersonalRestored;
+                let detail = "an erasure names it, and its personal values are there or it is not";
+                findings.push_with(code, || self.finding(code, key, detail));
+            }
             last = Some((of, held));
-            !is_before
-        });
-        for key in named {
-            let detail = "an erasure names it, and its personal values are there or it is not";
-            found.push(self.finding(Code::PersonalRestored, key, detail));
         }
-        found
     }
 
     fn gone_of(&mut self, seen: Seen<'_>) -> (Key, Gone) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::found::Findings;
 use super::leaves::LeafRow;
 use crate::event::{Context, Entry, personal_commitment};
 use crate::ledger::finding::{Code, Finding};
@@ -208,12 +209,7 @@ impl Contexts {
         }
     }
 
-    pub(super) fn add(
-        &mut self,
-        context: &Context<'_>,
-        stored: &[u8],
-        findings: &mut Vec<Finding>,
-    ) {
+    pub(super) fn add(&mut self, context: &Context<'_>, stored: &[u8], findings: &mut Findings) {
         self.enter((context.incarnation, context.xid), findings);
         let stored = hash_or_none_such(stored);
         let computed = context.hash_in(&mut self.buffer);
@@ -247,7 +243,7 @@ impl Contexts {
     }
 
     /// Goes to the transaction of the next row.
-    fn enter(&mut self, transaction: (i64, i64), findings: &mut Vec<Finding>) {
+    fn enter(&mut self, transaction: (i64, i64), findings: &mut Findings) {
         if transaction != self.transaction {
             self.leave(findings);
             self.transaction = transaction;
@@ -255,7 +251,7 @@ impl Contexts {
     }
 
     /// Ends the transaction and reports the contexts that none of its events named.
-    pub(super) fn leave(&mut self, findings: &mut Vec<Finding>) {
+    pub(super) fn leave(&mut self, findings: &mut Findings) {
         for unused in self
             .known
             .iter()
@@ -329,7 +325,7 @@ pub(super) fn check_event(
     block: Option<i64>,
     contexts: &mut Contexts,
     buffer: &mut Vec<u8>,
-    findings: &mut Vec<Finding>,
+    findings: &mut Findings,
 ) -> Checked {
     let key = event.entry.key;
     contexts.enter((key.incarnation, key.xid), findings);

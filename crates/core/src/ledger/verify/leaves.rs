@@ -348,7 +348,7 @@ impl Verifier {
         account.check_blinding(current.block, record.blinded_id, &mut findings);
         account.check_growth(current, record, &mut findings);
         account.sealed = Some((record.size, record.root));
-        self.findings.append(&mut findings);
+        self.findings.extend(findings);
     }
 
     fn leaf_finding(
