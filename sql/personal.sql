@@ -35,8 +35,18 @@ CREATE FUNCTION tenant_guard.release_hold(id bigint, reason text)
     AS 'MODULE_PATHNAME', 'release_hold_wrapper';
 COMMENT ON FUNCTION tenant_guard.release_hold(bigint, text) IS 'ends a hold';
 
+-- All rows are a function of their own: no value of an argument can come to mean them by mistake.
 CREATE FUNCTION tenant_guard.personal_events(
-    account text, relation text, row_keys text[] DEFAULT NULL,
+    account text, relation text,
+    OUT event_id text, OUT row_key text, OUT occurred_at timestamptz, OUT action text,
+    OUT personal text)
+    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'tenant_guard_personal_events';
+COMMENT ON FUNCTION tenant_guard.personal_events(text, text) IS
+    'the events of all rows of a relation that hold personal values, in order';
+CREATE FUNCTION tenant_guard.personal_events(
+    account text, relation text, row_keys text[],
     OUT event_id text, OUT row_key text, OUT occurred_at timestamptz, OUT action text,
     OUT personal text)
     RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -61,7 +71,7 @@ COMMENT ON FUNCTION tenant_guard.overwrite_erased() IS
 
 REVOKE ALL ON FUNCTION
     tenant_guard.place_hold(text, text, text, text), tenant_guard.release_hold(bigint, text),
-    tenant_guard.personal_events(text, text, text[]),
+    tenant_guard.personal_events(text, text), tenant_guard.personal_events(text, text, text[]),
     tenant_guard.erase_personal(text, text[], text, text), tenant_guard.overwrite_erased()
     FROM PUBLIC;
 -- What is kept and what is erased is the admin's to decide, whoever owns the table.
@@ -70,5 +80,6 @@ GRANT EXECUTE ON FUNCTION
     tenant_guard.erase_personal(text, text[], text, text), tenant_guard.overwrite_erased()
     TO tenant_guard_admin;
 -- Auditors read the log, personal values included; admins answer whoever asks for their data.
-GRANT EXECUTE ON FUNCTION tenant_guard.personal_events(text, text, text[])
+GRANT EXECUTE ON FUNCTION
+    tenant_guard.personal_events(text, text), tenant_guard.personal_events(text, text, text[])
     TO tenant_guard_admin, tenant_guard_auditor;

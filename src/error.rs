@@ -158,6 +158,9 @@ pub(crate) enum Error {
     /// A sealing transaction that reads under an older snapshot.
     #[error("seal() must be called in a READ COMMITTED transaction")]
     SealIsolation,
+    /// An erasure whose statement would see less than what it judges.
+    #[error("erase_personal() must be called in a READ COMMITTED transaction")]
+    EraseIsolation,
     /// Waiting for one's own events, which nobody can seal before they are committed.
     #[error("this transaction has events of its own, which are sealed after it commits")]
     WaitInWriter,
@@ -685,7 +688,9 @@ impl Error {
             | Self::UnknownSeverity(_)
             | Self::UnfitLevel
             | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::SealAfterWrite | Self::SealIsolation => ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::SealAfterWrite | Self::SealIsolation | Self::EraseIsolation => {
+                ERRCODE_ACTIVE_SQL_TRANSACTION
+            }
             Self::BrokenLedger(_) => ERRCODE_DATA_CORRUPTED,
             Self::KeyFile(_) => ERRCODE_CONFIG_FILE_ERROR,
             Self::NoRandomness => ERRCODE_INTERNAL_ERROR,

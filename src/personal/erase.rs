@@ -30,6 +30,7 @@ fn erase_personal(
     let events = events.ok_or(Error::NullArgument("events")).or_raise();
     let keys = keys_of(&events).or_raise();
     refuse_on_standby();
+    refuse_old_snapshots().or_raise();
     if keys.is_empty() {
         return 0;
     }
@@ -47,6 +48,15 @@ fn erase_personal(
         erased += found.len() as i64;
     }
     erased
+}
+
+/// An UPDATE under the transaction's own snapshot would pass over values that were committed since.
+fn refuse_old_snapshots() -> Result<(), Error> {
+    // SAFETY: reads backend-local transaction state.
+    match unsafe { pg_sys::XactIsoLevel } == pg_sys::XACT_READ_COMMITTED as i32 {
+        true => Ok(()),
+        false => Err(Error::EraseIsolation),
+    }
 }
 
 /// The events named, ascending, each once.
@@ -136,6 +146,7 @@ fn erase(keys: &[EventKey]) -> Vec<EventKey> {
                  AND l.xid OPERATOR(pg_catalog.=) e.xid \
                  AND l.ordinal OPERATOR(pg_catalog.=) e.ordinal \
                  AND (l.personal IS NOT NULL OR l.personal_salt IS NOT NULL) \
+                 AND l.personal_commitment IS NOT NULL \
              RETURNING l.incarnation, l.xid, l.ordinal",
             None,
             &arguments,

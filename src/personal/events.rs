@@ -14,21 +14,22 @@ use crate::ledger::rows::{Row, for_each_row, with_latest_snapshot};
 use crate::raw::{raw_function, text_argument};
 
 raw_function! {
-    /// `personal_events(account text, relation text, row_keys text[])`.
+    /// `personal_events(account text, relation text, row_keys text[])`; without the last, of all rows.
     tenant_guard_personal_events, pg_finfo_tenant_guard_personal_events, |fcinfo| {
         if !reads_ledger() {
             Error::NotAdmin.raise();
         }
-        // SAFETY: PostgreSQL passed `fcinfo`; the arguments are text, text and text[].
+        // SAFETY: PostgreSQL passed `fcinfo`; the arguments are text, text and, where there is a third,
+        // text[].
         let (account, relation, row_keys) = unsafe {
-            (
-                text_argument(fcinfo, 0),
-                text_argument(fcinfo, 1),
-                pgrx::fcinfo::pg_getarg::<Vec<Option<String>>>(fcinfo, 2),
-            )
+            let row_keys = ((*fcinfo).nargs > 2)
+                .then(|| pgrx::fcinfo::pg_getarg::<Vec<Option<String>>>(fcinfo, 2));
+            (text_argument(fcinfo, 0), text_argument(fcinfo, 1), row_keys)
         };
         let account = account_of(account.as_deref()).or_raise();
         let relation = relation.ok_or(Error::NullArgument("relation")).or_raise();
+        // NULL is what array_agg makes of no rows, and must not mean all of them.
+        let row_keys = row_keys.map(|keys| keys.ok_or(Error::NullArgument("row_keys")).or_raise());
         let wanted = row_keys.map(keys_of);
         // SAFETY: the function is declared to return a set, and the caller's resources own what
         // is set up here.
@@ -65,7 +66,11 @@ fn find(account: &str, relation: &str, wanted: Option<&HashSet<String>>, found: 
         )
     };
     for_each_row(
-        c"SELECT incarnation, xid, ordinal, row_key, occurred_at, action, personal \
+        // Without a primary key the whole row names it, which an INSERT has in its data alone.
+        c"SELECT incarnation, xid, ordinal, \
+              CASE WHEN row_key IS NULL AND action OPERATOR(pg_catalog.=) 'insert' THEN data \
+                  ELSE row_key END, \
+              occurred_at, action, personal \
           FROM tenant_guard.audit_log \
           WHERE account_id OPERATOR(pg_catalog.=) $1 AND relation OPERATOR(pg_catalog.=) $2 \
               AND personal IS NOT NULL \

@@ -196,9 +196,9 @@ fn erasure_waits_for_a_hold_that_is_being_placed_and_heeds_it() {
         &mut other,
         "BEGIN; SELECT tenant_guard.place_hold('a', reason => 'case 7')",
     );
-    // Even with a snapshot of before.
+    // Even in a statement whose snapshot is of before.
     let erase = format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM person; {}; COMMIT",
+        "BEGIN; SELECT 1 FROM person; {}; COMMIT",
         erase("a", "person")
     );
     let eraser = waiting(&db, &mut client, erase);

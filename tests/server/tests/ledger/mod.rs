@@ -6,6 +6,7 @@ mod crash;
 mod edits;
 mod epochs;
 mod erasure;
+mod erasure_mistakes;
 mod forgery;
 mod holds;
 mod hostile;
