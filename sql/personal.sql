@@ -14,6 +14,8 @@ CREATE TABLE tenant_guard.legal_hold (
     released_by name,
     released_at timestamptz,
     release_reason text,
+    -- Every name that the relation had or has, and those of the tables that inherit from it.
+    covers text[],
     CHECK (row_key IS NULL OR relation IS NOT NULL),
     CHECK ((released_at IS NULL) = (released_by IS NULL)),
     CHECK ((released_at IS NULL) = (release_reason IS NULL))
@@ -22,6 +24,11 @@ REVOKE ALL ON tenant_guard.legal_hold FROM PUBLIC;
 -- Whoever answers for erasures sees what stands against them.
 GRANT SELECT ON tenant_guard.legal_hold TO tenant_guard_admin, tenant_guard_auditor;
 SELECT pg_catalog.pg_extension_config_dump('tenant_guard.legal_hold', '');
+
+-- An INSERT, as of a restore, only ever holds more. Whatever gets past this, the log puts right.
+CREATE TRIGGER tenant_guard_guard BEFORE UPDATE OR DELETE OR TRUNCATE ON tenant_guard.legal_hold
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.guard_ledger();
+ALTER TABLE tenant_guard.legal_hold ENABLE ALWAYS TRIGGER tenant_guard_guard;
 
 -- None of them is STRICT: the error names the argument that is null.
 CREATE FUNCTION tenant_guard.place_hold(

@@ -351,6 +351,12 @@ pub(crate) enum Error {
     /// Values that are to be kept: event, hold.
     #[error("event {0} is under legal hold {1}")]
     Held(String, i64),
+    /// A hold on what is not there, or not under this name.
+    #[error("relation \"{0}\" does not exist, and no event names it")]
+    UnknownHeld(String),
+    /// A hold on an account of which nothing is logged.
+    #[error("the account has no events")]
+    AccountWithoutEvents,
     /// No hold of this id.
     #[error("there is no legal hold {0}")]
     NoHold(i64),
@@ -714,7 +720,9 @@ impl Error {
             | Self::StaleFloor(..)
             | Self::HashKeyMissing
             | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::RelationGone(_) | Self::UnknownRelation(_) => ERRCODE_UNDEFINED_TABLE,
+            Self::RelationGone(_) | Self::UnknownRelation(_) | Self::UnknownHeld(_) => {
+                ERRCODE_UNDEFINED_TABLE
+            }
             Self::UnfitAction(_)
             | Self::LongValue(..)
             | Self::TwoLists(_)
@@ -735,6 +743,7 @@ impl Error {
             | Self::NoEvent(_)
             | Self::UnknownEvents(..)
             | Self::NoHold(_)
+            | Self::AccountWithoutEvents
             | Self::NoAcceptance(..)
             | Self::UnknownAccount(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::MigrationInBlock | Self::FlushInSavepoint => ERRCODE_ACTIVE_SQL_TRANSACTION,
@@ -874,6 +883,13 @@ impl Error {
             Self::UnfitRowKey => "It stands in column row_key of the log: {\"id\": 7}.",
             Self::Held(..) => {
                 "Nothing was erased. tenant_guard.legal_hold says why; release_hold() ends it."
+            }
+            Self::UnknownHeld(_) => {
+                "Nothing is held. Name the relation as the log does, with its schema and quoted where it \
+                 must be: public.person."
+            }
+            Self::AccountWithoutEvents => {
+                "Nothing is held. Name the account as account_id of the log has it."
             }
             Self::UnknownEvents(..) | Self::OtherAccountsEvent(_) => "Nothing was erased.",
             Self::HashedPersonal(_) => {

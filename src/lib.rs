@@ -61,7 +61,7 @@ extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["isolation"]
 extension_sql_file!(
     "../sql/history.sql",
     name = "history",
-    requires = ["roles", "ledger"]
+    requires = ["roles", "ledger", "personal"]
 );
 
 extension_sql_file!("../sql/probe.sql", name = "probe", requires = ["isolation"]);

@@ -72,6 +72,7 @@ raw_function! {
         if !unsafe { pg_sys::creating_extension } {
             partitions::make_missing();
         }
+        crate::personal::holds::restore();
         pg_sys::Datum::from(0)
     }
 }

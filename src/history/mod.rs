@@ -10,6 +10,8 @@ pub(crate) mod readers;
 mod row;
 mod verify;
 
+pub(crate) use row::events_of_rows;
+
 use crate::error::{Error, Looking};
 use tenant_guard_core::history::{qualified, split};
 

@@ -65,6 +65,34 @@ fn history(relation: &str, key: &str, account: Option<&str>, answer: &Answer) {
     });
 }
 
+/// Hands over the events of rows of a relation, whatever keys they had: each of `keys` is that of a row
+/// with a number that comes back with the events. Under the active snapshot, as the owner.
+pub(crate) fn events_of_rows(
+    relation: &str,
+    keys: &[(&str, i64)],
+    mut found: impl FnMut(EventKey, i64),
+) {
+    let reading = Reading::of(relation);
+    let track = |(key, number): &(&str, i64)| {
+        (
+            Track::new(reading.names(), reading.commands(), key),
+            *number,
+        )
+    };
+    let mut tracks: Vec<(Track, i64)> = keys.iter().map(track).collect();
+    reading.for_each(None, |event, _| {
+        tracks.iter_mut().for_each(|(track, _)| track.look(event));
+    });
+    tracks.iter_mut().for_each(|(track, _)| track.decide());
+    reading.for_each(None, |event, _| {
+        for (track, number) in &mut tracks {
+            if track.take(event).is_some() {
+                found(event.key, *number);
+            }
+        }
+    });
+}
+
 /// Subject and roles of an event's context.
 fn who(event: EventKey, context: Option<i16>) -> (Option<String>, Option<Vec<String>>) {
     let mut found = (None, None);

@@ -77,10 +77,12 @@ fn judge(account: &str, keys: &[EventKey], held: &Holds) {
         Error::UnknownEvents(keys.len(), keys[0].to_string()).raise();
     }
     let mut unknown = (0, None);
+    let mut of_held_relations = Vec::new();
     for keys in keys.chunks(MOST_NAMED) {
         let mut found = Vec::with_capacity(keys.len());
         for_each_row(
-            c"SELECT l.incarnation, l.xid, l.ordinal, l.account_id, l.relation, l.row_key \
+            c"SELECT l.incarnation, l.xid, l.ordinal, l.account_id, l.relation, l.leaf_relation, \
+                  l.row_key \
               FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) \
                   AS e (incarnation, xid, ordinal) \
               JOIN tenant_guard.audit_log AS l ON l.incarnation OPERATOR(pg_catalog.=) e.incarnation \
@@ -96,9 +98,12 @@ fn judge(account: &str, keys: &[EventKey], held: &Holds) {
                 if row.text(3) != account {
                     Error::OtherAccountsEvent(key.to_string()).raise();
                 }
-                let (relation, row_key) = (row.optional_text(4), row.optional_text(5));
-                if let Some(hold) = held.on(relation, row_key).filter(|_| !held.is_empty()) {
+                let (relation, leaf) = (row.optional_text(4), row.optional_text(5));
+                if let Some(hold) = held.on(relation, leaf, row.optional_text(6)) {
                     Error::Held(key.to_string(), hold).raise();
+                }
+                if held.follow(relation, leaf) {
+                    of_held_relations.push(key);
                 }
                 found.push(key);
             },
@@ -111,6 +116,14 @@ fn judge(account: &str, keys: &[EventKey], held: &Holds) {
     }
     if let (count, Some(first)) = unknown {
         Error::UnknownEvents(count, first.to_string()).raise();
+    }
+    if !of_held_relations.is_empty() {
+        let of_rows = held.events_of_rows();
+        for key in of_held_relations {
+            if let Some(hold) = of_rows.get(&key) {
+                Error::Held(key.to_string(), *hold).raise();
+            }
+        }
     }
 }
 

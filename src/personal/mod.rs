@@ -1,8 +1,10 @@
 //! Personal values in the log: finding them, taking them out, what keeps them, and what is left of
 //! them on disk.
 
+mod covered;
 mod erase;
 mod events;
+mod hold_log;
 pub(crate) mod holds;
 mod overwrite;
 

@@ -19,6 +19,7 @@ pub mod erasure;
 pub mod event;
 pub mod fingerprints;
 pub mod history;
+pub mod hold;
 pub mod identity;
 pub mod issuer;
 pub mod json;

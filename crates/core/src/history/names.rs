@@ -71,6 +71,18 @@ pub fn qualified(schema: &str, name: &str) -> String {
     out
 }
 
+/// The names that the relation of an event of action `ddl` had before it, of none where it kept its own.
+pub fn names_before(relation: &str, data: &str) -> Vec<String> {
+    let renamed = |done| match done {
+        Done::Renamed(before) => Some(before),
+        _ => None,
+    };
+    done(relation, data)
+        .into_iter()
+        .filter_map(renamed)
+        .collect()
+}
+
 /// The names one relation had, from the first to the one it has or had last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
@@ -105,10 +117,8 @@ impl Names {
     pub fn from_commands(last: &str, commands: &[(EventKey, String, String)]) -> Self {
         let mut renames = Vec::new();
         for (event, relation, data) in commands {
-            for done in done(relation, data) {
-                if let Done::Renamed(before) = done {
-                    renames.push((*event, before, relation.clone()));
-                }
+            for before in names_before(relation, data) {
+                renames.push((*event, before, relation.clone()));
             }
         }
         Self::of(last, &renames)

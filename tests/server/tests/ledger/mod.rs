@@ -8,6 +8,7 @@ mod epochs;
 mod erasure;
 mod erasure_mistakes;
 mod forgery;
+mod hold_attacks;
 mod holds;
 mod hostile;
 mod offline;
