@@ -25,24 +25,23 @@ FROM (
                     LEFT JOIN tenant_guard.audit_context c ON (((c.incarnation = l.incarnation)
                         AND (c.xid = l.xid) AND (c.number = l.context))));
                 $definition$),
-            ('own_event', '{security_barrier=true}', $definition$
-                SELECT ((((lpad(to_hex(l.incarnation), 16, '0'::text) || '-'::text) || l.xid)
-                        || '-'::text) || l.ordinal) AS event_id,
-                    l.occurred_at, l.kind, l.action, l.account_id, l.relation, l.leaf_relation,
-                    l.row_key, l.target, l.data, l.personal, l.redacted, l.hashed, c.subject, c.role,
-                    c.session_role, c."current_role", c.issuer, c.token_id, c.session,
-                    c.client_address, c.application_name, c.transaction_start
-                FROM (tenant_guard.audit_log l
-                    LEFT JOIN tenant_guard.audit_context c ON (((c.incarnation = l.incarnation)
-                        AND (c.xid = l.xid) AND (c.number = l.context))))
-                WHERE (l.account_id = tenant_guard.log_account());
+            ('own_event', NULL, $definition$
+                SELECT event_id, occurred_at, kind, action, account_id, relation,
+                    leaf_relation, row_key, target, data, personal, redacted,
+                    hashed, subject, role, session_role, "current_role", issuer,
+                    token_id, session, client_address, application_name, transaction_start
+                FROM tenant_guard.own_events() own_events(
+                    event_id, occurred_at, kind, action, account_id, relation,
+                    leaf_relation, row_key, target, data, personal, redacted,
+                    hashed, subject, role, session_role, "current_role", issuer,
+                    token_id, session, client_address, application_name, transaction_start);
                 $definition$)) AS w (name, options, definition)
     LEFT JOIN pg_class AS v
         ON v.relnamespace = l.relnamespace AND v.relname = w.name AND v.relkind = 'v'
     LEFT JOIN pg_roles AS r ON r.oid = v.relowner
     WHERE l.relnamespace = 'tenant_guard'::regnamespace AND l.relname = 'audit_log'
         AND (v.oid IS NULL OR NOT r.rolsuper OR v.reloptions IS DISTINCT FROM w.options
-            OR regexp_replace(pg_get_viewdef(v.oid), '\s', '', 'g')
+            OR regexp_replace(pg_get_viewdef(v.oid), '\s|own_events\.', '', 'g')
                 <> regexp_replace(w.definition, '\s', '', 'g'))
     UNION ALL
     SELECT c.relname::text, a.what,

@@ -101,13 +101,14 @@ pub(crate) fn ensure_ledger() {
             run(include_str!("../../sql/ledger_views.sql"));
         }
         // Its function comes later in the extension's script, which calls this again at its end.
-        if !exists("own_event") && query(LOG_ACCOUNT_EXISTS) {
+        if !exists("own_event") && query(OWN_EVENTS_EXISTS) {
             run(include_str!("../../sql/own_event.sql"));
         }
     });
 }
 
-const LOG_ACCOUNT_EXISTS: &str = "SELECT to_regprocedure('tenant_guard.log_account()') IS NOT NULL";
+const OWN_EVENTS_EXISTS: &str = "SELECT to_regprocedure( \
+    'tenant_guard.own_events(timestamptz, timestamptz)') IS NOT NULL";
 
 /// The partitions of the ledger's tables, those of other schemas left out: nothing of ours is there.
 fn partitions() -> Vec<String> {

@@ -97,6 +97,68 @@ fn leaky_function_in_a_condition_is_shown_own_events_only() {
     assert_eq!(told, [r#"00000: saw {"id":1}"#, r#"00000: saw {"id":2}"#]);
 }
 
+/// The planner holds conditions on text against statistics, and EXPLAIN shows what comes of it.
+#[test]
+fn row_estimates_do_not_bisect_the_keys_of_another_account() {
+    let shop = Shop::with_items();
+    let plans = |shop: &Shop| {
+        shop.within(ACCOUNT_A, &["manager"], |session| {
+            let mut told = Vec::new();
+            for source in ["own_event", "own_events(since => '2020-01-01')"] {
+                for condition in [
+                    "true".to_owned(),
+                    format!("account_id = '{ACCOUNT_B}' AND row_key < '{{\"id\":2000'"),
+                    format!("account_id = '{ACCOUNT_B}' AND row_key < '{{\"id\":5'"),
+                    "data < '{\"id\":40'".to_owned(),
+                    "action = 'insert' AND occurred_at > '2020-01-01'".to_owned(),
+                ] {
+                    let explain =
+                        format!("EXPLAIN SELECT 1 FROM tenant_guard.{source} WHERE {condition}");
+                    told.extend(lines(session, &explain));
+                }
+            }
+            told
+        })
+    };
+    let mut superuser = shop.db.superuser();
+    run(&mut superuser, "ANALYZE tenant_guard.audit_log");
+    let before = plans(&shop);
+    assert!(
+        before[0].starts_with("Function Scan on own_events"),
+        "{before:?}"
+    );
+    shop.write(
+        ACCOUNT_B,
+        &format!("INSERT INTO shop.item SELECT g, '{ACCOUNT_B}', 'x' FROM generate_series(1000, 5999) AS g"),
+    );
+    run(&mut superuser, "ANALYZE tenant_guard.audit_log");
+    assert_eq!(plans(&shop), before);
+    let counted = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT 1 FROM tenant_guard.own_event";
+    let counted = shop.within(ACCOUNT_A, &["manager"], |session| lines(session, counted));
+    assert_eq!(
+        counted,
+        ["Function Scan on own_events (actual rows=2 loops=1)"]
+    );
+}
+
+#[test]
+fn events_of_a_period_are_those_of_the_account_in_it() {
+    let shop = Shop::with_items();
+    let between = lines(&mut shop.auditor(), "SELECT clock_timestamp()").concat();
+    shop.write(ACCOUNT_A, "UPDATE shop.item SET name = 'eve' WHERE id = 1");
+    for (period, expected) in [
+        (format!("'{between}'"), "1"),
+        (format!("until => '{between}'"), "2"),
+        (format!("'{between}', '{between}'"), "0"),
+        (String::new(), "3"),
+    ] {
+        let count = format!("SELECT count(*) FROM tenant_guard.own_events({period})");
+        let seen = |account, roles| shop.within(account, roles, |session| lines(session, &count));
+        assert_eq!(seen(ACCOUNT_A, &["manager"]), [expected], "{period}");
+        assert_eq!(seen(ACCOUNT_A, &["clerk"]), ["0"], "{period}");
+    }
+}
+
 #[test]
 fn plan_kept_from_another_identity_shows_the_events_of_the_one_there_is() {
     let shop = Shop::with_items();
