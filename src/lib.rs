@@ -6,6 +6,7 @@
 
 use pgrx::prelude::*;
 
+mod allocated;
 mod audit;
 mod catalog;
 mod clock;

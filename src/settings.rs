@@ -62,6 +62,10 @@ pub(crate) static AUDIT_REFUSALS: GucSetting<bool> = GucSetting::<bool>::new(tru
 /// `tenant_guard.export_rows`. Superuser only: whoever exports would like it high.
 pub(crate) static EXPORT_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
+/// `tenant_guard.history_memory`, kilobytes that one call which looks back keeps of rows. Superuser only:
+/// people of an account may call, and memory that runs out ends the server.
+pub(crate) static HISTORY_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(262_144);
+
 /// `tenant_guard.publish_after`. Superuser only: whoever publishes earlier can have a failover
 /// contradict what was published.
 pub(crate) static PUBLISH_AFTER: GucSetting<PublishAfter> =
@@ -113,6 +117,16 @@ pub(crate) fn define() {
     );
     define_sealer();
     define_reads();
+    GucRegistry::define_int_guc(
+        c"tenant_guard.history_memory",
+        c"Memory that one call of as_of, row_history or verify_state takes for rows.",
+        c"Beyond it the call fails.",
+        &HISTORY_MEMORY,
+        64,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_KB,
+    );
     GucRegistry::define_string_guc(
         c"tenant_guard.checkpoint_key_file",
         c"File with the Ed25519 note key that signs checkpoints.",

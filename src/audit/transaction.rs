@@ -83,6 +83,13 @@ pub(crate) fn incarnation() -> i64 {
     })
 }
 
+/// The running transaction, where it has an id.
+pub(crate) fn running() -> Option<i64> {
+    // SAFETY: reads backend-local state.
+    let xid = unsafe { pg_sys::GetTopFullTransactionIdIfAny() }.value as i64;
+    (xid != 0).then_some(xid)
+}
+
 /// Takes the next key of the running transaction, giving it an id if it has none.
 pub(super) fn next_key() -> EventKey {
     register_callbacks();

@@ -24,6 +24,9 @@ pub(crate) enum Looking {
     /// Rows that belong to an account by their parents, or to none.
     #[error("rows of relation {0} do not say which account they are in")]
     NoAccounts(String),
+    /// More rows, or longer ones, than are kept.
+    #[error("looking back takes more memory than tenant_guard.history_memory")]
+    TooMuch,
     /// Not a position of the feed.
     #[error("after is no position of audit_feed()")]
     UnfitPosition,
@@ -39,6 +42,7 @@ impl Looking {
             Self::NotReader | Self::OtherAccount => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::UnfitName | Self::UnfitPosition => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::Partition(_) => ERRCODE_WRONG_OBJECT_TYPE,
+            Self::TooMuch => ERRCODE_OUT_OF_MEMORY,
             Self::Unknown(..) | Self::NoAccounts(_) | Self::ForeignPosition => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
@@ -57,6 +61,10 @@ impl Looking {
             Self::NoAccounts(_) => {
                 "Their events are in the account of whoever wrote them. An auditor sees the rows of all \
                  accounts: with account null."
+            }
+            Self::TooMuch => {
+                "Ask for one account, or have a superuser raise it for the role that asks: ALTER ROLE ... SET \
+                 tenant_guard.history_memory."
             }
             Self::ForeignPosition => {
                 "The ledger is another one, or was restored to before it: tell which lines are there \

@@ -10,6 +10,7 @@ use tenant_guard_core::ledger::Snapshot;
 use super::access;
 use super::answer::Answer;
 use super::events::{Beside, Reading};
+use super::limit;
 use crate::audit::transaction;
 use crate::catalog::as_owner;
 use crate::error::{Error, Looking, OrRaise};
@@ -78,6 +79,7 @@ unsafe fn rows(fcinfo: pg_sys::FunctionCallInfo, moment: Moment) {
                 Error::Looking(Looking::NoAccounts(relation.clone())).raise();
             }
             for standing in fold.rows() {
+                limit::watch();
                 if account
                     .as_ref()
                     .is_some_and(|account| *account != standing.account)
@@ -99,6 +101,7 @@ fn refuse(relation: &str, unknown: Unknown) -> ! {
 
 /// The rows that the events of the transactions that count made.
 fn folded(relation: &str, account: Option<&str>, moment: &Moment) -> Fold {
+    limit::begin();
     let reading = Reading::of(relation);
     let mut counting = Counting::of(moment);
     let one = account.map(|account| Scope::Account(account.to_owned()));
@@ -108,7 +111,7 @@ fn folded(relation: &str, account: Option<&str>, moment: &Moment) -> Fold {
             Scope::Account(account) => Some(account.clone()),
             Scope::All => None,
         };
-        let mut fold = Fold::new(reading.names(), scope);
+        let mut fold = Fold::new(reading.names(), scope).watched(limit::watch);
         let mut came = false;
         reading.for_each(of.as_deref(), |event, beside| {
             if came || !counting.counts(event, &beside) {
@@ -132,6 +135,8 @@ struct Counting {
     counted: Counted,
     at: i64,
     asked: HashMap<(i64, i64), bool>,
+    /// The running transaction, which is not over yet.
+    running: (i64, Option<i64>),
 }
 
 impl Counting {
@@ -147,11 +152,15 @@ impl Counting {
             counted,
             at,
             asked: HashMap::new(),
+            running: (transaction::incarnation(), transaction::running()),
         }
     }
 
     fn counts(&mut self, event: &Event<'_>, beside: &Beside) -> bool {
         let (incarnation, xid) = (event.key.incarnation, event.key.xid);
+        if (incarnation, Some(xid)) == self.running {
+            return false;
+        }
         match self.counted.judge(incarnation, xid) {
             Counts::Yes => true,
             Counts::No => false,

@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::event::EventKey;
 use tenant_guard_core::history::{Event, Names};
 
+use super::limit;
 use crate::audit::transaction;
 use crate::ledger::rows::{Row, for_each_row};
 use crate::ledger::store::{self, query_text};
@@ -83,6 +84,7 @@ impl Reading {
                 xid: row.bigint(1),
                 ordinal: row.integer(2),
             };
+            limit::watch();
             commands.push((event, row.text(3).to_owned(), row.text(4).to_owned()));
         });
     }
@@ -129,7 +131,9 @@ impl Reading {
                 occurred_at: row.bigint(3),
                 context: row.optional_smallint(5),
             };
-            each(&event_of(row), beside);
+            let event = event_of(row);
+            limit::before(&event);
+            each(&event, beside);
         });
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod answer;
 mod as_of;
 mod baseline;
 mod events;
+mod limit;
 pub(crate) mod readers;
 mod row;
 mod verify;

@@ -8,6 +8,7 @@ use tenant_guard_core::history::{Track, is_object};
 use super::access;
 use super::answer::{Answer, text};
 use super::events::Reading;
+use super::limit;
 use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
@@ -35,8 +36,10 @@ raw_function! {
 }
 
 fn history(relation: &str, key: &str, account: Option<&str>, answer: &Answer) {
+    limit::begin();
     let reading = Reading::of(relation);
-    let mut track = Track::new(reading.names(), reading.commands(), key);
+    let track = Track::new(reading.names(), reading.commands(), key);
+    let mut track = track.watched(limit::watch);
     reading.for_each(account, |event, _| track.look(event));
     track.decide();
     reading.for_each(account, |event, beside| {

@@ -6,6 +6,7 @@ use tenant_guard_core::history::{Difference, Fold, Misfit, Scope, Unknown};
 
 use super::answer::Answer;
 use super::events::Reading;
+use super::limit;
 use crate::audit::standing;
 use crate::audit::text::qualified_name;
 use crate::catalog::as_owner;
@@ -74,6 +75,7 @@ fn verify(relation: pg_sys::Oid, answer: &Answer) {
         }
         let has_key = fold.has_key();
         for gone in fold.rows() {
+            limit::watch();
             let key = has_key.then_some(gone.row_key.as_str());
             answer.put_texts([Some("row_missing"), Some(&gone.account), key, None]);
         }
@@ -82,8 +84,9 @@ fn verify(relation: pg_sys::Oid, answer: &Answer) {
 
 /// The rows that all events made, and the events that did not fit since rows were last known anew.
 fn folded(name: &str) -> (Fold, Vec<(EventKey, Unknown)>) {
+    limit::begin();
     let reading = Reading::of(name);
-    let mut fold = Fold::new(reading.names(), Scope::All);
+    let mut fold = Fold::new(reading.names(), Scope::All).watched(limit::watch);
     let (mut misfits, mut begun) = (Vec::new(), fold.begun());
     reading.for_each(None, |event, _| {
         let applied = fold.apply(event);

@@ -24,6 +24,15 @@ const CANCEL_AUTOVACUUM: &str = include_str!("cancel_autovacuum.sql");
 /// Between attempts nothing is held that was not held before the call. When `lock_timeout` has
 /// passed the error names the relation that was not had, and nothing has changed.
 pub(super) fn lock_trees(roots: &[pg_sys::Oid]) {
+    lock_trees_in(roots, pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE);
+}
+
+/// The same against whoever writes.
+pub(super) fn hold_off_writers(roots: &[pg_sys::Oid]) {
+    lock_trees_in(roots, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE);
+}
+
+fn lock_trees_in(roots: &[pg_sys::Oid], mode: pg_sys::LOCKMODE) {
     let trees = || {
         let mut found = registry::read(LOCK_ORDER, &[roots.to_vec().into()], |row| {
             Ok(row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::Oid::INVALID))
@@ -31,7 +40,7 @@ pub(super) fn lock_trees(roots: &[pg_sys::Oid]) {
         found.retain(|relation| is_the_callers(*relation));
         found
     };
-    acquire(&trees, pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE);
+    acquire(&trees, mode);
 }
 
 /// Serialises changes of the registry until the transaction ends, readers let through.

@@ -278,6 +278,11 @@ pub(crate) fn decides_capture(relation: pg_sys::Oid) -> Result<(), Error> {
     capturing::judge(relation)
 }
 
+/// Locks a relation and all below it against whoever writes, together or not at all.
+pub(crate) fn hold_off_writers(relation: pg_sys::Oid) {
+    locking::hold_off_writers(&[relation]);
+}
+
 /// Judges the name of a role of the product.
 pub(crate) fn is_role(name: &str) -> Result<(), Error> {
     registry::lock();

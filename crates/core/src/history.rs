@@ -8,6 +8,7 @@ mod fold;
 mod members;
 mod moment;
 mod names;
+mod spans;
 mod track;
 
 pub use feed::{InvalidPosition, Position};

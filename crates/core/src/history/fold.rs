@@ -175,6 +175,8 @@ pub struct Fold {
     whole: bool,
     rows: HashMap<String, Vec<Row>>,
     texts: Vec<String>,
+    /// The places of `texts`.
+    numbers: HashMap<String, usize>,
     unknown: Vec<(EventKey, String)>,
     account_column: AccountColumn,
     /// Whether the account is captured in no event.
@@ -186,6 +188,7 @@ pub struct Fold {
     last: Option<Last>,
     doubled: Vec<(String, EventKey)>,
     begun: u64,
+    watch: fn(),
 }
 
 const HASHED: &str = "\"hmac-sha256:";
@@ -206,6 +209,7 @@ impl Fold {
             whole: false,
             rows: HashMap::new(),
             texts: vec![String::new()],
+            numbers: HashMap::from([(String::new(), 0)]),
             unknown: Vec::new(),
             account_column: AccountColumn::Unknown,
             account_hidden: false,
@@ -214,7 +218,16 @@ impl Fold {
             last: None,
             doubled: Vec::new(),
             begun: 0,
+            watch: || (),
         }
+    }
+
+    /// Has `watch` called for each row where an event goes through all of them: it may end the work by
+    /// unwinding.
+    #[must_use]
+    pub fn watched(mut self, watch: fn()) -> Self {
+        self.watch = watch;
+        self
     }
 
     /// Folds the next event, of this relation or another.
@@ -444,7 +457,6 @@ impl Fold {
 
     /// A command on another relation, which may be a partition of this one.
     fn command_below(&mut self, event: &Event<'_>, relation: &str, data: &str) {
-        let number = |texts: &[String], name: &str| texts.iter().position(|text| text == name);
         for done in done(relation, data) {
             match done {
                 // Nothing of this relation has the name any more.
@@ -453,7 +465,7 @@ impl Fold {
                     self.lose(event, Why::Command);
                 }
                 Done::Renamed(before) => {
-                    if let Some(leaf) = number(&self.texts, &before) {
+                    if let Some(leaf) = self.numbers.get(&before).copied() {
                         let leaf_now = self.number(relation);
                         for row in self.rows.values_mut().flatten() {
                             if row.leaf == leaf {
@@ -470,7 +482,7 @@ impl Fold {
     }
 
     fn has_leaf(&self, name: &str) -> bool {
-        let number = self.texts.iter().position(|text| text == name);
+        let number = self.numbers.get(name).copied();
         number.is_some_and(|leaf| leaf != 0 && self.any_row(|row| row.leaf == leaf))
     }
 
@@ -595,13 +607,13 @@ impl Fold {
     }
 
     fn number(&mut self, text: &str) -> usize {
-        match self.texts.iter().position(|known| known == text) {
-            Some(number) => number,
-            None => {
-                self.texts.push(text.to_owned());
-                self.texts.len() - 1
-            }
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
         }
+        let number = self.texts.len();
+        self.texts.push(text.to_owned());
+        self.numbers.insert(text.to_owned(), number);
+        number
     }
 
     fn row(&mut self, event: &Event<'_>) -> Result<(), Misfit> {
@@ -819,6 +831,7 @@ impl Fold {
         self.key = Some(key.to_vec());
         let rows = std::mem::take(&mut self.rows);
         for row in rows.into_values().flatten() {
+            (self.watch)();
             let Some(text) = self.key_of_row(&row) else {
                 return self.lose(event, Why::Command);
             };

@@ -1,6 +1,6 @@
 //! The events of one row, whatever key it had.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::event::EventKey;
 
@@ -8,6 +8,7 @@ use super::commands::{Done, done};
 use super::fold::Event;
 use super::members::{Members, canonical};
 use super::names::Names;
+use super::spans::Spans;
 
 /// What is to be said of an event of a row beyond its action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,8 @@ pub struct Track {
     wanted: String,
     changes: Vec<(usize, String, String)>,
     /// By key, from which event of a row to which it is that of a row in question.
-    spans: HashMap<String, Vec<(usize, usize)>>,
+    spans: HashMap<String, Spans>,
+    watch: fn(),
     was_there: bool,
     before: Option<(EventKey, i64, bool)>,
 }
@@ -81,9 +83,17 @@ impl Track {
             wanted: canonical(key),
             changes: Vec::new(),
             spans: HashMap::new(),
+            watch: || (),
             was_there: false,
             before: None,
         }
+    }
+
+    /// Has `watch` called now and then where one step takes long: it may end the work by unwinding.
+    #[must_use]
+    pub fn watched(mut self, watch: fn()) -> Self {
+        self.watch = watch;
+        self
     }
 
     /// Takes note of an event.
@@ -97,44 +107,48 @@ impl Track {
 
     /// All events were looked at: works out which key was whose when, and goes back to the first.
     pub fn decide(&mut self) {
-        let mut from: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        let mut to: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        // The numbers of changes by the key before and by the key after, ascending as their events do.
+        let mut from: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut to: HashMap<&str, Vec<usize>> = HashMap::new();
         for (n, (_, before, after)) in self.changes.iter().enumerate() {
             from.entry(before).or_default().push(n);
             to.entry(after).or_default().push(n);
         }
-        let none = Vec::new();
-        let mut seen = HashSet::new();
-        let mut ahead = vec![(self.wanted.clone(), 0, usize::MAX)];
-        while let Some(span) = ahead.pop() {
-            if !seen.insert(span.clone()) {
-                continue;
-            }
-            let (key, first, last) = &span;
-            // Where a row of the key went, and until when that key was its own.
-            for n in from.get(key.as_str()).unwrap_or(&none) {
-                let (at, _, after) = &self.changes[*n];
-                if (first..=last).contains(&at) {
-                    let leaves = from.get(after.as_str()).unwrap_or(&none);
-                    let until = leaves.iter().find(|next| *next > n);
-                    let until = until.map_or(usize::MAX, |next| self.changes[*next].0);
-                    ahead.push((after.clone(), at + 1, until));
+        let changes = &self.changes;
+        let mut spans: HashMap<&str, Spans> = HashMap::new();
+        let mut ahead = vec![(self.wanted.as_str(), 0, usize::MAX)];
+        while let Some((key, first, last)) = ahead.pop() {
+            (self.watch)();
+            // What was gone through before leads nowhere new.
+            for (first, last) in spans.entry(key).or_default().add(first, last) {
+                // Where a row of the key went, and until when that key was its own.
+                let leaving = from.get(key).map_or(&[][..], Vec::as_slice);
+                let begin = leaving.partition_point(|n| changes[*n].0 < first);
+                let within = leaving[begin..].iter();
+                for n in within.take_while(|n| changes[**n].0 <= last) {
+                    (self.watch)();
+                    let (at, _, after) = &changes[*n];
+                    let leaves = from.get(after.as_str()).map_or(&[][..], Vec::as_slice);
+                    let next = leaves.get(leaves.partition_point(|next| next <= n));
+                    let until = next.map_or(usize::MAX, |next| changes[*next].0);
+                    ahead.push((after.as_str(), at + 1, until));
                 }
-            }
-            // Where one came from, and since when that key had been its own.
-            for n in to.get(key.as_str()).unwrap_or(&none) {
-                let (at, before, _) = &self.changes[*n];
-                if (first..=last).contains(&&(at + 1)) {
-                    let comes = to.get(before.as_str()).unwrap_or(&none);
-                    let since = comes.iter().rev().find(|earlier| *earlier < n);
-                    let since = since.map_or(0, |earlier| self.changes[*earlier].0 + 1);
-                    ahead.push((before.clone(), since, *at));
+                // Where one came from, and since when that key had been its own.
+                let coming = to.get(key).map_or(&[][..], Vec::as_slice);
+                let begin = coming.partition_point(|n| changes[*n].0 + 1 < first);
+                let within = coming[begin..].iter();
+                for n in within.take_while(|n| changes[**n].0 < last) {
+                    (self.watch)();
+                    let (at, before, _) = &changes[*n];
+                    let comes = to.get(before.as_str()).map_or(&[][..], Vec::as_slice);
+                    let earlier = comes.partition_point(|earlier| earlier < n).checked_sub(1);
+                    let since = earlier.map_or(0, |earlier| changes[comes[earlier]].0 + 1);
+                    ahead.push((before.as_str(), since, *at));
                 }
             }
         }
-        for (key, first, last) in seen {
-            self.spans.entry(key).or_default().push((first, last));
-        }
+        let spans = spans.into_iter();
+        self.spans = spans.map(|(key, spans)| (key.to_owned(), spans)).collect();
         self.names = self.start.clone();
         (self.passed, self.next) = (0, 0);
     }
@@ -144,10 +158,7 @@ impl Track {
         let (before, after) = self.keys(event)?;
         let n = self.next - 1;
         let spans = self.spans.get(&before)?;
-        if !spans
-            .iter()
-            .any(|(first, last)| (first..=last).contains(&&n))
-        {
+        if !spans.contains(n) {
             return None;
         }
         let last = self.before.replace((
@@ -227,5 +238,63 @@ impl Track {
         }
         out.push('}');
         canonical(&out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        static WATCHED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Rows without keys are whole rows, and thousands of them may be told apart by nothing.
+    #[test]
+    fn changes_of_keys_are_gone_through_once() {
+        const ROWS: i32 = 5_000;
+        let names = || Names::of("s.t", &[]);
+        let key = |up: bool| format!(r#"{{"up":{up}}}"#);
+        let event = |ordinal: i32, action: &'static str, row_key, data| Event {
+            key: EventKey {
+                incarnation: 1,
+                xid: 1,
+                ordinal,
+            },
+            command_id: i64::from(ordinal),
+            kind: "row",
+            action,
+            account: "a",
+            relation: Some("s.t"),
+            leaf: None,
+            row_key,
+            data,
+            personal: None,
+            erased: false,
+        };
+        let (down, up) = (key(false), key(true));
+        let (rise, fall) = (
+            r#"{"old":{"up":false},"new":{"up":true}}"#,
+            r#"{"old":{"up":true},"new":{"up":false}}"#,
+        );
+        // One row to and fro, and many rows that come to one key.
+        let flips = |n: i32| match n % 2 {
+            0 => event(n, "update", Some(down.as_str()), Some(rise)),
+            _ => event(n, "update", Some(up.as_str()), Some(fall)),
+        };
+        let arrivals = |n: i32| event(n, "update", Some(down.as_str()), Some(rise));
+        for arriving in [false, true] {
+            let of = |n| if arriving { arrivals(n) } else { flips(n) };
+            let mut track =
+                Track::new(names(), &[], &down).watched(|| WATCHED.set(WATCHED.get() + 1));
+            WATCHED.set(0);
+            (0..ROWS).for_each(|n| track.look(&of(n)));
+            track.decide();
+            let taken = (0..ROWS).filter(|n| track.take(&of(*n)).is_some()).count();
+            assert_eq!(taken, ROWS as usize, "{arriving}");
+            assert!(WATCHED.get() <= 5 * ROWS as usize, "{}", WATCHED.get());
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Looking back: who may, and what is seen there.
 
 mod feed;
+mod limits;
 mod moments;
 mod own_log;
 mod refusals;
