@@ -41,9 +41,10 @@ REVOKE ALL ON FUNCTION
     tenant_guard.reads_status() FROM PUBLIC;
 -- What is recorded is the admin's to decide; the function also asks that the caller owns the table.
 GRANT EXECUTE ON FUNCTION tenant_guard.audit_reads(regclass, boolean) TO tenant_guard_admin;
--- Both write nothing but what was going to be written, and say nothing of anybody.
-GRANT EXECUTE ON FUNCTION tenant_guard.flush_reads(), tenant_guard.reads_status()
-    TO tenant_guard_admin, tenant_guard_auditor;
+-- It holds up the record of everybody's reads until its transaction ends: that is not for who only reads.
+GRANT EXECUTE ON FUNCTION tenant_guard.flush_reads() TO tenant_guard_admin;
+-- It says nothing of anybody.
+GRANT EXECUTE ON FUNCTION tenant_guard.reads_status() TO tenant_guard_admin, tenant_guard_auditor;
 
 -- It calls nothing and knows nothing: whoever looks for his statements in the log computes it.
 CREATE FUNCTION tenant_guard.statement_fingerprint(statement text) RETURNS text

@@ -414,21 +414,3 @@ pub(crate) unsafe fn rights_of_plan(plan: *mut pg_sys::PlannedStmt) -> *mut pg_s
         return (*plan).permInfos;
     }
 }
-
-/// Whether an element of what a statement asks, counted from 0, is about a relation that it writes.
-///
-/// # Safety
-/// As of [`rights_of_plan`].
-pub(crate) unsafe fn is_target(plan: *mut pg_sys::PlannedStmt, number: usize) -> bool {
-    // SAFETY: the caller vouches for the plan.
-    unsafe {
-        let targets = pgrx::PgList::<i32>::from_pg((*plan).resultRelations);
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        return targets.iter_int().any(|index| index as usize == number + 1);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        return targets.iter_int().any(|index| {
-            let entry = pg_sys::list_nth((*plan).rtable, index - 1).cast::<pg_sys::RangeTblEntry>();
-            (*entry).perminfoindex as usize == number + 1
-        });
-    }
-}

@@ -288,6 +288,40 @@ pub(super) fn who() -> Who {
     }
 }
 
+/// Who acts now, for a record made in the middle of an error: what this process has in memory, and nothing
+/// of a catalog. A role it has not met is empty.
+pub(super) fn who_in_memory() -> Who {
+    // SAFETY: as in `context`.
+    let (session_role, current_role, application) = unsafe {
+        let name = CStr::from_ptr(pg_sys::application_name).to_bytes();
+        (pg_sys::GetSessionUserId(), pg_sys::GetUserId(), name)
+    };
+    let role = |role| {
+        ROLE_NAMES.with(|names| {
+            let names = names.try_borrow().ok()?;
+            names.get(&role).map(ToString::to_string)
+        })
+    };
+    let mut who = Who {
+        session_role: role(session_role).unwrap_or_default(),
+        current_role: role(current_role).unwrap_or_default(),
+        client_address: CLIENT_ADDRESS.with(|address| address.get().cloned().flatten()),
+        application_name: String::from_utf8(application.to_vec()).ok(),
+        ..Who::default()
+    };
+    who.application_name = who.application_name.filter(|name| !name.is_empty());
+    binding::with_unchecked(|identity| {
+        let Some(identity) = identity else { return };
+        who.account = identity.account.to_owned();
+        who.subject = identity.subject.map(str::to_owned);
+        who.roles = Some(identity.roles.map(str::to_owned).collect());
+        who.issuer = Some(identity.issuer.to_owned());
+        who.token_id = identity.token_id.map(str::to_owned);
+        who.session = identity.session.map(str::to_owned);
+    });
+    who
+}
+
 /// Whether somebody is who acts now, but for his identity.
 pub(super) fn is_current(who: &Who, roles: (pg_sys::Oid, pg_sys::Oid)) -> bool {
     // SAFETY: as in `context`.

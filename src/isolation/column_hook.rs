@@ -52,8 +52,9 @@ pub(crate) fn install() {
 /// Judges the columns of every table in a query, after what other libraries judge. Who may read a whole
 /// relation, and what does not run as a query, is noted here.
 fn judge(rights: *mut pg_sys::List, raise: bool, previous: impl Fn() -> bool) -> bool {
+    let without_executor = reads::asked_without_executor(rights);
     let grants = grants(rights, raise, previous);
-    if grants {
+    if grants && without_executor {
         reads::granted(rights, raise);
     }
     grants

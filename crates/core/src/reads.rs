@@ -30,6 +30,25 @@ pub struct Who {
     pub application_name: Option<String>,
 }
 
+impl Who {
+    /// Whether a token says the same of both, whatever their roles in the database.
+    pub fn is_same_person(&self, other: &Self) -> bool {
+        let said = |who: &Self| {
+            let Self {
+                account,
+                issuer,
+                token_id,
+                session,
+                subject,
+                roles,
+                ..
+            } = who.clone();
+            (account, issuer, token_id, session, subject, roles)
+        };
+        said(self) == said(other)
+    }
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

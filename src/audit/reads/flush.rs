@@ -99,6 +99,7 @@ pub(crate) fn flush(which: Which, wait: bool) -> Flushed {
         (taken, lost, rings.reads.has_others())
     });
     if taken.is_empty() && lost == (0, 0) {
+        unlock();
         return Flushed { events: 0, left };
     }
     WRITTEN.set(Some(Written {
@@ -109,22 +110,23 @@ pub(crate) fn flush(which: Which, wait: bool) -> Flushed {
     if !log::exists(&log::AUDIT_LOG) {
         ensure_ledger();
     }
-    for taken in &taken {
-        write(buffer, taken);
-    }
+    let written = taken.iter().filter(|taken| write(buffer, taken)).count();
+    let unreadable = (taken.len() - written) as u64;
+    let lost = (lost.0 + unreadable, lost.1);
     if lost != (0, 0) {
         write_lost(lost);
     }
     Flushed {
-        events: taken.len() as i64 + i64::from(lost != (0, 0)),
+        events: written as i64 + i64::from(lost != (0, 0)),
         left,
     }
 }
 
-fn write(buffer: Buffer, taken: &Taken) {
-    // Only our own code writes there.
+/// Writes the event of a record; false where the record cannot be read, which only memory that somebody
+/// else has written into can be.
+fn write(buffer: Buffer, taken: &Taken) -> bool {
     let Ok(record) = Record::decode(&taken.content) else {
-        return;
+        return false;
     };
     let counts = &taken.counts;
     let name = super::name(buffer.made_at(), taken.number);
@@ -144,6 +146,7 @@ fn write(buffer: Buffer, taken: &Taken) {
         command_id: None,
     }
     .write_for(&record.who, taken.added_at);
+    true
 }
 
 /// The event that says how many there was no room for.
@@ -179,6 +182,13 @@ fn lock(wait: bool) -> bool {
             false => pg_sys::ConditionalLockDatabaseObject(catalog, our_schema(), FLUSHING, mode),
         }
     }
+}
+
+/// Where nothing was taken, whoever comes next need not wait for the end of this transaction.
+fn unlock() {
+    let (catalog, mode) = (pg_sys::NamespaceRelationId, pg_sys::ExclusiveLock as i32);
+    // SAFETY: gives back what `lock` took last.
+    unsafe { pg_sys::UnlockDatabaseObject(catalog, our_schema(), FLUSHING, mode) }
 }
 
 /// Writes what waits where no sealer does, with the events of a transaction that commits.

@@ -7,7 +7,7 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
-use super::statements;
+use super::{copies, statements};
 use crate::versions;
 
 static mut PREVIOUS_START: pg_sys::ExecutorStart_hook_type = None;
@@ -37,6 +37,7 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: std::ffi
     // SAFETY: PostgreSQL passes a query that is about to run. Nothing of ours is alive when the
     // executor is called.
     unsafe {
+        copies::starts(query);
         if statements::may_concern() {
             pgrx_extern_c_guard(|| statements::begin(query, flags));
         }

@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::PgTryBuilder;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::PgSqlErrorCode;
 use tenant_guard_core::buffer::{Ring, SMALLEST};
 
 use crate::ledger::sealer::shared;
@@ -93,15 +95,16 @@ impl Buffer {
             Ring::format(std::slice::from_raw_parts_mut(memory.add(reads), refusals));
             pg_sys::dsm_segment_handle(segment)
         };
+        // SAFETY: a segment of ours; it stays until the server ends. Who finds its handle can rely on that.
+        unsafe { pg_sys::dsm_pin_segment(segment) };
         match entry.buffer.compare_exchange(0, handle, SeqCst, SeqCst) {
-            Ok(_) => {
-                // SAFETY: a segment of ours; it stays until the server ends.
-                unsafe { pg_sys::dsm_pin_segment(segment) };
-                Some(Self::map(handle, segment))
-            }
+            Ok(_) => Some(Self::map(handle, segment)),
             Err(_) => {
                 // SAFETY: somebody else was first; this one goes with its only mapping.
-                unsafe { pg_sys::dsm_detach(segment) };
+                unsafe {
+                    pg_sys::dsm_unpin_segment(handle);
+                    pg_sys::dsm_detach(segment);
+                }
                 Self::find()
             }
         }
@@ -172,7 +175,12 @@ fn tolerated(
     unsafe {
         let held_off = pg_sys::InterruptHoldoffCount;
         let segment = PgTryBuilder::new(AssertUnwindSafe(work))
-            .catch_others(|_| {
+            .catch_others(|error| {
+                if let CaughtError::PostgresError(report) = &error
+                    && report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+                {
+                    error.rethrow();
+                }
                 pg_sys::InterruptHoldoffCount = held_off;
                 ptr::null_mut()
             })

@@ -1,17 +1,20 @@
 //! Who read what: records made when a statement starts, kept in a buffer that no ROLLBACK reaches, and
 //! written to the log by the sealer.
 
+mod copies;
 mod fingerprints;
 pub(crate) mod flush;
 mod hooks;
 mod known;
 mod memory;
+mod notes;
 mod persons;
 pub(crate) mod refusals;
 mod standby;
 mod statements;
 
-pub(crate) use statements::{Ours, granted};
+pub(crate) use copies::{asked_without_executor, granted};
+pub(crate) use statements::Ours;
 
 /// Installs the hooks.
 pub(crate) fn install() {

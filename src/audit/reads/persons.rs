@@ -44,9 +44,3 @@ pub(super) fn present() -> Rc<Who> {
         who
     })
 }
-
-/// Who acted when it was asked last, be it in another transaction of the session; touches nothing that
-/// could fail.
-pub(super) fn last() -> Option<Rc<Who>> {
-    KNOWN.with_borrow(|known| known.as_ref().map(|known| Rc::clone(&known.who)))
-}

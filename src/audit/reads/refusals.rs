@@ -15,7 +15,9 @@ use tenant_guard_core::reads::{Act, Record, Who};
 use tenant_guard_core::token::Speaker;
 
 use super::memory::Buffer;
+use super::statements::Write;
 use super::{known, persons, statements};
+use crate::audit::transaction;
 use crate::error::Error;
 use crate::ledger::sealer::start;
 use crate::settings;
@@ -91,7 +93,7 @@ pub(crate) fn raised(error: &Error) {
     }
     match error {
         Error::RowNotAdmitted(relation, _) => write_of("COPY", relation),
-        Error::ForeignAccount(..) => write(),
+        Error::ForeignAccount(..) => write(error.to_string().as_bytes()),
         // The transaction is as good as it was: the one who acts may be looked up.
         error if error.refuses_rights() => call(&persons::present(), error.to_string()),
         _ => {}
@@ -124,15 +126,14 @@ unsafe fn refused(report: &pg_sys::ErrorData) {
     // SAFETY: the caller vouches.
     let (function, format) = unsafe { (text(report.funcname), text(report.message_id)) };
     match function {
-        b"ExecWithCheckOptions" => write(),
+        // SAFETY: as above.
+        b"ExecWithCheckOptions" => write(unsafe { text(report.message) }),
         b"aclcheck_error" if format == b"permission denied for function %s" => {
             // SAFETY: as above.
             let message = unsafe { text(report.message) };
             if let Some(name) = OURS.iter().find(|name| names(message, name)) {
                 let reason = format!("permission denied for function {name}");
-                if let Some(who) = persons::last() {
-                    call(&who, reason);
-                }
+                call(&transaction::who_in_memory(), reason);
             }
         }
         _ => {}
@@ -186,11 +187,32 @@ static OURS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     names
 });
 
-/// Notes that the statement which runs innermost wrote what it may not.
-fn write() {
-    if let Some(record) = statements::innermost_write() {
-        put(&record);
+/// Notes that the statement which runs innermost wrote what it may not. Where it writes several relations
+/// the message, in whatever language, quotes the name of the one.
+fn write(message: &[u8]) {
+    let Some(Write {
+        mut record,
+        targets,
+    }) = statements::innermost_write()
+    else {
+        return;
+    };
+    let quoted = |name: &str| {
+        let name = format!("\"{name}\"");
+        message
+            .windows(name.len())
+            .any(|part| part == name.as_bytes())
+    };
+    let named: Vec<_> = targets.iter().filter(|(own, _)| quoted(own)).collect();
+    match (targets.as_slice(), named.as_slice()) {
+        ([(_, one)], _) | (_, [(_, one)]) => record.relation = Some(one.clone()),
+        _ => {
+            let all: Vec<_> = targets.iter().map(|(_, logged)| logged.as_str()).collect();
+            record.what.push_str(" of one of ");
+            record.what.push_str(&all.join(", "));
+        }
     }
+    put(&record);
 }
 
 /// The same of what runs without a plan.

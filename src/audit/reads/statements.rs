@@ -1,60 +1,47 @@
 //! What of a statement is a read, and the records of those that run.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::ffi::CStr;
 use std::ptr;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::SeqCst;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use tenant_guard_core::buffer::Place;
 use tenant_guard_core::reads::{Act, Record};
 
 use super::fingerprints::fingerprint;
-use super::known::{self, Named, known};
-use super::memory::Buffer;
-use super::{persons, refusals, standby};
-use crate::audit::text::qualified_name;
-use crate::ledger::sealer::start;
-use crate::settings;
-use crate::versions::{self, Rights};
-
-/// Different reads of one transaction that may become one record each.
-const MOST_FOLDED: usize = 1_024;
+use super::known::{self, Known, Named, known};
+use super::notes::{Note, close, note, record};
+use super::{copies, persons, refusals};
+use crate::audit::text::{name, qualified_name};
+use crate::identity::binding;
+use crate::versions;
 
 /// A statement that runs and has records in the buffer, or may come to have one.
 struct Open {
     query: *mut pg_sys::QueryDesc,
     notes: Vec<Note>,
     /// What is to be recorded if a policy refuses a row that it writes.
-    write: Option<Record>,
+    write: Option<Write>,
     /// Rows of the runs before the last one.
     rows: u64,
     subtransaction: pg_sys::SubTransactionId,
+    /// The [`binding::generation`] of whom it is noted for.
+    identity: u64,
+    /// Whether it runs in the course of a check or an action of a foreign key.
+    by_foreign_key: bool,
 }
 
-struct Note {
-    record: Rc<Record>,
-    place: Place,
-    /// Of the buffer the place is in.
-    made_at: i64,
-}
-
-/// Where the records of the running transaction stand, by their content.
-#[derive(Default)]
-struct Folded {
-    transaction: u32,
-    places: HashMap<Vec<u8>, (i64, Place)>,
+/// The relations that a statement writes, each by its own name and by the one of the log.
+#[derive(Clone)]
+pub(super) struct Write {
+    pub(super) record: Record,
+    pub(super) targets: Vec<(String, String)>,
 }
 
 thread_local! {
     static OPEN: RefCell<Vec<Open>> = const { RefCell::new(Vec::new()) };
     static ANY_OPEN: Cell<bool> = const { Cell::new(false) };
-    static FOLDED: RefCell<Folded> = RefCell::default();
-    /// What the executor is about to check, of the statement started last.
-    static CHECKED: Cell<*mut pg_sys::List> = const { Cell::new(ptr::null_mut()) };
     static OURS: Cell<u32> = const { Cell::new(0) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
@@ -94,8 +81,7 @@ pub(super) unsafe fn begin(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: the caller vouches for the query.
     unsafe {
         let plan = (*query).plannedstmt;
-        CHECKED.set(versions::rights_of_plan(plan));
-        if flags as u32 & pg_sys::EXEC_FLAG_EXPLAIN_ONLY != 0 || is_internal() {
+        if is_share(query) {
             return;
         }
         let Some(known) = known() else {
@@ -104,9 +90,23 @@ pub(super) unsafe fn begin(query: *mut pg_sys::QueryDesc, flags: i32) {
         if refusals::are_recorded() {
             refusals::prepare();
         }
-        let read = reads_of(plan, &known);
-        let target = target_of(plan, &known).filter(|_| refusals::are_recorded());
-        if read.is_empty() && target.is_none() {
+        // What it may not call it is refused even where nothing of it will run.
+        if flags as u32 & pg_sys::EXEC_FLAG_EXPLAIN_ONLY != 0 {
+            return;
+        }
+        // A foreign key alone reads past forced row security, and so does what its statements run in
+        // their turn: triggers, and functions of operators. The first one is its own.
+        let by_foreign_key = pg_sys::InNoForceRLSOperation();
+        let own = by_foreign_key && !runs_for_foreign_key();
+        let read = match own {
+            true => Vec::new(),
+            false => reads_of(plan, &known),
+        };
+        let targets = match refusals::are_recorded() {
+            true => targets_of(plan, &known),
+            false => Vec::new(),
+        };
+        if read.is_empty() && targets.is_empty() && !by_foreign_key {
             return;
         }
         let text = CStr::from_ptr((*query).sourceText).to_bytes();
@@ -123,44 +123,85 @@ pub(super) unsafe fn begin(query: *mut pg_sys::QueryDesc, flags: i32) {
             .into_iter()
             .map(|named| record(act, named, what, &fingerprint));
         let notes: Vec<_> = records.filter_map(note).collect();
-        let write = target.map(|relation| Record {
-            who: (*persons::present()).clone(),
-            act: Act::WriteRefused,
-            relation: Some(relation),
-            leaf: None,
-            what: format!("{} against row security", command((*plan).commandType)),
-            fingerprint: fingerprint.to_string(),
-            begun: None,
+        let write = (!targets.is_empty()).then(|| Write {
+            record: Record {
+                who: (*persons::present()).clone(),
+                act: Act::WriteRefused,
+                relation: None,
+                leaf: None,
+                what: format!("{} against row security", command((*plan).commandType)),
+                fingerprint: fingerprint.to_string(),
+                begun: None,
+            },
+            targets,
         });
-        if notes.is_empty() && write.is_none() {
+        if notes.is_empty() && write.is_none() && !by_foreign_key {
             return;
         }
         register_callbacks();
-        let subtransaction = pg_sys::GetCurrentSubTransactionId();
+        let opened = Open {
+            query,
+            notes,
+            write,
+            rows: 0,
+            subtransaction: pg_sys::GetCurrentSubTransactionId(),
+            identity: binding::generation(),
+            by_foreign_key,
+        };
         OPEN.with_borrow_mut(|open| {
             // What did not end where it should leaves its address to the next one.
             open.retain(|known| known.query != query);
-            open.push(Open {
-                query,
-                notes,
-                write,
-                rows: 0,
-                subtransaction,
-            });
+            open.push(opened);
         });
         ANY_OPEN.set(true);
     }
 }
 
-/// Counts the rows of the last run of a statement that is about to be run again.
+/// Counts the rows of the last run of a statement that is about to be run again. Where somebody else has
+/// signed in since, they are the other one's, and what comes now is a read of his.
 ///
 /// # Safety
 /// The query must be one that PostgreSQL has started.
 pub(super) unsafe fn run(query: *mut pg_sys::QueryDesc) {
+    let identity = binding::generation();
+    let left = OPEN.with_borrow_mut(|open| {
+        let open = open.iter_mut().rev().find(|open| open.query == query)?;
+        // SAFETY: the caller vouches for the query.
+        open.rows += unsafe { processed(query) };
+        if open.identity == identity {
+            return None;
+        }
+        open.identity = identity;
+        Some((std::mem::take(&mut open.notes), open.rows))
+    });
+    let Some((left, rows)) = left else { return };
+    let who = persons::present();
+    let another = left
+        .iter()
+        .any(|note| !note.record.who.is_same_person(&who));
+    let notes = match another {
+        false => left,
+        true => left
+            .into_iter()
+            .filter_map(|left| {
+                close(&left, Some(rows));
+                let record = Record {
+                    who: (*who).clone(),
+                    ..(*left.record).clone()
+                };
+                note(Rc::new(record))
+            })
+            .collect(),
+    };
     OPEN.with_borrow_mut(|open| {
         if let Some(open) = open.iter_mut().rev().find(|open| open.query == query) {
-            // SAFETY: the caller vouches for the query.
-            open.rows += unsafe { processed(query) };
+            open.notes = notes;
+            if another {
+                open.rows = 0;
+            }
+            if let Some(write) = &mut open.write {
+                write.record.who = (*who).clone();
+            }
         }
     });
 }
@@ -183,80 +224,49 @@ pub(super) unsafe fn end(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// Notes a read that has no executor: COPY TO of a relation by somebody whom row security does not
-/// concern. The rights are what PostgreSQL has just granted.
-pub(crate) fn granted(rights: *mut pg_sys::List, raise: bool) {
-    // Once: the next list may stand where this one stood.
-    let of_executor = CHECKED.replace(ptr::null_mut()) == rights;
-    if !may_concern() || !raise || of_executor || is_internal() {
-        return;
-    }
-    let Some(known) = known() else {
-        return;
-    };
-    // SAFETY: PostgreSQL passes a list of what a statement asks, or null.
-    let entries: Vec<&Rights> = unsafe { versions::entries(rights) }.collect();
-    let [entry] = entries.as_slice() else {
-        return;
-    };
-    let asked = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
-    if !versions::is_of_relation(entry) || entry.requiredPerms != asked {
-        return;
-    }
-    let Some(named) = known.get(&entry.relid) else {
-        return;
-    };
-    // Where row security holds, COPY runs a query.
-    // SAFETY: a catalog look-up for a relation that the statement has locked.
-    let row_security = unsafe { pg_sys::check_enable_rls(entry.relid, pg_sys::Oid::INVALID, true) };
-    if row_security == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
-        return;
-    }
-    let record = record(Act::Export, named, "COPY", &fingerprint(client_statement()));
-    if let Some(note) = note(record) {
-        close(&note, None);
-    }
-}
-
-/// The record of a row that the statement which runs innermost may not write. Touches nothing that could
-/// fail.
-pub(super) fn innermost_write() -> Option<Record> {
+/// What is to be recorded of a row that the statement which runs innermost may not write. Touches nothing
+/// that could fail.
+pub(super) fn innermost_write() -> Option<Write> {
     OPEN.with(|open| {
         let open = open.try_borrow().ok()?;
         open.iter().rev().find_map(|open| open.write.clone())
     })
 }
 
-/// Whether what runs is part of something else: a parallel worker's share, or a check of a foreign
-/// key, which alone reads past forced row security.
-fn is_internal() -> bool {
-    // SAFETY: read backend-local variables.
-    unsafe { pg_sys::ParallelWorkerNumber >= 0 || pg_sys::InNoForceRLSOperation() }
+/// Whether a statement of a foreign key's runs, or something that it runs.
+fn runs_for_foreign_key() -> bool {
+    OPEN.with_borrow(|open| open.iter().any(|open| open.by_foreign_key))
 }
 
-/// The audited relations of which a statement reads rows. One that it writes counts where it returns
-/// rows of it: the change itself is captured as one.
+/// Whether a query is a parallel worker's share of one that its leader has noted: nothing else gives its
+/// rows to a queue.
+///
+/// # Safety
+/// The query must be one that PostgreSQL is about to start.
+unsafe fn is_share(query: *mut pg_sys::QueryDesc) -> bool {
+    // SAFETY: reads a variable of the server; the caller vouches for the query.
+    unsafe {
+        let to = (*query).dest.as_ref();
+        pg_sys::ParallelWorkerNumber >= 0
+            && to.is_some_and(|to| to.mydest == pg_sys::CommandDest::DestTupleQueue)
+    }
+}
+
+/// The audited relations of which a statement needs rows, be it to find those that it changes. One above
+/// them stands for those below it, unless it is named with ONLY.
 ///
 /// # Safety
 /// The statement must be one that PostgreSQL planned.
-unsafe fn reads_of(
-    plan: *mut pg_sys::PlannedStmt,
-    known: &HashMap<pg_sys::Oid, Named>,
-) -> Vec<&Named> {
+unsafe fn reads_of(plan: *mut pg_sys::PlannedStmt, known: &Known) -> Vec<&Named> {
     let select = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
     let mut found: Vec<&Named> = Vec::new();
     // SAFETY: the caller vouches for the statement.
-    unsafe {
-        let returns = (*plan).hasReturning || (*plan).hasModifyingCTE;
-        for (number, entry) in versions::entries(versions::rights_of_plan(plan)).enumerate() {
-            if !versions::is_of_relation(entry) || entry.requiredPerms & select == 0 {
-                continue;
-            }
-            let Some(named) = known.get(&entry.relid) else {
-                continue;
-            };
-            let twice = found.iter().any(|other| ptr::eq(*other, named));
-            if !twice && (returns || !versions::is_target(plan, number)) {
+    for entry in unsafe { versions::entries(versions::rights_of_plan(plan)) } {
+        if !versions::is_of_relation(entry) || entry.requiredPerms & select == 0 {
+            continue;
+        }
+        for named in known.reached(entry.relid, entry.inh) {
+            if !found.iter().any(|other| ptr::eq(*other, named)) {
                 found.push(named);
             }
         }
@@ -264,108 +274,38 @@ unsafe fn reads_of(
     found
 }
 
-/// The name of the relation that a statement writes.
+/// The relations that a statement writes: their own names, and those the log has for them.
 ///
 /// # Safety
 /// As of [`reads_of`].
-unsafe fn target_of(
-    plan: *mut pg_sys::PlannedStmt,
-    known: &HashMap<pg_sys::Oid, Named>,
-) -> Option<String> {
-    // SAFETY: the caller vouches for the statement; the first target is the one it names.
-    let relation = unsafe {
-        let targets = pgrx::PgList::<i32>::from_pg((*plan).resultRelations);
-        let first = targets.get_int(0)?;
-        let entry = pg_sys::list_nth((*plan).rtable, first - 1).cast::<pg_sys::RangeTblEntry>();
-        (*entry).relid
-    };
-    Some(match known.get(&relation) {
-        Some(named) => named.root.to_string(),
-        None => qualified_name(relation),
-    })
-}
-
-fn record(act: Act, named: &Named, what: &str, fingerprint: &str) -> Rc<Record> {
-    Rc::new(Record {
-        who: (*persons::present()).clone(),
-        act,
-        relation: Some(named.root.to_string()),
-        leaf: named.leaf.as_ref().map(ToString::to_string),
-        what: what.to_owned(),
-        fingerprint: fingerprint.to_owned(),
-        begun: None,
-    })
-}
-
-/// Puts a record into the buffer, or counts it once more where the transaction has the same one there.
-fn note(record: Rc<Record>) -> Option<Note> {
-    // SAFETY: reads the state of the server.
-    if unsafe { pg_sys::RecoveryInProgress() } {
-        standby::log(&record);
-        return None;
+unsafe fn targets_of(plan: *mut pg_sys::PlannedStmt, known: &Known) -> Vec<(String, String)> {
+    let write = pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE;
+    let write = pg_sys::AclMode::from(write);
+    let mut found = Vec::new();
+    // SAFETY: the caller vouches for the statement; the name of a relation that is locked is there.
+    unsafe {
+        if (*plan).commandType == pg_sys::CmdType::CMD_SELECT && !(*plan).hasModifyingCTE {
+            return found;
+        }
+        for entry in versions::entries(versions::rights_of_plan(plan)) {
+            if !versions::is_of_relation(entry) || entry.requiredPerms & write == 0 {
+                continue;
+            }
+            let own = pg_sys::get_rel_name(entry.relid);
+            if own.is_null() {
+                continue;
+            }
+            let logged = match known.of(entry.relid) {
+                Some(named) => named.root.to_string(),
+                None => qualified_name(entry.relid),
+            };
+            let target = (name(own), logged);
+            if !found.contains(&target) {
+                found.push(target);
+            }
+        }
     }
-    let Some(buffer) = Buffer::ensure() else {
-        if let Some(entry) = start::own_entry() {
-            entry.unbuffered.fetch_add(1, SeqCst);
-        }
-        return None;
-    };
-    let content = record.encode();
-    let made_at = buffer.made_at();
-    let known = FOLDED.with_borrow_mut(|folded| {
-        let transaction = versions::local_transaction();
-        if folded.transaction != transaction || folded.places.len() >= MOST_FOLDED {
-            folded.places.clear();
-            folded.transaction = transaction;
-        }
-        let known = folded.places.get(&content);
-        known
-            .filter(|(at, _)| *at == made_at)
-            .map(|(_, place)| *place)
-    });
-    // SAFETY: reads the clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    let (place, crowded) = buffer.with(|mut rings| {
-        let place = match known.filter(|place| rings.reads.again(*place, now)) {
-            Some(place) => Some(place),
-            None => rings.reads.add(&content, now),
-        };
-        (place, rings.reads.used() > rings.reads.capacity() / 4)
-    });
-    start::announce_reads(crowded);
-    let place = place?;
-    FOLDED.with_borrow_mut(|folded| folded.places.insert(content, (made_at, place)));
-    Some(Note {
-        record,
-        place,
-        made_at,
-    })
-}
-
-/// Notes the end of what a record is about. Where its beginning is in the log or on its way there, the
-/// end is a record of its own. Raises nothing.
-fn close(note: &Note, rows: Option<u64>) {
-    let Some(buffer) = Buffer::mapped().filter(|buffer| buffer.made_at() == note.made_at) else {
-        return;
-    };
-    let large = rows.is_some_and(|rows| rows > settings::EXPORT_ROWS.get().max(0) as u64);
-    if buffer.with(|mut rings| rings.reads.end(note.place, rows, large)) {
-        return;
-    }
-    let ended = Record {
-        act: Act::End,
-        begun: Some(super::name(note.made_at, note.place.number())),
-        ..(*note.record).clone()
-    };
-    let content = ended.encode();
-    // SAFETY: reads the clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    buffer.with(|mut rings| {
-        if let Some(place) = rings.reads.add(&content, now) {
-            rings.reads.end(place, rows, large);
-        }
-    });
-    start::announce_reads(false);
+    found
 }
 
 /// Ends all statements of this subtransaction and those in it, or of the whole transaction: how many
@@ -383,7 +323,7 @@ fn close_from(subtransaction: pg_sys::SubTransactionId) {
     notes.for_each(|note| close(note, None));
 }
 
-fn register_callbacks() {
+pub(super) fn register_callbacks() {
     if REGISTERED.replace(true) {
         return;
     }
@@ -399,11 +339,16 @@ unsafe extern "C-unwind" fn transaction_ended(
     event: pg_sys::XactEvent::Type,
     _argument: *mut std::ffi::c_void,
 ) {
-    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
+    use pg_sys::XactEvent as At;
     if matches!(
         event,
-        XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE
+        At::XACT_EVENT_ABORT
+            | At::XACT_EVENT_COMMIT
+            | At::XACT_EVENT_PREPARE
+            | At::XACT_EVENT_PARALLEL_ABORT
+            | At::XACT_EVENT_PARALLEL_COMMIT
     ) {
+        copies::forget();
         close_from(0);
     }
 }
@@ -417,6 +362,7 @@ unsafe extern "C-unwind" fn subtransaction_ended(
     _argument: *mut std::ffi::c_void,
 ) {
     if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        copies::forget();
         close_from(subtransaction);
     }
 }
@@ -439,31 +385,11 @@ fn command(command: pg_sys::CmdType::Type) -> &'static str {
 }
 
 /// One statement out of a text of several, as PostgreSQL marks it.
-fn part(text: &[u8], location: i32, length: i32) -> &[u8] {
+pub(super) fn part(text: &[u8], location: i32, length: i32) -> &[u8] {
     let start = usize::try_from(location).unwrap_or(0).min(text.len());
     let rest = &text[start..];
     match usize::try_from(length) {
         Ok(length) if length > 0 => &rest[..length.min(rest.len())],
         _ => rest,
-    }
-}
-
-/// The statement that the client sent and that runs now.
-fn client_statement() -> &'static [u8] {
-    // SAFETY: the portal that runs, if there is one, and its statements and text live as long as the
-    // statement; the result is used before it ends.
-    unsafe {
-        let Some(portal) = pg_sys::ActivePortal.as_ref() else {
-            return &[];
-        };
-        if portal.sourceText.is_null() {
-            return &[];
-        }
-        let text = CStr::from_ptr(portal.sourceText).to_bytes();
-        let statements = pgrx::PgList::<pg_sys::PlannedStmt>::from_pg(portal.stmts);
-        match statements.get_ptr(0) {
-            Some(first) => part(text, (*first).stmt_location, (*first).stmt_len),
-            None => text,
-        }
     }
 }

@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::sealing::{Pace, Schedule, Seen, Step, retry_after};
 
 use super::shared::{self, Entry, Problem, Table};
+use crate::audit::reads::flush::Which;
 use crate::audit::{partitions, reads};
 use crate::catalog::as_restricted_owner;
 use crate::clock::now_us;
@@ -134,6 +135,8 @@ struct Sealer {
     logged: Option<String>,
     /// Why reads could not be written into the log.
     unflushed: Option<String>,
+    /// When that was tried last.
+    flushed_at: i64,
 }
 
 /// The extension's oid and version.
@@ -160,11 +163,13 @@ impl Sealer {
             busy: 0,
             logged: None,
             unflushed: None,
+            flushed_at: 0,
         }
     }
 
     fn run(mut self) {
         loop {
+            self.flush_before_end();
             serve_interrupts();
             let pace = pace();
             if pace.interval == 0 {
@@ -174,6 +179,12 @@ impl Sealer {
             }
             let now = now_us();
             let seen = self.look(now);
+            // A ledger that cannot be sealed keeps no read out of the log.
+            let failing = self.entry.failures.load(SeqCst) > 0;
+            let waiting = self.entry.waiting.load(SeqCst) || seen.urgent;
+            if failing && waiting && now - self.flushed_at >= pace.interval {
+                self.flush_reads(Which::Ripe);
+            }
             match self.schedule.step(now, pace, seen) {
                 Step::Wait(time) => wait(time),
                 Step::Seal { heartbeat } => {
@@ -204,7 +215,7 @@ impl Sealer {
         // What is committed from here on counts for the next round.
         let pending = self.entry.pending.swap(false, SeqCst);
         self.entry.urgent.store(false, SeqCst);
-        self.flush_reads();
+        self.flush_reads(Which::Ripe);
         match self.round(|sealer| sealer.work(heartbeat)) {
             Ok(Round::Sealed(last_block)) => {
                 self.make_partitions();
@@ -271,7 +282,8 @@ impl Sealer {
 
     /// Writes the reads that wait in their buffer into the log, in transactions of their own: a sealer's
     /// has no events. Where that fails, sealing goes on without.
-    fn flush_reads(&mut self) {
+    fn flush_reads(&mut self, which: Which) {
+        self.flushed_at = now_us();
         if self.entry.buffer.load(SeqCst) == 0 {
             return;
         }
@@ -281,7 +293,7 @@ impl Sealer {
                 if extension().is_none() {
                     return Round::Gone;
                 }
-                flushed = Some(reads::flush::flush(reads::flush::Which::Ripe, false));
+                flushed = Some(reads::flush::flush(which, false));
                 Round::Sealed(None)
             });
             match done {
@@ -304,6 +316,21 @@ impl Sealer {
             if flushed.events < reads::flush::MOST as i64 {
                 return;
             }
+        }
+    }
+
+    /// Writes what waits once more where the process is asked to end, as by a stop of the server. A second
+    /// request ends it in the middle, and no lock is waited for longer than ever.
+    fn flush_before_end(&mut self) {
+        // SAFETY: flags that signal handlers of this process set.
+        unsafe {
+            let asked = &raw mut pg_sys::ProcDiePending;
+            if asked.read_volatile() == 0 {
+                return;
+            }
+            asked.write_volatile(0);
+            self.flush_reads(Which::All);
+            asked.write_volatile(1);
         }
     }
 

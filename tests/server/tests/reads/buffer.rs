@@ -29,9 +29,14 @@ fn what_finds_no_room_is_counted_and_said() {
          SELECT tenant_guard.audit_reads('shop.contact')",
     );
     let mut session = shop.app();
-    for _ in 0..1000 {
+    for number in 0..1000 {
+        // Somebody else each time: reads of one session fold where the buffer is half full.
+        let mut claims = shop.issuer.claims(ACCOUNT_A);
+        claims["sub"] = format!("visitor {number}").into();
         let mut transaction = session.transaction().unwrap();
-        shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
+        let sign_in = "SELECT tenant_guard.authenticate($1)";
+        let token = shop.issuer.sign(&claims);
+        transaction.execute(sign_in, &[&token]).unwrap();
         lines(&mut transaction, "SELECT * FROM shop.contact");
         transaction.rollback().unwrap();
     }
@@ -60,6 +65,38 @@ fn what_finds_no_room_is_counted_and_said() {
 }
 
 #[test]
+fn one_session_does_not_flood_the_buffer() {
+    let cluster = Cluster::start(&["tenant_guard.read_buffer=64kB"]);
+    let shop = Shop::of(cluster.database());
+    shop.run(
+        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
+         SELECT tenant_guard.protect('shop.contact');
+         SELECT tenant_guard.audit_reads('shop.contact')",
+    );
+    let mut session = shop.app();
+    for _ in 0..2 {
+        let mut transaction = session.transaction().unwrap();
+        shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
+        transaction
+            .batch_execute(
+                "DO $$BEGIN FOR n IN 1..2000 LOOP
+                     PERFORM set_config('application_name', 'n' || n, false);
+                     EXECUTE 'SELECT id AS n' || n || ' FROM shop.contact';
+                 END LOOP; END$$",
+            )
+            .unwrap();
+        transaction.rollback().unwrap();
+    }
+    let mut superuser = shop.db.superuser();
+    lines(&mut superuser, "SELECT tenant_guard.flush_reads()");
+    let counted = "SELECT sum((data::jsonb ->> 'executions')::int) FROM tenant_guard.audit_log
+        WHERE action = 'read'";
+    assert_eq!(lines(&mut superuser, counted), ["4000"]);
+    let lost = "SELECT lost_reads FROM tenant_guard.reads_status()";
+    assert_eq!(lines(&mut superuser, lost), ["0"]);
+}
+
+#[test]
 fn next_writing_commit_takes_what_waits_along() {
     let shop = shop();
     rolled_back(&shop, |session| {
@@ -73,7 +110,10 @@ fn next_writing_commit_takes_what_waits_along() {
     let mut superuser = shop.db.superuser();
     assert_eq!(
         lines(&mut superuser, super::READS),
-        [of_contacts("read|SELECT|2|1")]
+        [
+            of_contacts("read|SELECT|2|1"),
+            of_contacts("read|UPDATE|1|1")
+        ]
     );
     assert_eq!(
         lines(&mut superuser, "SELECT tenant_guard.flush_reads()"),
@@ -100,6 +140,24 @@ fn writer_that_rolls_back_leaves_what_waits() {
     superuser.batch_execute("ROLLBACK").unwrap();
     assert_eq!(reads(&shop.db), [of_contacts("read|SELECT|2|1")]);
     assert_eq!(reads(&shop.db).len(), 1, "once");
+}
+
+#[test]
+fn idle_transaction_that_wrote_nothing_holds_nobody_up() {
+    let shop = shop();
+    let mut idle = shop.db.superuser();
+    idle.batch_execute("BEGIN").unwrap();
+    assert_eq!(lines(&mut idle, "SELECT tenant_guard.flush_reads()"), ["0"]);
+    rolled_back(&shop, |session| {
+        lines(session, "SELECT * FROM shop.contact");
+    });
+    let mut other = shop.db.superuser();
+    other.batch_execute("SET lock_timeout = '5s'").unwrap();
+    assert_eq!(
+        lines(&mut other, "SELECT tenant_guard.flush_reads()"),
+        ["1"]
+    );
+    idle.batch_execute("COMMIT").unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod attacks;
 mod buffer;
 mod configuring;
+mod evasions;
 mod refused;
 mod statements;
 mod worker;

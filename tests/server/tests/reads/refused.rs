@@ -177,6 +177,54 @@ fn refused_calls_are_logged_with_who_called() {
 }
 
 #[test]
+fn refused_call_is_not_pinned_on_who_had_the_connection_before() {
+    let shop = shop();
+    let mut session = shop.app();
+    let mut transaction = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
+    lines(&mut transaction, "SELECT id FROM shop.contact");
+    transaction.commit().unwrap();
+    session.batch_execute("DISCARD ALL").unwrap();
+    for statement in [
+        "EXPLAIN SELECT tenant_guard.flush_reads()",
+        "SELECT tenant_guard.flush_reads()",
+        "COPY (SELECT tenant_guard.flush_reads()) TO STDOUT",
+    ] {
+        let outcome = session.batch_execute(statement);
+        let message = "permission denied for function flush_reads";
+        expect_error(outcome, "42501", message);
+    }
+    let expected =
+        "call_refused|permission denied for function flush_reads|3||<null>|<null>|<null>";
+    assert_eq!(refused(&shop), [expected]);
+}
+
+#[test]
+fn refused_write_names_the_relation_of_the_row() {
+    let shop = shop();
+    shop.run(
+        "CREATE TABLE shop.note (id int, account_id uuid);
+         SELECT tenant_guard.protect('shop.note')",
+    );
+    let mut session = shop.app();
+    let mut transaction = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
+    let outcome = transaction.batch_execute(&format!(
+        "WITH changed AS (UPDATE shop.contact SET name = 'x' WHERE id = 1 RETURNING id)
+         INSERT INTO shop.note SELECT id, '{ACCOUNT_B}' FROM changed"
+    ));
+    expect_error(
+        outcome,
+        "42501",
+        "new row violates row-level security policy",
+    );
+    drop(transaction);
+    let who = format!("{ACCOUNT_A}|shop.note|{}|tester", shop.issuer.name());
+    let expected = format!("write_refused|INSERT against row security|1|{who}");
+    assert_eq!(refused(&shop), [expected]);
+}
+
+#[test]
 fn flood_of_bad_tokens_pushes_no_read_out() {
     let shop = shop();
     super::rolled_back(&shop, |session| {

@@ -288,31 +288,31 @@ fn partition_read_by_its_own_name_counts_with_root_and_leaf() {
 }
 
 #[test]
-fn written_rows_are_read_only_where_they_are_returned() {
+fn rows_that_a_change_looks_at_are_read() {
     let shop = shop();
     rolled_back(&shop, |session| {
-        session
-            .batch_execute("UPDATE shop.contact SET name = 'x' WHERE id = 1")
-            .unwrap();
-        session
-            .batch_execute("DELETE FROM shop.contact WHERE id = 1")
-            .unwrap();
-        lines(
-            session,
+        for statement in [
+            "UPDATE shop.contact SET name = 'x' WHERE id = 1",
+            "UPDATE shop.contact SET name = 'x'",
+            "DELETE FROM shop.contact WHERE id = 1",
             "UPDATE shop.contact SET name = 'x' WHERE id = 2 RETURNING name",
-        );
-        session
-            .batch_execute(
-                "UPDATE shop.contact SET name = (SELECT max(name) FROM shop.contact) WHERE id = 2",
-            )
-            .unwrap();
+            "UPDATE shop.contact SET name = (SELECT max(name) FROM shop.contact) WHERE id = 2",
+            "MERGE INTO shop.contact AS c USING (VALUES (2)) AS v (id) ON c.id = v.id
+             WHEN MATCHED THEN DO NOTHING",
+        ] {
+            session.batch_execute(statement).unwrap();
+        }
     });
     assert_eq!(
         reads(&shop.db),
         [
             of_contacts("read|UPDATE|1|1"),
-            of_contacts("read|UPDATE|1|1")
-        ]
+            of_contacts("read|DELETE|1|1"),
+            of_contacts("read|UPDATE|1|1"),
+            of_contacts("read|UPDATE|1|1"),
+            of_contacts("read|MERGE|0|1"),
+        ],
+        "an UPDATE of all rows shows none"
     );
 }
 

@@ -8,6 +8,7 @@ use postgres::Client;
 use tenant_guard_tests::{ACCOUNT_A, Cluster, Database, lines};
 
 use super::{READS, loaded, of_contacts, rolled_back, shop};
+use crate::capture::switch_guards_off;
 use crate::isolation::Shop;
 
 fn switch_on(db: &Database) {
@@ -106,6 +107,73 @@ fn sealer_leaves_when_there_is_nothing_to_write() {
     });
     let again = of_contacts("read|SELECT|2|1");
     await_lines(&mut superuser, READS, &[&again, &again]);
+}
+
+#[test]
+fn server_that_is_stopped_writes_what_waits() {
+    let cluster = Cluster::start(&["tenant_guard.seal_interval=1h"]);
+    let shop = Shop::of(cluster.database());
+    shop.run(
+        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
+         SELECT tenant_guard.protect('shop.contact');
+         SELECT tenant_guard.audit_reads('shop.contact')",
+    );
+    let read = || {
+        rolled_back(&shop, |session| {
+            lines(session, "SELECT * FROM shop.contact");
+        });
+    };
+    // The first round comes at once, the next one in an hour.
+    let sealer = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE backend_type = 'tenant_guard sealer' AND datname = '{}'",
+        shop.db.name()
+    );
+    read();
+    await_lines(&mut shop.db.superuser(), &sealer, &["1"]);
+    let sealed = "SELECT count(*) > 0 FROM tenant_guard.ledger_block";
+    await_lines(&mut shop.db.superuser(), sealed, &["t"]);
+    read();
+    read();
+    cluster.restart();
+    let expected = format!("read|SELECT|0|1|{ACCOUNT_A}|shop.contact|<null>");
+    let found = lines(&mut shop.db.superuser(), READS);
+    assert_eq!(found, [expected.clone(), expected.clone(), expected]);
+}
+
+#[test]
+fn ledger_that_cannot_be_sealed_keeps_no_read_out() {
+    let cluster = Cluster::start(&["tenant_guard.seal_interval=50ms"]);
+    let shop = Shop::of(cluster.database());
+    shop.run(
+        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
+         SELECT tenant_guard.protect('shop.contact');
+         SELECT tenant_guard.audit_reads('shop.contact')",
+    );
+    let mut superuser = shop.db.superuser();
+    let read = || {
+        rolled_back(&shop, |session| {
+            lines(session, "SELECT * FROM shop.contact");
+        });
+    };
+    let written = "SELECT count(*) FROM tenant_guard.audit_log WHERE action = 'read'";
+    let unsealed = "SELECT unsealed_events FROM tenant_guard.ledger_status()";
+    read();
+    await_lines(&mut superuser, written, &["1"]);
+    await_lines(&mut superuser, unsealed, &["0"]);
+    switch_guards_off(&mut superuser);
+    superuser
+        .batch_execute(
+            "ALTER TABLE tenant_guard.ledger_account DISABLE TRIGGER tenant_guard_guard;
+             UPDATE tenant_guard.ledger_account SET state = '\\x00'",
+        )
+        .unwrap();
+    let failing = "SELECT sealer LIKE 'failing%' FROM tenant_guard.ledger_status()";
+    for number in 2..=6 {
+        read();
+        await_lines(&mut superuser, written, &[&number.to_string()]);
+        await_lines(&mut superuser, failing, &["t"]);
+    }
 }
 
 #[test]
