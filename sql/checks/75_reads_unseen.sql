@@ -30,11 +30,11 @@ CROSS JOIN LATERAL (
             '') AS value
         UNION ALL
         -- What is kept for a role comes before both, and first what is for it in this database.
-        SELECT DISTINCT ON (k.role) k.role, format('ROLE %I IN DATABASE %I', k.role, current_database()),
+        (SELECT DISTINCT ON (k.role) k.role, format('ROLE %I IN DATABASE %I', k.role, current_database()),
             k.value
         FROM tenant_guard.kept_setting AS k
         WHERE k.name = 'session_preload_libraries' AND k.role IS NOT NULL
-        ORDER BY k.role, k.place LIKE '%in every database'
+        ORDER BY k.role, k.place LIKE '%in every database')
     ) AS kept (role, target, value)
 ) AS session
 WHERE read.names IS NOT NULL

@@ -185,3 +185,28 @@ fn without_the_library_nothing_is_recorded_and_with_it_from_the_first_statement_
     lines(&mut shop.db.superuser(), "SELECT * FROM shop.contact");
     assert_eq!(reads(&shop.db), ["read|SELECT|3|1||shop.contact|<null>"]);
 }
+
+#[test]
+fn role_whose_own_setting_leaves_the_library_out_is_found() {
+    let shop = shop();
+    let (db, app) = (shop.db.name(), &shop.app);
+    let mut superuser = shop.db.superuser();
+    superuser
+        .batch_execute(&format!(
+            "ALTER DATABASE {db} SET session_preload_libraries = 'tenant_guard';
+             ALTER ROLE {app} SET session_preload_libraries = 'plpgsql'"
+        ))
+        .unwrap();
+    let found = format!(
+        "SELECT object, fix FROM tenant_guard.check()
+         WHERE code = '75-reads-unseen' AND object IN ('{db}', '{app}')"
+    );
+    let fix = format!(
+        "{app}|ALTER ROLE {app} IN DATABASE {db} SET session_preload_libraries = \
+         'plpgsql', 'tenant_guard';"
+    );
+    assert_eq!(lines(&mut superuser, &found), [fix.clone()]);
+    let fix = fix.split_once('|').unwrap().1;
+    superuser.batch_execute(fix).unwrap();
+    assert_eq!(lines(&mut superuser, &found), [""; 0]);
+}
