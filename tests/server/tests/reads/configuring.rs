@@ -205,7 +205,7 @@ fn role_whose_own_setting_leaves_the_library_out_is_found() {
         "{app}|ALTER ROLE {app} IN DATABASE {db} SET session_preload_libraries = \
          'plpgsql', 'tenant_guard';"
     );
-    assert_eq!(lines(&mut superuser, &found), [fix.clone()]);
+    assert_eq!(lines(&mut superuser, &found).join("; "), fix);
     let fix = fix.split_once('|').unwrap().1;
     superuser.batch_execute(fix).unwrap();
     assert_eq!(lines(&mut superuser, &found), [""; 0]);
