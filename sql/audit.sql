@@ -17,6 +17,28 @@ GRANT SELECT ON tenant_guard.capture_rule TO tenant_guard_admin, tenant_guard_au
 SELECT pg_catalog.pg_extension_config_dump('tenant_guard.capture_rule',
     'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)');
 
+-- The columns that the lists of capture were declared for, by number, which no other column ever
+-- has; 0 fits none. Written by our code only, and not dumped: a restored relation numbers its
+-- columns anew.
+CREATE TABLE tenant_guard.capture_column (
+    relation regclass NOT NULL,
+    declared_by text NOT NULL,
+    name name NOT NULL,
+    number smallint NOT NULL,
+    PRIMARY KEY (relation, declared_by, name)
+);
+REVOKE ALL ON tenant_guard.capture_column FROM PUBLIC;
+
+-- For our own code: names that have come to another column since, or to none.
+CREATE VIEW tenant_guard.strayed_column AS
+SELECT k.relation, k.declared_by, k.name, c.relnamespace
+FROM tenant_guard.capture_column AS k
+JOIN pg_catalog.pg_class AS c ON c.oid = k.relation
+LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.relation AND a.attnum = k.number
+    AND NOT a.attisdropped
+WHERE a.attname IS DISTINCT FROM k.name;
+REVOKE ALL ON tenant_guard.strayed_column FROM PUBLIC;
+
 -- The key of this database under which values of hashed columns are hashed: one row, made when the
 -- first column is hashed. No role but the owner reads it. Dumped, so that hashes of one value stay
 -- equal in a restored database.

@@ -3,6 +3,15 @@
 -- security, policies, rules, foreign triggers and other owners on tables of the ledger, and guard triggers
 -- that are gone or do not fire always (error).
 -- Fix: take it off; a view is made anew.
+-- Finds columns that capture was told of and that have another name now, under which another may stand:
+-- every change of the table is an error (error).
+-- Fix: which column is meant is a decision; the function that named it takes the names anew.
+SELECT 'error', k.relation::text,
+    format('column %I is not the one that %s() named', k.name, k.declared_by), ''
+FROM tenant_guard.strayed_column AS k
+JOIN pg_namespace AS n ON n.oid = k.relnamespace
+WHERE $1 IS NULL OR n.nspname = ANY ($1)
+UNION ALL
 SELECT 'error', 'tenant_guard.' || f.object, f.detail, f.fix
 FROM (
     SELECT w.name,

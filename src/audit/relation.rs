@@ -250,7 +250,15 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
         }
         let account = (!account_name.is_empty()).then(|| position(&account_name));
         // Under the name may stand another column by now, and events would go to its account.
-        let registered = Registry::find().and_then(|registry| registry.account_number(oid));
+        let registry = Registry::find();
+        if let Some(registry) = &registry {
+            let (stray, above) = registry.strayed(oid);
+            depends.extend(above);
+            if let Some(name) = stray {
+                stale(&name);
+            }
+        }
+        let registered = registry.and_then(|registry| registry.account_number(oid));
         if let (Some(position), Some(number)) = (account, registered)
             && position + 1 != number as usize
         {

@@ -10,7 +10,7 @@ use tenant_guard_core::trigger::CAPTURE;
 use super::lookup;
 use super::members::{MemberState, Tree};
 use super::request::Request;
-use super::{assurance, difference, execute, manifest, obstacles, registry, roles};
+use super::{assurance, difference, execute, manifest, numbering, obstacles, registry, roles};
 use crate::audit::record::record_system;
 use crate::error::{Error, Obstacle};
 
@@ -30,6 +30,7 @@ pub(super) fn join(root: pg_sys::Oid, relation: pg_sys::Oid) -> Result<(), Error
 pub(super) fn stay(root: pg_sys::Oid, relation: pg_sys::Oid) -> Result<(), Error> {
     let request = registry::request(root)?;
     let left = Tree::of(&lookup::tree_of(relation), &request);
+    numbering::keep(root, relation);
     let (_, plan) = difference(&request, &left)?;
     execute(&plan);
     Ok(())
@@ -77,6 +78,7 @@ fn protect(request: Request, data: serde_json::Value) -> Result<(), Error> {
         return Err(obstacle.into());
     }
     registry::register(&request, &tree);
+    numbering::take(request.relation, numbering::By::Protect, &request.redact);
     let tree = Tree::read(&request)?;
     let (_, mut plan) = difference(&request, &tree)?;
     plan.extend(assurance::missing_on(&tree, request.relation));

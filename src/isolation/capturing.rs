@@ -11,7 +11,7 @@ use tenant_guard_core::trigger::CaptureRule;
 use super::members::Tree;
 use super::registry::{self, read};
 use super::request::{Request, text};
-use super::{execute, locking, lookup, manifest, require_admin, statements};
+use super::{execute, locking, lookup, manifest, numbering, require_admin, statements};
 use crate::audit::configuration::arguments;
 use crate::audit::hash_key;
 use crate::audit::record::record_system;
@@ -53,6 +53,7 @@ fn audit<'a>(
     let rule = rule.and_personal(manifest::personal_columns(relation));
     refuse(relation, &rule).or_raise();
     if rule_of(relation).as_ref() == Some(&rule) {
+        take_names(relation, &rule);
         let name = lookup::name_of(relation).unwrap_or_default();
         notice!("relation {name} is already audited in this way");
     } else {
@@ -370,6 +371,7 @@ fn store(relation: pg_sys::Oid, rule: &CaptureRule) {
             rule.truncate_rows.into(),
         ],
     );
+    take_names(relation, rule);
     write(
         "DELETE FROM tenant_guard.capture_rule AS r \
          WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relation)",
@@ -377,11 +379,20 @@ fn store(relation: pg_sys::Oid, rule: &CaptureRule) {
     );
 }
 
+/// Remembers the columns that now have the names in the rule's lists.
+fn take_names(relation: pg_sys::Oid, rule: &CaptureRule) {
+    let lists = [&rule.exclude, &rule.redact, &rule.hash];
+    let names = lists.into_iter().flatten();
+    let names = names.chain(rule.include.iter().flatten());
+    numbering::take(relation, numbering::By::Audit, names);
+}
+
 fn forget(relation: pg_sys::Oid) {
     write(
         "DELETE FROM tenant_guard.capture_rule WHERE relation = $1",
         &[relation.into()],
     );
+    numbering::take(relation, numbering::By::Audit, []);
 }
 
 /// What the event says.

@@ -20,6 +20,7 @@ mod lookup;
 mod manifest;
 mod matrix;
 mod members;
+mod numbering;
 mod obstacles;
 mod ownership;
 mod permissions;
@@ -164,6 +165,7 @@ fn register_protection<'a>(
         .map_or(Ok(()), Err)
         .or_raise();
     registry::register(&request, &tree);
+    numbering::take(request.relation, numbering::By::Protect, &request.redact);
     let mut data = request.to_json();
     data["empty"] = integrity::is_empty(request.relation).into();
     let data = data.to_string();
@@ -242,6 +244,7 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     }
     // The guards let go of what the registry no longer wants.
     registry::forget(relation);
+    numbering::take(relation, numbering::By::Protect, []);
     integrity::drop_of(tree.relations());
     let members = tree.plan_members(|_| Vec::new());
     let audited = capturing::root_of(relation).and_then(capturing::rule_of);
@@ -302,6 +305,7 @@ fn apply(request: &Request, tree: &Tree) -> Result<(), Error> {
         notice!("relation {} is already protected in this way", tree.name());
     }
     execute(&plan);
+    numbering::take(request.relation, numbering::By::Protect, &request.redact);
     Ok(())
 }
 

@@ -20,6 +20,7 @@ pub(crate) struct Registry {
     link: pg_sys::Oid,
     member: pg_sys::Oid,
     column: pg_sys::Oid,
+    named: pg_sys::Oid,
 }
 
 /// The conditions under which rows of a relation are read and written, and what they were made
@@ -53,6 +54,7 @@ impl Registry {
                 link: member(c"protection_link")?,
                 member: member(c"protection_member")?,
                 column: member(c"protection_column")?,
+                named: member(c"capture_column")?,
             })
         }
     }
@@ -66,6 +68,28 @@ impl Registry {
         let numbered = rows(self.column, member, [c"account_number"]).into_iter();
         let number = numbered.map(|[number]| number.number()).next()?;
         i16::try_from(number).ok().filter(|number| *number > 0)
+    }
+
+    /// A name in the lists of capture that has come to another column than the one it was declared
+    /// for, of this relation or of one above it; none where they were restored. Also returns what
+    /// is above it.
+    pub(crate) fn strayed(&self, relation: pg_sys::Oid) -> (Option<String>, Vec<pg_sys::Oid>) {
+        let mut above = Vec::new();
+        let mut stray = None;
+        let mut next = vec![relation];
+        while let Some(one) = next.pop() {
+            for [name, number] in rows(self.named, one, [c"name", c"number"]) {
+                if column_name(one, number.number()).as_deref() != Some(name.text()) {
+                    stray = Some(name.text().to_owned());
+                }
+            }
+            let parents = rows(INHERITS, one, [c"inhparent"]);
+            let parents = parents.into_iter().map(|[parent]| parent.oid());
+            let new: Vec<_> = parents.filter(|parent| !above.contains(parent)).collect();
+            above.extend_from_slice(&new);
+            next.extend(new);
+        }
+        (stray, above)
     }
 
     /// What holds for a relation; `None` where it is not registered.
@@ -182,6 +206,9 @@ impl Registry {
         })
     }
 }
+
+/// `pg_inherits`, whose number pgrx does not bind.
+const INHERITS: pg_sys::Oid = pg_sys::Oid::from_u32(2611);
 
 /// The quoted name and the type of a column. An error where there is none of this name.
 fn present(relation: pg_sys::Oid, name: &str) -> Result<(String, String), Error> {

@@ -10,7 +10,7 @@ use crate::catalog::write;
 use crate::error::{Error, Obstacle, OrRaise};
 use crate::isolation::members::Tree;
 use crate::isolation::request::{Request, text};
-use crate::isolation::{capturing, lookup, obstacles, registry, require_admin};
+use crate::isolation::{capturing, lookup, numbering, obstacles, registry, require_admin};
 use crate::versions;
 
 /// Declares the personal columns of a relation, and whether plans list its indexes. What captures
@@ -100,6 +100,7 @@ pub(in crate::isolation) fn store(relation: pg_sys::Oid, personal: &[String], in
          WHERE pg_catalog.cardinality($2) OPERATOR(pg_catalog.>) 0 OR NOT $3",
         &[relation.into(), personal.to_vec().into(), index.into()],
     );
+    numbering::take(relation, numbering::By::Annotate, personal);
 }
 
 /// Declares of a copy what is declared of its source, as far as it has the columns.
@@ -118,4 +119,5 @@ pub(in crate::isolation) fn forget(relation: pg_sys::Oid) {
                  WHERE c.oid OPERATOR(pg_catalog.=) a.relation)",
         &[relation.into()],
     );
+    numbering::take(relation, numbering::By::Annotate, []);
 }

@@ -6,7 +6,7 @@ use super::apply::finish;
 use super::catalog::Catalog;
 use super::export;
 use crate::isolation::members::Tree;
-use crate::isolation::{registry, statements};
+use crate::isolation::{numbering, registry, statements};
 
 type Finding = (String, &'static str, String, Option<String>);
 
@@ -68,6 +68,11 @@ pub(super) fn found() -> Vec<Finding> {
         for detail in differences(oid) {
             findings.push((name.clone(), "drift", detail, again.clone()));
         }
+    }
+    // Which column is meant is for a person to say.
+    for (relation, column, by) in numbering::strayed() {
+        let detail = format!("column {column} is not the one that {by}() named");
+        findings.push((relation, "drift", detail, None));
     }
     let present = export::registered();
     let catalog = Catalog::of(&[&present]);

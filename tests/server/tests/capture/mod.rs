@@ -8,6 +8,7 @@ mod leaving;
 mod log_tables;
 pub(crate) mod partitions;
 mod personal;
+mod swapped;
 mod values;
 
 use postgres::{Client, GenericClient};

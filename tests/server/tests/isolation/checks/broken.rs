@@ -46,6 +46,7 @@ broken! {
     row_13_partition_at_depth_three = "13_partition_at_depth_three";
     row_14_inheritance_child = "14_inheritance_child";
     row_14_parent_that_is_open = "14_parent_that_is_open";
+    row_15_column_swapped = "15_column_swapped";
     row_15_copy_by_like = "15_copy_by_like";
     row_15_guard_taken_out = "15_guard_taken_out";
     row_15_guards_disabled = "15_guards_disabled";
@@ -228,6 +229,10 @@ fn every_script_shows_what_gets_out_or_says_why_it_cannot() {
     assert_eq!(
         silent,
         [
+            (
+                "15_column_swapped",
+                "every change of the table is an error until somebody says which column is meant"
+            ),
             (
                 "15_ledger_altered",
                 "only auditors read the ledger, and only superusers write to its tables"
