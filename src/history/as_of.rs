@@ -72,7 +72,7 @@ unsafe fn rows(fcinfo: pg_sys::FunctionCallInfo, moment: Moment) {
     as_owner(|| {
         with_latest_snapshot(|| {
             let mut fold = folded(&relation, account.as_deref(), &moment);
-            if let Err(unknown) = fold.known() {
+            if let Err(unknown) = fold.known_of(account.as_deref()) {
                 refuse(&relation, unknown);
             }
             if account.is_some() && !fold.bears_account() {
@@ -118,8 +118,8 @@ fn folded(relation: &str, account: Option<&str>, moment: &Moment) -> Fold {
                 return;
             }
             match fold.apply(event) {
-                Ok(()) => {}
-                Err(Misfit::Unknown(unknown)) => fold.lose_since(unknown),
+                // The fold keeps in mind whose rows an event did not fit.
+                Ok(()) | Err(Misfit::Unknown(_)) => {}
                 Err(Misfit::OtherAccount) => came = true,
             }
         });

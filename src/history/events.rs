@@ -3,9 +3,11 @@
 //! Transactions take effect on a row one after the other, which is not the order of their ids: one that
 //! began first may have waited for the other's lock. Each event is captured after its change and before its
 //! transaction ends, so of two transactions that changed one row, all events of the first have earlier
-//! times than any change of the second. Events of a command, which are captured when all its changes are
-//! made, are therefore placed by the earliest time of any of them and of what their transaction changed
-//! after it: that ascends with the order of changes inside the transaction.
+//! times than any change of the second. Within a transaction a row is changed in the order of commands, and
+//! a command that others run inside of captures its changes after theirs: its event is therefore placed by
+//! the earliest time of what its transaction did to that row from its command on, and other rows do not
+//! matter. Where such a transaction changes keys, which row is whose cannot be told here, and all rows of
+//! the relation count as one.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -33,12 +35,16 @@ pub(super) struct Reading {
 }
 
 /// Actions of the extension that say something of rows.
-const ACTIONS: &str = "'{ddl,protect,unprotect,audit,unaudit,record_baseline}'";
+const ACTIONS: &str = "'{ddl,protect,unprotect,audit,unaudit,annotate,record_baseline}'";
 
-/// The commands of a transaction from the last one to that of the event, which is in it as a whole: so
-/// events of one command stay together.
-const WINDOW: &str = "PARTITION BY t.incarnation, t.xid \
-    ORDER BY t.command_id DESC RANGE UNBOUNDED PRECEDING";
+/// What a transaction did, and the commands of it from the last one to that of the event.
+const WHOLE: &str = "PARTITION BY t.incarnation, t.xid";
+const FROM_LAST: &str = "ORDER BY t.command_id DESC RANGE";
+
+/// Whether an UPDATE changes a column of the key.
+const REKEYS: &str = "CASE WHEN t.nested AND t.kind = 'row' AND t.action = 'update' THEN EXISTS ( \
+    SELECT FROM json_object_keys(t.data::json -> 'new') AS k (name) \
+    WHERE t.row_key::json -> k.name IS NOT NULL) END";
 
 const ORDER: &str = "ORDER BY array_position($1, l.incarnation), l.changed_at, l.xid, l.command_id, \
     l.ordinal";
@@ -72,7 +78,7 @@ impl Reading {
         let query = query_text(&format!(
             "SELECT l.incarnation, l.xid, l.ordinal, l.relation, l.data FROM ( \
                  SELECT t.incarnation, t.xid, t.command_id, t.ordinal, t.relation, t.data, \
-                     min(t.occurred_at) OVER ({WINDOW}) AS changed_at \
+                     t.occurred_at AS changed_at \
                  FROM tenant_guard.audit_log AS t \
                  WHERE t.kind = 'system' AND t.action = 'ddl' AND t.relation IS NOT NULL \
                      AND t.data IS NOT NULL) AS l {ORDER}"
@@ -107,15 +113,24 @@ impl Reading {
             "SELECT l.incarnation, l.xid, l.command_id, l.occurred_at, l.ordinal, l.context, l.kind, \
                  l.action, l.account_id, l.relation, l.leaf_relation, l.row_key, l.data, l.personal, \
                  l.erased \
-             FROM ( \
-                 SELECT t.incarnation, t.xid, t.command_id, t.occurred_at, t.ordinal, t.context, \
+             FROM (SELECT t.*, CASE \
+                     WHEN t.kind = 'system' THEN t.occurred_at \
+                     WHEN t.rekeyed THEN t.by_commands \
+                     ELSE min(t.occurred_at) OVER ({WHOLE}, t.kind, COALESCE(t.row_key, t.data) \
+                         {FROM_LAST} UNBOUNDED PRECEDING) \
+                     END AS changed_at \
+                 FROM (SELECT t.*, bool_or({REKEYS}) OVER ({WHOLE}) AS rekeyed \
+                 FROM (SELECT t.*, bool_or(t.later < t.occurred_at) OVER ({WHOLE}) AS nested \
+                 FROM (SELECT t.incarnation, t.xid, t.command_id, t.occurred_at, t.ordinal, t.context, \
                      t.kind, t.action, t.account_id, t.relation, t.leaf_relation, t.row_key, t.data, \
                      t.personal, \
                      (t.personal_commitment IS NOT NULL AND t.personal IS NULL)::integer AS erased, \
-                     min(t.occurred_at) OVER ({WINDOW}) AS changed_at \
+                     min(t.occurred_at) OVER ({WHOLE} {FROM_LAST} UNBOUNDED PRECEDING) AS by_commands, \
+                     min(t.occurred_at) OVER ({WHOLE} {FROM_LAST} \
+                         BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS later \
                  FROM tenant_guard.audit_log AS t \
                  WHERE t.kind = 'row' AND t.relation = ANY ($2) {of_account} \
-                     OR t.kind = 'system' AND t.action = ANY ({ACTIONS})) AS l {ORDER}"
+                     OR t.kind = 'system' AND t.action = ANY ({ACTIONS})) AS t) AS t) AS t) AS l {ORDER}"
         ));
         let names = self.names.all().into_datum().expect("a vector is no NULL");
         let mut arguments = vec![

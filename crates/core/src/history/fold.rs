@@ -1,6 +1,6 @@
 //! Folding events into rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::account::AccountId;
 use crate::audit::push_json_string;
@@ -105,6 +105,8 @@ enum Value {
     Json(Box<str>),
     /// What made it unknown, by its number.
     Unknown(usize),
+    /// Nothing: it was taken out of the log.
+    Erased,
 }
 
 #[derive(Debug)]
@@ -121,15 +123,17 @@ struct Column {
 struct Row {
     account: usize,
     leaf: usize,
+    /// Whether personal values of it were erased.
     erased: bool,
+    /// An event that did not fit it, by its number.
+    doubt: Option<usize>,
     values: Vec<(usize, Value)>,
 }
 
 impl Row {
     fn get<'r>(&'r self, columns: &'r [Column], id: usize) -> Option<&'r Value> {
         let own = self.values.iter().find(|(of, _)| *of == id);
-        let missing = || columns[id].missing.as_ref().filter(|_| !self.erased);
-        own.map(|(_, value)| value).or_else(missing)
+        own.map(|(_, value)| value).or(columns[id].missing.as_ref())
     }
 
     fn set(&mut self, id: usize, value: Value) {
@@ -178,6 +182,10 @@ pub struct Fold {
     /// The places of `texts`.
     numbers: HashMap<String, usize>,
     unknown: Vec<(EventKey, String)>,
+    /// Events that did not fit, each with its account.
+    doubts: Vec<(String, Unknown)>,
+    /// The columns that are declared personal, as far as an event says it.
+    personal: Vec<String>,
     account_column: AccountColumn,
     /// Whether the account is captured in no event.
     account_hidden: bool,
@@ -211,6 +219,8 @@ impl Fold {
             texts: vec![String::new()],
             numbers: HashMap::from([(String::new(), 0)]),
             unknown: Vec::new(),
+            doubts: Vec::new(),
+            personal: Vec::new(),
             account_column: AccountColumn::Unknown,
             account_hidden: false,
             captured: [None, None],
@@ -234,23 +244,47 @@ impl Fold {
     ///
     /// # Errors
     ///
-    /// [`Misfit`] where it does not fit what was folded before; it is passed over then.
+    /// [`Misfit`] where it does not fit what was folded before; it is passed over then, and its row is
+    /// not known.
     pub fn apply(&mut self, event: &Event<'_>) -> Result<(), Misfit> {
         let Some(relation) = event.relation else {
             return Ok(());
         };
         match event.kind {
             "system" => self.system(event, relation),
-            "row" if relation == self.names.current() => self.row(event),
+            "row" if relation == self.names.current() => {
+                let folded = self.row(event);
+                if let Err(Misfit::Unknown(unknown)) = &folded {
+                    let doubt = (event.account.to_owned(), unknown.clone());
+                    self.doubts.push(doubt);
+                }
+                folded
+            }
             _ => Ok(()),
         }
     }
 
-    /// Whether rows are known now; else what is not.
+    /// Whether rows are known now, but for those that an event did not fit; else what is not.
     pub fn known(&self) -> Result<(), Unknown> {
+        self.known_but_for(|_| true)
+    }
+
+    /// Whether all rows of an account are known now, or of all of them; else what is not. Rows of other
+    /// accounts do not matter.
+    pub fn known_of(&self, account: Option<&str>) -> Result<(), Unknown> {
+        let asked = |of: &str| account.is_none_or(|account| account == of);
+        self.known_but_for(|row| asked(&self.texts[row.account]))?;
+        match self.doubts.iter().find(|(of, _)| asked(of)) {
+            None => Ok(()),
+            Some((_, unknown)) => Err(unknown.clone()),
+        }
+    }
+
+    fn known_but_for(&self, asked: impl Fn(&Row) -> bool) -> Result<(), Unknown> {
         self.known.clone()?;
         let double = |(key, _): &&(String, EventKey)| {
-            !self.whole && self.rows.get(key).is_some_and(|rows| rows.len() > 1)
+            let twice = |rows: &Vec<Row>| rows.len() > 1 && rows.iter().any(&asked);
+            !self.whole && self.rows.get(key).is_some_and(twice)
         };
         match self.doubled.iter().find(double) {
             None => Ok(()),
@@ -266,12 +300,6 @@ impl Fold {
         self.begun
     }
 
-    /// Gives up what is known, until events say it anew.
-    pub fn lose_since(&mut self, unknown: Unknown) {
-        self.begin();
-        self.known = Err(unknown);
-    }
-
     /// Whether rows say which account they are in. The events of others are in the account of whoever
     /// wrote them.
     pub fn bears_account(&self) -> bool {
@@ -285,11 +313,26 @@ impl Fold {
 
     /// The columns that are not known of some row, with the event that made them so.
     pub fn unknown_columns(&self) -> Vec<Unknown> {
-        let found = self.unknown.iter().map(|(event, column)| Unknown {
+        let shown: Vec<_> = { self.layout.iter().copied() }
+            .filter(|id| self.columns[*id].shown)
+            .collect();
+        let mut met = BTreeSet::new();
+        for row in self.rows.values().flatten() {
+            for id in &shown {
+                if let Some(Value::Unknown(number)) = row.get(&self.columns, *id) {
+                    met.insert(*number);
+                }
+            }
+        }
+        met.into_iter().map(|number| self.unknown(number)).collect()
+    }
+
+    fn unknown(&self, number: usize) -> Unknown {
+        let (event, column) = &self.unknown[number];
+        Unknown {
             event: Some(*event),
             why: Why::Column(column.clone()),
-        });
-        found.collect()
+        }
     }
 
     /// Takes the rows out, in no order.
@@ -322,19 +365,20 @@ impl Fold {
         let columns = &self.columns;
         let layout = &self.layout;
         let differing = |row: &Row| -> Vec<String> {
-            let members = data.0.iter().chain(&personal.0);
-            let differs = |name: &str, value: &str| {
+            let plain = data.0.iter().map(|member| (member, false));
+            let members = plain.chain(personal.0.iter().map(|member| (member, true)));
+            let differs = |name: &str, value: &str, personal: bool| {
                 let id = layout.iter().copied().find(|id| columns[*id].name == name);
                 match id.and_then(|id| row.get(columns, id)) {
                     Some(Value::Json(known)) => {
                         **known != *value && !(self.rehashed && known.starts_with(HASHED))
                     }
-                    Some(Value::Unknown(_)) => false,
-                    None => !row.erased,
+                    Some(Value::Unknown(_) | Value::Erased) => false,
+                    None => !(row.erased && personal),
                 }
             };
-            let named = members.filter(|(name, value)| differs(name, value));
-            named.map(|(name, _)| name.to_string()).collect()
+            let named = members.filter(|((name, value), personal)| differs(name, value, *personal));
+            named.map(|((name, _), _)| name.to_string()).collect()
         };
         let same = found.iter().position(|row| differing(row).is_empty());
         let row = found.swap_remove(same.unwrap_or(0));
@@ -367,6 +411,7 @@ impl Fold {
             }
             "audit" => {
                 self.judge_lists(data);
+                self.declare(data);
                 let parts = ["root", "include", "exclude", "redact", "hash", "personal"];
                 self.capture(event, 1, data, &parts);
             }
@@ -374,6 +419,7 @@ impl Fold {
                 self.captured = [None, None];
                 self.lose(event, Why::Capture);
             }
+            "annotate" => self.declare(data),
             "record_baseline" => self.begin(),
             _ => {}
         }
@@ -411,12 +457,22 @@ impl Fold {
         self.account_hidden = !included || excluded;
     }
 
+    /// Takes note of which columns are personal.
+    fn declare(&mut self, data: &str) {
+        let said = Members::read(data).unwrap_or_default();
+        let personal = said.get("personal").map(serde_json::from_str);
+        if let Some(Ok(personal)) = personal {
+            self.personal = personal;
+        }
+    }
+
     /// Rows are known from here on: there are none.
     fn begin(&mut self) {
         self.rows.clear();
         self.columns.clear();
         self.layout.clear();
         self.unknown.clear();
+        self.doubts.clear();
         self.doubled.clear();
         self.key = None;
         self.rehashed = false;
@@ -508,6 +564,11 @@ impl Fold {
         if self.account_column == AccountColumn::Named(before.to_owned()) {
             self.account_column = AccountColumn::Named(after.clone());
         }
+        for personal in &mut self.personal {
+            if personal == before {
+                personal.clone_from(&after);
+            }
+        }
         if let Some(id) = self.find(before) {
             self.rehashed = true;
             self.columns[id].name = after;
@@ -541,6 +602,7 @@ impl Fold {
     }
 
     fn drop_column(&mut self, event: &Event<'_>, name: &str) {
+        self.personal.retain(|personal| personal != name);
         if let Some(id) = self.find(name) {
             if self.is_key(id) && !self.whole {
                 self.reindex(event, &[]);
@@ -654,11 +716,15 @@ impl Fold {
         let mut row = Row {
             account: self.number(event.account),
             leaf: self.number(event.leaf.unwrap_or_default()),
-            erased: event.erased,
+            erased: false,
+            doubt: None,
             values: Vec::with_capacity(data.0.len() + personal.0.len()),
         };
         self.put(event, &mut row, data, false);
         self.put(event, &mut row, personal, true);
+        if event.erased {
+            self.erase(event, &mut row);
+        }
         match event.row_key.map(Members::read) {
             Some(None) => return Err(unknown(event, Why::Unreadable)),
             Some(Some(key)) => {
@@ -692,6 +758,21 @@ impl Fold {
         }
     }
 
+    /// Any of the columns that are personal now may have been in what was erased.
+    fn erase(&mut self, event: &Event<'_>, row: &mut Row) {
+        row.erased = true;
+        for name in self.personal.clone() {
+            let id = self.column(event, &name);
+            self.columns[id].personal = true;
+        }
+        for id in self.layout.iter().copied() {
+            let Column { name, personal, .. } = &self.columns[id];
+            if self.personal.contains(name) || self.personal.is_empty() && *personal {
+                row.set(id, Value::Erased);
+            }
+        }
+    }
+
     fn update(&mut self, event: &Event<'_>) -> Result<(), Misfit> {
         let unreadable = || unknown(event, Why::Unreadable);
         let (row_key, data) = event.row_key.zip(event.data).ok_or_else(unreadable)?;
@@ -706,13 +787,11 @@ impl Fold {
         if leaves {
             return Ok(());
         }
-        if event.erased {
-            row.erased = true;
-            let columns = &self.columns;
-            row.values.retain(|(id, _)| !columns[*id].personal);
-        }
         self.put(event, &mut row, &new, false);
         self.put(event, &mut row, &new_personal, true);
+        if event.erased {
+            self.erase(event, &mut row);
+        }
         let Some(to) = self.key_of_row(&row) else {
             return Err(unknown(event, Why::NoRow));
         };
@@ -749,6 +828,15 @@ impl Fold {
         match self.rows.get_mut(&last.to).and_then(|rows| rows.last_mut()) {
             Some(row) if row.account != account => {
                 row.account = account;
+                // What was not known of it there is not known here.
+                if row.doubt.is_some() {
+                    row.doubt = Some(self.doubts.len());
+                    let unknown = Unknown {
+                        event: Some(event.key),
+                        why: Why::NoRow,
+                    };
+                    self.doubts.push((event.account.to_owned(), unknown));
+                }
                 true
             }
             _ => false,
@@ -799,19 +887,45 @@ impl Fold {
         let Some(standing) = self.rows.get(&text).filter(|rows| !rows.is_empty()) else {
             return Err(unknown(event, Why::NoRow));
         };
-        let fits = standing
-            .iter()
-            .position(|row| differing(self, row).is_empty());
-        let Some(at) = fits else {
+        let fits = |row: &Row| differing(self, row).is_empty();
+        let Some(at) = standing.iter().position(fits) else {
             let columns = differing(self, &standing[0]);
+            let doubt = self.doubts.len();
+            for row in self.rows.get_mut(&text).into_iter().flatten() {
+                row.doubt.get_or_insert(doubt);
+            }
             return Err(unknown(event, Why::Differs(columns)));
         };
+        // Whole rows are keys without their personal values: it may have been another one.
+        if self.whole && self.columns.iter().any(|column| column.personal) {
+            let others = { standing.iter().enumerate().skip(at) }
+                .filter(|(_, row)| fits(row))
+                .map(|(n, _)| n);
+            let alike: Vec<_> = others.collect();
+            self.confuse(event, &text, &alike);
+        }
         let standing = self.rows.get_mut(&text).expect("found above");
         let row = standing.swap_remove(at);
         if standing.is_empty() {
             self.rows.remove(&text);
         }
         Ok(row)
+    }
+
+    /// Of rows of which any may be the event's it is not known which has what they differ in.
+    fn confuse(&mut self, event: &Event<'_>, key: &str, alike: &[usize]) {
+        for id in self.layout.clone() {
+            let value = |n: &usize| self.rows[key][*n].get(&self.columns, id);
+            if alike.iter().all(|n| value(n) == value(&alike[0])) {
+                continue;
+            }
+            let name = self.columns[id].name.clone();
+            let unknown = self.make_unknown(event, &name);
+            let rows = self.rows.get_mut(key).expect("the rows are there");
+            for n in alike {
+                rows[*n].set(id, unknown.clone());
+            }
+        }
     }
 
     /// Keys are these columns from here on.
@@ -846,7 +960,7 @@ impl Fold {
             match row.get(&self.columns, *id) {
                 Some(Value::Json(value)) => text.push_str(value),
                 Some(Value::Unknown(_)) => return None,
-                None => {}
+                Some(Value::Erased) | None => {}
             }
             text.push(PART);
         }
@@ -878,6 +992,9 @@ impl Fold {
     }
 
     fn image(&self, row: &Row) -> Result<String, Unknown> {
+        if let Some(doubt) = row.doubt {
+            return Err(self.doubts[doubt].1.clone());
+        }
         let mut out = Vec::from(b"{");
         for id in &self.layout {
             let column = &self.columns[*id];
@@ -886,14 +1003,8 @@ impl Fold {
             }
             match row.get(&self.columns, *id) {
                 Some(Value::Json(value)) => push_member(&mut out, &column.name, value),
-                Some(Value::Unknown(number)) => {
-                    let (event, column) = &self.unknown[*number];
-                    return Err(Unknown {
-                        event: Some(*event),
-                        why: Why::Column(column.clone()),
-                    });
-                }
-                None => {}
+                Some(Value::Unknown(number)) => return Err(self.unknown(*number)),
+                Some(Value::Erased) | None => {}
             }
         }
         out.push(b'}');

@@ -472,3 +472,166 @@ fn erased_values_are_absent() {
     fold.apply(&update).expect("sound");
     assert_eq!(rows(&mut fold, None), [r#"{"id":1,"account":"a","c0":5}"#]);
 }
+
+/// A log whose table has a personal column `mail`, as `annotate` says.
+fn personal_log() -> Log {
+    let mut log = Log::new();
+    log.system("annotate", r#"{"personal":["mail"],"index":true}"#);
+    log
+}
+
+/// A row of a table without a key, whose personal value stands apart.
+fn event<'a>(made: &'a Made, personal: Option<&'a str>, erased: bool) -> Event<'a> {
+    Event {
+        personal,
+        erased,
+        ..made.event()
+    }
+}
+
+/// What came with a new column stays when personal values go, and a row that has its values still does
+/// not make those unknown that were erased.
+#[test]
+fn erasure_takes_personal_values_alone() {
+    let mut log = personal_log();
+    log.apply(Change::Insert(1, "a".into()));
+    log.apply(Change::Add(7));
+    log.apply(Change::Insert(2, "a".into()));
+    log.apply(Change::Update(1, 0, 5));
+    for erased in [vec![2], vec![2, 5], vec![5]] {
+        let mut fold = Fold::new(log.names(), Scope::All);
+        for (n, made) in log.made.iter().enumerate() {
+            let personal = match (made.kind, made.action) {
+                ("row", "insert") => Some(r#"{"mail":"m"}"#),
+                ("row", _) => Some(r#"{"old":{"mail":"m"},"new":{"mail":"n"}}"#),
+                _ => None,
+            };
+            let erased = erased.contains(&n);
+            let event = event(made, personal.filter(|_| !erased), erased);
+            fold.apply(&event).expect("sound");
+        }
+        assert_eq!(fold.unknown_columns(), []);
+        let row = log.image(1, &log.table.rows[&1]);
+        let mail = Some(r#"{"mail":"n"}"#);
+        let same = fold.compare("a", Some(r#"{"id":1}"#), &row, mail);
+        assert_eq!(same, Difference::None, "{erased:?}");
+    }
+    let mut fold = Fold::new(log.names(), Scope::All);
+    for (n, made) in log.made.iter().enumerate() {
+        let personal = (n == 4).then_some(r#"{"mail":"m"}"#);
+        fold.apply(&event(made, personal, n == 2 || n == 5))
+            .expect("sound");
+    }
+    // A column of the event itself is compared, and one that is not personal as well.
+    let damaged = r#"{"id":1,"account":"a","c0":5,"a1":8}"#;
+    let mut rows = rows(&mut fold, None);
+    rows.sort();
+    assert_eq!(
+        rows,
+        [
+            r#"{"id":1,"account":"a","c0":5,"a1":7}"#,
+            r#"{"id":2,"account":"a","c0":2.50,"mail":"m","a1":2.50}"#,
+        ]
+    );
+    let mut fold = Fold::new(log.names(), Scope::All);
+    for (n, made) in log.made.iter().enumerate() {
+        fold.apply(&event(made, None, n == 2 || n == 5))
+            .expect("sound");
+    }
+    let differs = Difference::Columns(vec!["a1".into()]);
+    assert_eq!(
+        fold.compare("a", Some(r#"{"id":1}"#), damaged, Some(r#"{"mail":"n"}"#)),
+        differs
+    );
+}
+
+/// Values in `data` of an UPDATE before the column was personal are not what they were, once the later
+/// change was erased.
+#[test]
+fn values_of_before_do_not_stand_for_erased_ones() {
+    let mut log = Log::new();
+    log.apply(Change::Insert(1, "a".into()));
+    log.system("annotate", r#"{"personal":["c0"]}"#);
+    log.apply(Change::Update(1, 9, 0));
+    let key = Some(r#"{"id":1}"#.to_owned());
+    log.push(
+        "row",
+        "update",
+        "a",
+        key,
+        Some(r#"{"old":{},"new":{}}"#.into()),
+    );
+    let mut fold = Fold::new(log.names(), Scope::All);
+    for made in &log.made {
+        let erased = made.action == "update";
+        fold.apply(&event(made, None, erased)).expect("sound");
+    }
+    assert_eq!(rows(&mut fold, None), [r#"{"id":1,"account":"a"}"#]);
+}
+
+/// Rows without a key that differ in personal values only cannot be told apart by an UPDATE of others.
+#[test]
+fn rows_alike_are_unknown_after_a_change_of_one() {
+    let mut log = personal_log();
+    let row = r#"{"account":"b","v":1}"#;
+    let own = r#"{"account":"a","v":1}"#;
+    for image in [row, row, own] {
+        let account = if image == row { "b" } else { "a" };
+        log.push("row", "insert", account, None, Some(image.into()));
+    }
+    let change = r#"{"old":{"v":1},"new":{"v":2}}"#;
+    log.push("row", "update", "b", Some(row.into()), Some(change.into()));
+    let mails = [r#"{"mail":"p1"}"#, r#"{"mail":"p2"}"#, r#"{"mail":"p3"}"#];
+    for differ in [false, true] {
+        let mut fold = Fold::new(log.names(), Scope::All);
+        for (n, made) in log.made.iter().enumerate() {
+            let mail = match n {
+                2 | 4 => Some(mails[0]),
+                3 => Some(mails[usize::from(differ)]),
+                _ => None,
+            };
+            fold.apply(&event(made, mail, false)).expect("it fits");
+        }
+        assert_eq!(fold.unknown_columns().len(), usize::from(differ));
+        assert_eq!(fold.known_of(Some("a")), Ok(()));
+        let (of_a, of_b): (Vec<_>, Vec<_>) = fold.rows().partition(|row| row.account == "a");
+        assert!(of_a.iter().all(|row| row.row.is_ok()), "{of_a:?}");
+        let known = of_b.iter().all(|row| row.row.is_ok());
+        assert_eq!((of_b.len(), known), (2, !differ));
+        assert!(
+            differ
+                || of_b
+                    .iter()
+                    .any(|row| row.row.as_deref() == Ok(r#"{"account":"b","v":2,"mail":"p1"}"#))
+        );
+    }
+}
+
+/// What does not fit rows of one account is not said of another's, until such a row comes to it.
+#[test]
+fn misfit_is_of_its_account() {
+    let mut log = Log::new();
+    log.apply(Change::Insert(1, "a".into()));
+    log.apply(Change::Insert(2, "b".into()));
+    let key = Some(r#"{"id":2}"#.to_owned());
+    let unfit = Some(r#"{"old":{"c0":9},"new":{"c0":5}}"#.to_owned());
+    log.push("row", "update", "b", key, unfit);
+    let mut fold = Fold::new(log.names(), Scope::All);
+    let results: Vec<_> = { log.made.iter() }
+        .map(|made| fold.apply(&made.event()).is_ok())
+        .collect();
+    assert_eq!(results, [true, true, true, false]);
+    assert_eq!(fold.known(), Ok(()));
+    assert_eq!(fold.known_of(Some("a")), Ok(()));
+    assert!(fold.known_of(Some("b")).is_err() && fold.known_of(None).is_err());
+    log.apply(Change::Move(2, "a".into()));
+    for made in &log.made[4..] {
+        fold.apply(&made.event()).expect("the account is known");
+    }
+    let unknown = fold.known_of(Some("a")).expect_err("the row is not known");
+    assert_eq!(unknown.event, log.made.last().map(|made| made.key));
+    log.apply(Change::Baseline);
+    let made = log.made.iter().skip(6);
+    made.for_each(|made| fold.apply(&made.event()).expect("sound"));
+    assert_eq!(fold.known_of(None), Ok(()));
+}

@@ -337,6 +337,116 @@ fn personal_values_are_rows_values_until_they_are_erased() {
     same_now(&shop, "shop.item");
     let data = "SELECT count(*) FROM tenant_guard.audit_log WHERE data ~ 'eve|ann|abe'";
     assert_eq!(lines(&mut shop.db.superuser(), data), ["0"]);
+    // What came with a new column is nobody's, and goes with no erasure.
+    shop.run("ALTER TABLE shop.item ADD COLUMN plan text DEFAULT 'free'");
+    shop.write(ACCOUNT_A, "UPDATE shop.item SET amount = 3.0 WHERE id = 1");
+    run(
+        &mut shop.admin(),
+        &format!(
+            "SELECT tenant_guard.erase_personal('{ACCOUNT_A}', array_agg(event_id), 'Art. 17 GDPR')
+             FROM tenant_guard.personal_events('{ACCOUNT_A}', 'shop.item', '{{\"{{\\\"id\\\": 1}}\"}}')"
+        ),
+    );
+    let rows = "SELECT r ->> 'id', r ->> 'name', r ->> 'amount', r ->> 'plan'
+                FROM tenant_guard.as_of('shop.item', now()) AS r ORDER BY 1";
+    assert_eq!(
+        lines(&mut shop.auditor(), rows),
+        ["1|<null>|3.0|free", "2|abe|<null>|free"]
+    );
+    assert_eq!(verify(&shop, "shop.item"), [""; 0]);
+    shop.write(
+        ACCOUNT_A,
+        "INSERT INTO shop.item (id, name) VALUES (3, 'zoe');
+         UPDATE shop.item SET plan = 'paid' WHERE id = 1",
+    );
+    assert_eq!(verify(&shop, "shop.item"), [""; 0]);
+    assert_eq!(
+        lines(&mut shop.auditor(), rows),
+        [
+            "1|<null>|3.0|paid",
+            "2|abe|<null>|free",
+            "3|zoe|<null>|free"
+        ]
+    );
+    // A value of later is none that was erased.
+    shop.write(ACCOUNT_A, "UPDATE shop.item SET name = 'new' WHERE id = 1");
+    assert_eq!(lines(&mut shop.auditor(), rows)[0], "1|new|3.0|paid");
+    same_now(&shop, "shop.item");
+}
+
+/// The key of such a row is all of it but its personal values.
+#[test]
+fn rows_that_differ_in_personal_values_alone_are_not_guessed() {
+    let shop = Shop::bare();
+    shop.run(
+        "CREATE TABLE shop.line (account_id uuid, v int, name text);
+         SELECT tenant_guard.protect('shop.line');
+         SELECT tenant_guard.annotate('shop.line', '{name}')",
+    );
+    shop.write(
+        ACCOUNT_A,
+        "INSERT INTO shop.line (v, name) VALUES (1, 'own')",
+    );
+    shop.write(
+        ACCOUNT_B,
+        "INSERT INTO shop.line (v, name) VALUES (1, 'p1'), (1, 'p2')",
+    );
+    same_now(&shop, "shop.line");
+    shop.write(ACCOUNT_B, "UPDATE shop.line SET v = 2 WHERE name = 'p2'");
+    let rows_of = |account: &str| {
+        let query = format!(
+            "SELECT r ->> 'name' FROM tenant_guard.as_of('shop.line', now(), '{account}') AS r"
+        );
+        shop.auditor().query(&query, &[]).map(|rows| rows.len())
+    };
+    assert_eq!(rows_of(ACCOUNT_A).unwrap(), 1);
+    expect_error(
+        rows_of(ACCOUNT_B),
+        "55000",
+        "the state of relation shop.line is not known",
+    );
+    let found = verify(&shop, "shop.line");
+    assert!(
+        found.len() == 1 && found[0].starts_with("column_unknown|"),
+        "{found:?}"
+    );
+    shop.run("SELECT tenant_guard.record_baseline('shop.line')");
+    assert_eq!(verify(&shop, "shop.line"), [""; 0]);
+    same_now(&shop, "shop.line");
+}
+
+#[test]
+fn misfit_of_another_account_is_not_told_to_this_one() {
+    let shop = Shop::with_items();
+    let moved = format!("UPDATE shop.item SET account_id = '{ACCOUNT_A}' WHERE id = 3");
+    run(&mut shop.db.superuser(), &moved);
+    shop.write(
+        ACCOUNT_B,
+        "INSERT INTO shop.item (id, name) VALUES (4, 'b')",
+    );
+    run(
+        &mut shop.db.superuser(),
+        "SET tenant_guard.guards = off;
+         ALTER EVENT TRIGGER tenant_guard_command_end DISABLE;
+         ALTER TABLE shop.item DISABLE TRIGGER tenant_guard_capture;
+         UPDATE shop.item SET name = 'mallory' WHERE id = 4;
+         ALTER TABLE shop.item ENABLE ALWAYS TRIGGER tenant_guard_capture;
+         ALTER EVENT TRIGGER tenant_guard_command_end ENABLE ALWAYS",
+    );
+    shop.write(ACCOUNT_B, "UPDATE shop.item SET name = 'c' WHERE id = 4");
+    let rows = "SELECT r ->> 'name' FROM tenant_guard.as_of('shop.item', now()) AS r ORDER BY 1";
+    let of = |account: &str| {
+        shop.within(account, &["manager"], |session| {
+            let mut savepoint = session.transaction().unwrap();
+            savepoint.query(rows, &[]).map(|rows| rows.len())
+        })
+    };
+    assert_eq!(of(ACCOUNT_A).unwrap(), 3);
+    expect_error(
+        of(ACCOUNT_B),
+        "55000",
+        "the state of relation shop.item is not known",
+    );
 }
 
 /// The account of a child stands in its parent, which may be gone: its events are in the account of
@@ -384,4 +494,40 @@ fn uncaptured_table_has_no_state() {
             "relation shop.free is not audited by itself",
         );
     }
+}
+
+/// A function in a statement changes other rows before the statement waits for the lock of its own.
+#[test]
+fn change_inside_a_statement_that_waits_later_is_sound() {
+    let shop = Shop::with_items();
+    shop.run(
+        "CREATE FUNCTION shop.touch(other int) RETURNS text LANGUAGE plpgsql AS
+         $$BEGIN UPDATE shop.item SET amount = amount + 1 WHERE id = other; RETURN 'outer'; END$$",
+    );
+    let mut holder = shop.db.superuser();
+    run(
+        &mut holder,
+        "BEGIN; SELECT FROM shop.item WHERE id = 1 FOR UPDATE",
+    );
+    let mut waiter = shop.db.superuser();
+    let pid: i32 = waiter
+        .query_one("SELECT pg_backend_pid()", &[])
+        .unwrap()
+        .get(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let nested = "UPDATE shop.item SET name = shop.touch(2) WHERE id = 1";
+            run(&mut waiter, nested);
+        });
+        let waits = "SELECT cardinality(pg_blocking_pids($1)) > 0";
+        while !holder.query_one(waits, &[&pid]).unwrap().get::<_, bool>(0) {
+            std::thread::yield_now();
+        }
+        run(
+            &mut holder,
+            "UPDATE shop.item SET name = 'holder' WHERE id = 1; COMMIT",
+        );
+    });
+    assert_eq!(verify(&shop, "shop.item"), [""; 0]);
+    same_now(&shop, "shop.item");
 }
