@@ -117,6 +117,12 @@ const ROLES: &CStr = c"SELECT r.rolname::text, h.holds FROM pg_catalog.pg_roles 
         AS h (holds, does) \
     WHERE h.does";
 
+const READS: &CStr = c"SELECT n.nspname::text, c.relname::text FROM tenant_guard.read_audit AS r \
+    JOIN pg_catalog.pg_class AS c ON c.oid = r.relation \
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace";
+
+const LOG_READERS: &CStr = c"SELECT r.role FROM tenant_guard.log_reader AS r";
+
 const EXTENSION: &CStr =
     c"SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'tenant_guard'";
 
@@ -152,6 +158,12 @@ fn read() -> Configuration {
             role: row.text(0).to_owned(),
             holds: row.text(1).to_owned(),
         });
+    });
+    for_each_row(READS, &[], |row| {
+        found.reads.push(qualified(row.text(0), row.text(1)));
+    });
+    for_each_row(LOG_READERS, &[], |row| {
+        found.log_readers.push(row.text(0).to_owned());
     });
     for_each_row(VIEWS, &[], |row| {
         found.views.push(View {

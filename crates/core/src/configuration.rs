@@ -16,6 +16,10 @@ pub struct Configuration {
     pub ledger: Vec<LedgerGuard>,
     /// Roles that may change any of it, or look past it.
     pub roles: Vec<Holder>,
+    /// Relations whose reads are recorded.
+    pub reads: Vec<String>,
+    /// Roles of the product whose holders read the log of their account.
+    pub log_readers: Vec<String>,
     /// Views of the extension.
     pub views: Vec<View>,
     /// What stands on the ledger's tables and does not belong there.
@@ -93,6 +97,8 @@ impl Configuration {
         self.guards.sort_unstable();
         self.ledger.sort_unstable();
         self.roles.sort_unstable();
+        self.reads.sort_unstable();
+        self.log_readers.sort_unstable();
         self.views.sort_unstable();
         self.alterations.sort_unstable();
         serde_json::to_string(&self).expect("strings and lists always have a JSON text")
@@ -208,7 +214,7 @@ mod tests {
         }]);
         assert_eq!(
             text,
-            r#"{"extension":"1","relations":[{"relation":"a.t","trigger":null,"enabled":null,"arguments":[]}],"guards":[],"ledger":[],"roles":[],"views":[],"alterations":[]}"#
+            r#"{"extension":"1","relations":[{"relation":"a.t","trigger":null,"enabled":null,"arguments":[]}],"guards":[],"ledger":[],"roles":[],"reads":[],"log_readers":[],"views":[],"alterations":[]}"#
         );
     }
 }

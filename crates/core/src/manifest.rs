@@ -50,6 +50,8 @@ pub struct Manifest {
     pub relations: BTreeMap<RelationName, Relation>,
     /// The relations, protected or not, for which `audit` says what is captured.
     pub audited: BTreeMap<RelationName, Audited>,
+    /// The protected or audited relations whose reads are recorded.
+    pub audited_reads: BTreeSet<RelationName>,
     /// Schemas whose new tables are protected or refused, by name.
     pub governed_schemas: BTreeMap<String, Governed>,
 }
@@ -106,6 +108,8 @@ pub struct Role {
     pub inherits: BTreeSet<String>,
     /// The level of assurance without which it does not count.
     pub assurance: Option<String>,
+    /// Whether its holders read the log of their account.
+    pub reads_log: bool,
 }
 
 /// How the rows of a relation find their account: an [`Archetype`] with its members.
@@ -230,6 +234,21 @@ impl Relation {
     }
 }
 
+/// Arguments of `annotate`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Annotations<'m> {
+    personal: &'m BTreeSet<String>,
+    index: bool,
+}
+
+impl<'m> Annotations<'m> {
+    /// None where that is what goes without saying.
+    fn new(personal: &'m BTreeSet<String>, index: bool) -> Option<Self> {
+        let said = !personal.is_empty() || !index;
+        said.then_some(Self { personal, index })
+    }
+}
+
 /// Arguments of `audit`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audited {
@@ -245,6 +264,8 @@ pub struct Audited {
     pub skip_unchanged: bool,
     /// Whether TRUNCATE logs each row.
     pub truncate_rows: bool,
+    /// Columns that hold data of persons, of a relation that is not protected.
+    pub personal: BTreeSet<String>,
 }
 
 /// One command that one role may use.
@@ -374,6 +395,16 @@ impl Manifest {
         JsonPath::root()
             .member("audited")
             .member(&relation.to_string())
+    }
+
+    /// What `annotate` is told of a relation; none where that is what goes without saying.
+    fn annotations(&self, relation: &RelationName) -> Option<Annotations<'_>> {
+        let protected = self.relations.get(relation);
+        let audited = || self.audited.get(relation).map(|of| (&of.personal, true));
+        let (personal, index) = protected
+            .map(|of| (&of.personal, of.index))
+            .or_else(audited)?;
+        Annotations::new(personal, index)
     }
 
     /// Judges names against each other, as [`parse`](Self::parse) does: needed again once parents

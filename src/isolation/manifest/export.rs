@@ -19,6 +19,7 @@ pub(super) fn registered() -> Manifest {
         roles: roles(),
         relations: relations(),
         audited: audited(),
+        audited_reads: audited_reads(),
         governed_schemas: governed_schemas(),
         ..Manifest::default()
     };
@@ -175,7 +176,10 @@ fn ownership(archetype: &str, column: String) -> Ownership {
 fn audited() -> BTreeMap<RelationName, Audited> {
     let rows = read(
         "SELECT r.include::text[], n.nspname::text, c.relname::text, r.exclude::text[], \
-             r.redact::text[], r.hash::text[], r.skip_unchanged, r.truncate_rows \
+             r.redact::text[], r.hash::text[], r.skip_unchanged, r.truncate_rows, \
+             (SELECT a.personal::text[] FROM tenant_guard.annotation AS a \
+              WHERE a.relation = r.relation AND NOT EXISTS (SELECT FROM tenant_guard.protection AS p \
+                  WHERE p.relation = r.relation)) \
          FROM tenant_guard.capture_rule AS r \
          JOIN pg_class AS c ON c.oid = r.relation \
          JOIN pg_namespace AS n ON n.oid = c.relnamespace",
@@ -191,9 +195,24 @@ fn audited() -> BTreeMap<RelationName, Audited> {
                 hash: set(6)?.unwrap_or_default(),
                 skip_unchanged: row.get(7)?.unwrap_or(false),
                 truncate_rows: row.get(8)?.unwrap_or(false),
+                personal: set(9)?.unwrap_or_default(),
             };
             Ok((name(row, 2)?, audited))
         },
+    );
+    rows.into_iter().collect()
+}
+
+/// Of what is still protected or audited.
+fn audited_reads() -> BTreeSet<RelationName> {
+    let rows = read(
+        "SELECT n.nspname::text, c.relname::text FROM tenant_guard.read_audit AS r \
+         JOIN pg_class AS c ON c.oid = r.relation \
+         JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+         WHERE EXISTS (SELECT FROM tenant_guard.protection AS p WHERE p.relation = r.relation) \
+             OR EXISTS (SELECT FROM tenant_guard.capture_rule AS k WHERE k.relation = r.relation)",
+        &[],
+        |row| name(row, 1),
     );
     rows.into_iter().collect()
 }
@@ -222,13 +241,16 @@ fn governed_schemas() -> BTreeMap<String, Governed> {
 
 fn roles() -> BTreeMap<String, Role> {
     let rows = read(
-        "SELECT r.name, r.inherits, r.assurance FROM tenant_guard.product_role AS r",
+        "SELECT r.name, r.inherits, r.assurance, \
+             EXISTS (SELECT FROM tenant_guard.log_reader AS l WHERE l.role = r.name) \
+         FROM tenant_guard.product_role AS r",
         &[],
         |row| {
             let inherits = row.get::<Vec<String>>(2)?.unwrap_or_default();
             let role = Role {
                 inherits: BTreeSet::from_iter(inherits),
                 assurance: row.get(3)?,
+                reads_log: row.get(4)?.unwrap_or(false),
             };
             Ok((row.get::<String>(1)?.unwrap_or_default(), role))
         },

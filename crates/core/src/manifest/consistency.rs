@@ -18,7 +18,25 @@ pub(super) fn judge(manifest: &Manifest) -> Result<()> {
             defined(manifest, &permission.role, at)?;
         }
     }
+    logging(manifest)?;
     parent_cycles(manifest)
+}
+
+/// What is logged of relations beside their protection.
+fn logging(manifest: &Manifest) -> Result<()> {
+    for (name, audited) in &manifest.audited {
+        if !audited.personal.is_empty() && manifest.relations.contains_key(name) {
+            let at = Manifest::path_of_audited(name).member("personal");
+            return problem(at, Problem::OfProtected);
+        }
+    }
+    for name in &manifest.audited_reads {
+        if !manifest.relations.contains_key(name) && !manifest.audited.contains_key(name) {
+            let at = JsonPath::root().member("audited_reads");
+            return problem(at, Problem::ReadsOfNobody(name.to_string()));
+        }
+    }
+    Ok(())
 }
 
 fn roles(manifest: &Manifest) -> Result<()> {

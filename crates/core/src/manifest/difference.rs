@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::consistency::{in_order, parents_of};
 use super::reader::problem;
 use super::{
-    Command, Issuer, Manifest, ManifestError, Permission, Problem, Relation, RelationName, Role,
-    statement,
+    Annotations, Audited, Command, Issuer, Manifest, ManifestError, Permission, Problem, Relation,
+    RelationName, Role, statement,
 };
 use crate::json_path::JsonPath;
 
@@ -36,6 +36,7 @@ pub struct Operation {
 pub fn difference(present: &Manifest, wanted: &Manifest) -> Result<Vec<Operation>, ManifestError> {
     let mut steps = Steps::default();
     steps.ungovern(present, wanted);
+    steps.stop_reads(present, wanted);
     steps.unaudit(present, wanted);
     steps.issuers(present, wanted)?;
     steps.identity_sources(present, wanted);
@@ -46,6 +47,7 @@ pub fn difference(present: &Manifest, wanted: &Manifest) -> Result<Vec<Operation
     steps.drop_roles(present, wanted);
     steps.drop_issuers(present, wanted)?;
     steps.audit(present, wanted);
+    steps.start_reads(present, wanted);
     steps.govern(present, wanted);
     Ok(steps.0)
 }
@@ -128,6 +130,15 @@ impl Steps {
             }
             let level = old.and_then(|old| old.assurance.as_deref());
             self.role_assurance(name, level, new.assurance.as_deref());
+            self.role_reads_log(name, old.is_some_and(|old| old.reads_log), new.reads_log);
+        }
+    }
+
+    fn role_reads_log(&mut self, name: &str, old: bool, new: bool) {
+        if old != new {
+            let path = JsonPath::root().member("roles").member(name);
+            let [there, back] = [new, old].map(|may| statement::let_read_log(name, may));
+            self.push(path.member("reads_log"), name, there, back);
         }
     }
 
@@ -145,6 +156,7 @@ impl Steps {
                 continue;
             }
             let old = &present.roles[name];
+            self.role_reads_log(name, old.reads_log, false);
             self.role_assurance(name, old.assurance.as_deref(), None);
             let back = statement::define_role(name, &old.inherits);
             let path = JsonPath::root().member("roles").member(name);
@@ -159,7 +171,7 @@ impl Steps {
         });
         for name in ordered {
             if !loses_accounts(present, wanted, name) {
-                self.protect(present, name, &wanted.relations[name]);
+                self.protect(present, wanted, name, &wanted.relations[name]);
             }
         }
     }
@@ -174,20 +186,30 @@ impl Steps {
             let old = &present.relations[name];
             match wanted.relations.get(name) {
                 None => {
+                    let stays = present.audited.contains_key(name);
+                    let after = wanted.annotations(name).filter(|_| stays);
+                    let path = Manifest::path_of(name);
+                    self.annotate(path, name, present.annotations(name), after);
                     self.extras(name, Some(old), None);
                     let back = statement::protect(name, old);
                     let path = Manifest::path_of(name);
                     self.push(path, name, statement::unprotect(name), back);
                 }
                 Some(new) if loses_accounts(present, wanted, name) => {
-                    self.protect(present, name, new);
+                    self.protect(present, wanted, name, new);
                 }
                 Some(_) => {}
             }
         }
     }
 
-    fn protect(&mut self, present: &Manifest, name: &RelationName, new: &Relation) {
+    fn protect(
+        &mut self,
+        present: &Manifest,
+        wanted: &Manifest,
+        name: &RelationName,
+        new: &Relation,
+    ) {
         let old = present.relations.get(name);
         let path = Manifest::path_of(name);
         let there = statement::protect(name, new);
@@ -198,23 +220,34 @@ impl Steps {
             }
             Some(_) => {}
         }
+        // Whoever is audited no longer is forgotten, with what is declared of it.
+        let stays = old.is_some() || wanted.audited.contains_key(name);
+        let before = present.annotations(name).filter(|_| stays);
+        self.annotate(
+            Manifest::path_of(name),
+            name,
+            before,
+            wanted.annotations(name),
+        );
         self.extras(name, old, Some(new));
+    }
+
+    fn annotate(
+        &mut self,
+        path: JsonPath,
+        name: &RelationName,
+        before: Option<Annotations<'_>>,
+        after: Option<Annotations<'_>>,
+    ) {
+        if before != after {
+            let [there, back] = [after, before].map(|to| statement::annotate(name, to));
+            self.push(path, name, there, back);
+        }
     }
 
     /// What is declared of a relation beside its protection and permissions.
     fn extras(&mut self, name: &RelationName, old: Option<&Relation>, new: Option<&Relation>) {
         let path = Manifest::path_of(name);
-        let annotations = |relation: Option<&Relation>| {
-            relation.map_or((BTreeSet::new(), true), |relation| {
-                (relation.personal.clone(), relation.index)
-            })
-        };
-        let [before, after] = [old, new].map(annotations);
-        if before != after {
-            let [there, back] =
-                [after, before].map(|(columns, index)| statement::annotate(name, &columns, index));
-            self.push(path.clone(), name, there, back);
-        }
         let [before, after] = [old, new].map(|of| of.is_some_and(|of| of.account_row));
         if before != after {
             let [there, back] =
@@ -294,20 +327,66 @@ impl Steps {
     fn unaudit(&mut self, present: &Manifest, wanted: &Manifest) {
         for (name, old) in removed(&present.audited, &wanted.audited) {
             let path = Manifest::path_of_audited(name);
+            if !present.relations.contains_key(name) {
+                self.annotate(path.clone(), name, present.annotations(name), None);
+            }
             let back = statement::audit(name, old);
             self.push(path, name, statement::unaudit(name), back);
         }
     }
 
+    fn stop_reads(&mut self, present: &Manifest, wanted: &Manifest) {
+        for name in present.audited_reads.difference(&wanted.audited_reads) {
+            self.reads(name, false);
+        }
+    }
+
+    fn start_reads(&mut self, present: &Manifest, wanted: &Manifest) {
+        for name in wanted.audited_reads.difference(&present.audited_reads) {
+            self.reads(name, true);
+        }
+    }
+
+    fn reads(&mut self, name: &RelationName, enabled: bool) {
+        let path = JsonPath::root().member("audited_reads");
+        let [there, back] = [enabled, !enabled].map(|to| statement::audit_reads(name, to));
+        self.push(path, name, there, back);
+    }
+
     fn audit(&mut self, present: &Manifest, wanted: &Manifest) {
         for (name, new) in &wanted.audited {
-            let there = statement::audit(name, new);
-            let back = match present.audited.get(name) {
-                Some(old) if old == new => continue,
-                Some(old) => statement::audit(name, old),
-                None => statement::unaudit(name),
+            let old = present.audited.get(name);
+            // Of what is or was protected the steps before have declared it, where it was audited then.
+            let before = present.annotations(name).filter(|_| old.is_some());
+            let protected = wanted.relations.contains_key(name);
+            let declared = protected || old.is_some() && present.relations.contains_key(name);
+            let after = match declared {
+                true => before,
+                false => wanted.annotations(name),
             };
-            self.push(Manifest::path_of_audited(name), name, there, back);
+            let path = || Manifest::path_of_audited(name);
+            // No column is hashed and personal at a time: what is both in turn is neither in between.
+            let crosses = |declared: Option<Annotations<'_>>, audited: Option<&Audited>| {
+                let both = declared.zip(audited);
+                both.is_some_and(|(of, audited)| !of.personal.is_disjoint(&audited.hash))
+            };
+            let both = before
+                .zip(after)
+                .map(|(before, after)| before.personal & after.personal)
+                .unwrap_or_default();
+            let between = match crosses(before, Some(new)) || crosses(after, old) {
+                true => Annotations::new(&both, true),
+                false => before,
+            };
+            self.annotate(path(), name, before, between);
+            if old.map(rule) != Some(rule(new)) {
+                let back = match old {
+                    Some(old) => statement::audit(name, old),
+                    None => statement::unaudit(name),
+                };
+                self.push(path(), name, statement::audit(name, new), back);
+            }
+            self.annotate(path(), name, between, after);
         }
     }
 
@@ -384,6 +463,14 @@ fn settings(issuer: &Issuer) -> Issuer {
     Issuer {
         keys: None,
         ..issuer.clone()
+    }
+}
+
+/// What `audit` is told.
+fn rule(audited: &Audited) -> Audited {
+    Audited {
+        personal: BTreeSet::new(),
+        ..audited.clone()
     }
 }
 

@@ -184,15 +184,7 @@ impl<'f> Search<'f> {
         for column in &relation.redact {
             self.column(name, column, path.member("redact"));
         }
-        for column in &relation.personal {
-            let at = path.member("personal");
-            if self
-                .column(name, column, at.clone())
-                .is_some_and(|column| column.key)
-            {
-                self.found(at, Problem::KeyColumn(column.clone(), name.to_string()));
-            }
-        }
+        self.personal(name, &relation.personal, &path);
         for column in relation.paths.keys() {
             self.column(name, column, path.member("paths").member(column));
         }
@@ -218,6 +210,17 @@ impl<'f> Search<'f> {
         ] {
             for column in columns.into_iter().flatten() {
                 self.column(name, column, path.member(member));
+            }
+        }
+        self.personal(name, &audited.personal, &path);
+    }
+
+    fn personal(&mut self, name: &RelationName, columns: &BTreeSet<String>, path: &JsonPath) {
+        for column in columns {
+            let at = path.member("personal");
+            let found = self.column(name, column, at.clone());
+            if found.is_some_and(|column| column.key) {
+                self.found(at, Problem::KeyColumn(column.clone(), name.to_string()));
             }
         }
     }

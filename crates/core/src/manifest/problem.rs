@@ -61,6 +61,12 @@ pub enum Problem {
     /// Two members of which one excludes the other.
     #[error("has no place beside \"{0}\"")]
     Beside(&'static str),
+    /// Personal columns of a protected relation, declared elsewhere.
+    #[error("belongs into the member of \"relations\", where the relation is protected")]
+    OfProtected,
+    /// Reads of a relation about which the manifest says nothing else.
+    #[error("relation {0} is neither protected nor audited by the manifest")]
+    ReadsOfNobody(String),
     /// A role that the manifest does not define.
     #[error("role \"{0}\" is not defined in the manifest")]
     UndefinedRole(String),

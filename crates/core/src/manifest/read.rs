@@ -12,7 +12,7 @@ use crate::issuer::{self, IssuerError, IssuerSettings};
 use crate::json::{self, Json};
 use crate::json_path::JsonPath;
 
-const MEMBERS: [&str; 8] = [
+const MEMBERS: [&str; 9] = [
     "version",
     "issuers",
     "membership",
@@ -20,6 +20,7 @@ const MEMBERS: [&str; 8] = [
     "roles",
     "relations",
     "audited",
+    "audited_reads",
     "governed_schemas",
 ];
 
@@ -42,6 +43,7 @@ pub(super) fn manifest(text: &str) -> Result<Manifest> {
         roles: members.required("roles", |at| at.map(|_, at| role(at)))?,
         relations: members.required("relations", |at| by_relation(at, read_relation::relation))?,
         audited: members.or_default("audited", |at| by_relation(at, audited))?,
+        audited_reads: members.or_default("audited_reads", |at| at.set(relation_name))?,
         governed_schemas: members.or_default("governed_schemas", |at| {
             at.map(|name, at| match super::name::fits(name) {
                 true => governed(at),
@@ -79,10 +81,11 @@ fn by_relation<T>(
 }
 
 fn role(at: At<'_>) -> Result<Role> {
-    let members = at.members(&["inherits", "assurance"])?;
+    let members = at.members(&["inherits", "assurance", "reads_log"])?;
     Ok(Role {
         inherits: members.or_default("inherits", |at| at.set(|at| at.text().map(str::to_owned)))?,
         assurance: members.optional("assurance", level)?,
+        reads_log: members.optional("reads_log", boolean)?.unwrap_or(false),
     })
 }
 
@@ -130,6 +133,7 @@ fn audited(at: At<'_>) -> Result<Audited> {
         "hash",
         "skip_unchanged",
         "truncate_rows",
+        "personal",
     ])?;
     let flag = |member: &str| Ok(members.optional(member, boolean)?.unwrap_or(false));
     Ok(Audited {
@@ -139,6 +143,7 @@ fn audited(at: At<'_>) -> Result<Audited> {
         hash: members.or_default("hash", names)?,
         skip_unchanged: flag("skip_unchanged")?,
         truncate_rows: flag("truncate_rows")?,
+        personal: members.or_default("personal", names)?,
     })
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ACCOUNT_COLUMN, AccountRelation, Audited, Command, Governed, Issuer, LEEWAY_US, Membership,
-    Ownership, Parent, Relation, RelationName, Scope, duration,
+    ACCOUNT_COLUMN, AccountRelation, Annotations, Audited, Command, Governed, Issuer, LEEWAY_US,
+    Membership, Ownership, Parent, Relation, RelationName, Scope, duration,
 };
 use crate::archetype::Archetype;
 use crate::audit::push_identifier;
@@ -198,12 +198,15 @@ pub(super) fn unprotect(name: &RelationName) -> String {
     Call::new("unprotect").text(&name.to_string()).end()
 }
 
-pub(super) fn annotate(name: &RelationName, personal: &BTreeSet<String>, index: bool) -> String {
-    Call::new("annotate")
-        .text(&name.to_string())
-        .list("personal", personal)
-        .flag("index", index, true)
-        .end()
+pub(super) fn annotate(name: &RelationName, declared: Option<Annotations<'_>>) -> String {
+    let call = Call::new("annotate").text(&name.to_string());
+    match declared {
+        Some(of) => call
+            .list("personal", of.personal)
+            .flag("index", of.index, true),
+        None => call,
+    }
+    .end()
 }
 
 pub(super) fn require_account_row(name: &RelationName, required: bool) -> String {
@@ -239,6 +242,19 @@ pub(super) fn audit(name: &RelationName, audited: &Audited) -> String {
 
 pub(super) fn unaudit(name: &RelationName) -> String {
     Call::new("unaudit").text(&name.to_string()).end()
+}
+
+pub(super) fn audit_reads(name: &RelationName, enabled: bool) -> String {
+    Call::new("audit_reads")
+        .text(&name.to_string())
+        .flag("enabled", enabled, true)
+        .end()
+}
+
+/// The call that lets holders of a role read the log of their account, or the one that takes it back.
+pub(super) fn let_read_log(role: &str, may: bool) -> String {
+    let function = if may { "allow_log" } else { "disallow_log" };
+    Call::new(function).text(role).end()
 }
 
 pub(super) fn require_assurance(

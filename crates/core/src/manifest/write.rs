@@ -68,6 +68,10 @@ pub(super) fn manifest(manifest: &Manifest) -> Value {
     members.put("roles", object(&manifest.roles, role));
     members.put("relations", object(&manifest.relations, relation));
     members.put_map("audited", &manifest.audited, audited);
+    if !manifest.audited_reads.is_empty() {
+        let names = manifest.audited_reads.iter().map(ToString::to_string);
+        members.put("audited_reads", names.collect::<Value>());
+    }
     members.put_map("governed_schemas", &manifest.governed_schemas, governed);
     Value::Object(members.0)
 }
@@ -114,6 +118,7 @@ fn role(role: &Role) -> Value {
     let mut members = Members::default();
     members.put_set("inherits", &role.inherits);
     members.put_some("assurance", role.assurance.as_deref());
+    members.put_unless("reads_log", role.reads_log, false);
     Value::Object(members.0)
 }
 
@@ -125,6 +130,7 @@ fn audited(audited: &Audited) -> Value {
     members.put_set("hash", &audited.hash);
     members.put_unless("skip_unchanged", audited.skip_unchanged, false);
     members.put_unless("truncate_rows", audited.truncate_rows, false);
+    members.put_set("personal", &audited.personal);
     Value::Object(members.0)
 }
 

@@ -154,6 +154,68 @@ fn audit_lists_account_rows_and_paths_come_change_and_go() {
 }
 
 #[test]
+fn reads_readers_of_the_log_and_personal_columns_come_change_and_go() {
+    let with = |roles: &str, relations: &str, rest: &str| {
+        parsed(&format!(
+            "{{'version':1,'issuers':{{}},'roles':{roles},'relations':{relations},{rest}}}"
+        ))
+    };
+    let none = with("{}", "{}", "'audited':{}");
+    let some = with(
+        "{'a':{'reads_log':true}}",
+        "{'s.t':{'personal':['x']}}",
+        "'audited':{'s.plan':{'personal':['y'],'hash':['z']}},'audited_reads':['s.t','s.plan']",
+    );
+    assert_eq!(
+        statements(&none, &some),
+        [
+            "define_role('a')",
+            "allow_log('a')",
+            "protect('s.t')",
+            "annotate('s.t', personal => '{x}')",
+            "audit('s.plan', hash => '{z}')",
+            "annotate('s.plan', personal => '{y}')",
+            "audit_reads('s.plan')",
+            "audit_reads('s.t')",
+        ]
+    );
+    assert_eq!(
+        statements(&some, &none),
+        [
+            "audit_reads('s.plan', enabled => false)",
+            "audit_reads('s.t', enabled => false)",
+            "annotate('s.plan')",
+            "unaudit('s.plan')",
+            "annotate('s.t')",
+            "unprotect('s.t')",
+            "disallow_log('a')",
+            "drop_role('a')",
+        ]
+    );
+    // A column that was personal is hashed, and the other way round; and what was protected is audited alone.
+    let other = with(
+        "{'a':{}}",
+        "{}",
+        "'audited':{'s.plan':{'personal':['z'],'hash':['y']},'s.t':{'personal':['x']}},\
+         'audited_reads':['s.t']",
+    );
+    assert_eq!(
+        statements(&some, &other),
+        [
+            "audit_reads('s.plan', enabled => false)",
+            "disallow_log('a')",
+            "annotate('s.t')",
+            "unprotect('s.t')",
+            "annotate('s.plan')",
+            "audit('s.plan', hash => '{y}')",
+            "annotate('s.plan', personal => '{z}')",
+            "audit('s.t')",
+            "annotate('s.t', personal => '{x}')",
+        ]
+    );
+}
+
+#[test]
 fn templates_that_name_no_account_are_refused() {
     let text = r#"{"version":1,"issuers":{},"roles":{},"relations":{"s.t":{"paths":{"f":"a/b"}}}}"#;
     let error = Manifest::parse(text).unwrap_err().to_string();

@@ -126,17 +126,20 @@ fn relation() -> impl Strategy<Value = (Relation, BTreeMap<(usize, usize), Rows>
 fn audited() -> impl Strategy<Value = Audited> {
     (
         option::of(columns()),
-        (columns(), columns(), columns()),
+        (columns(), columns(), columns(), columns()),
         (any::<bool>(), any::<bool>()),
     )
         .prop_map(
-            |(include, (exclude, redact, hash), (skip_unchanged, truncate_rows))| Audited {
-                include,
-                exclude,
-                redact,
-                hash,
-                skip_unchanged,
-                truncate_rows,
+            |(include, (exclude, redact, hash, personal), (skip_unchanged, truncate_rows))| {
+                Audited {
+                    include,
+                    exclude,
+                    redact,
+                    hash,
+                    skip_unchanged,
+                    truncate_rows,
+                    personal,
+                }
             },
         )
 }
@@ -190,16 +193,17 @@ prop_compose! {
     pub(crate) fn manifest()(
         issuers in btree_map(name(), issuer(), 0..3),
         (membership, account_relation) in sources(),
-        inherits in vec((0..4_usize, option::of(level())), 4),
+        inherits in vec((0..4_usize, option::of(level()), any::<bool>()), 4),
         relations in vec((relation_name(), relation()), 0..8),
-        audited in btree_map(relation_name(), audited(), 0..3),
+        mut audited in btree_map(relation_name(), (audited(), any::<bool>()), 0..3),
+        reads in vec(any::<bool>(), 8),
         governed_schemas in btree_map(name(), governed(), 0..2),
     ) -> Manifest {
         let role = |place: usize| format!("role {place}");
         let mut roles = BTreeMap::new();
-        for (place, (below, assurance)) in inherits.into_iter().enumerate() {
+        for (place, (below, assurance, reads_log)) in inherits.into_iter().enumerate() {
             let inherits = (below < place).then(|| role(below)).into_iter().collect();
-            roles.insert(role(place), Role { inherits, assurance });
+            roles.insert(role(place), Role { inherits, assurance, reads_log });
         }
         let mut all: BTreeMap<RelationName, Relation> = BTreeMap::new();
         let mut possible_parents: Vec<RelationName> = Vec::new();
@@ -245,13 +249,28 @@ prop_compose! {
             }
             all.insert(name, relation);
         }
+        let mut audited_reads: BTreeSet<_> = all
+            .keys()
+            .zip(reads)
+            .filter(|(_, reads)| *reads)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for (name, (of, reads)) in &mut audited {
+            if all.contains_key(name) {
+                of.personal.clear();
+            }
+            if *reads {
+                audited_reads.insert(name.clone());
+            }
+        }
         Manifest {
             issuers,
             membership,
             account_relation,
             roles,
             relations: all,
-            audited,
+            audited: audited.into_iter().map(|(name, (of, _))| (name, of)).collect(),
+            audited_reads,
             governed_schemas,
         }
     }

@@ -171,6 +171,66 @@ fn audit_lists_account_rows_and_paths_are_applied_and_taken_back() {
 }
 
 #[test]
+fn reads_readers_of_the_log_and_personal_columns_are_applied_and_taken_back() {
+    let shop = Shop::with(SCHEMA);
+    let mut owner = shop.owner();
+    let before = everything(&shop);
+    let empty = export(&mut owner);
+    let mut wanted = manifest(&shop, &json!({"shop.contact": {"personal": ["name"]}}));
+    wanted["roles"]["reader"] = json!({"reads_log": true});
+    wanted["audited"] = json!({
+        "shop.contact": {"hash": ["owner"]},
+        "shop.country": {},
+        "shop.account": {"hash": ["name"]},
+    });
+    wanted["audited_reads"] = json!(["shop.contact", "shop.country"]);
+    let steps = apply(&mut owner, &wanted);
+    assert_eq!(export(&mut owner), wanted);
+    assert_eq!(of_phase(&plan(&mut owner, &wanted), "apply"), []);
+    let declared = "SELECT 'reads', relation::text FROM tenant_guard.read_audit \
+         UNION ALL SELECT 'reader', role FROM tenant_guard.log_reader \
+         UNION ALL SELECT 'personal', relation || ' ' || personal::text FROM tenant_guard.annotation ORDER BY 1, 2";
+    assert_eq!(
+        lines(&mut shop.db.superuser(), declared),
+        [
+            "personal|shop.contact {name}",
+            "reader|reader",
+            "reads|shop.contact",
+            "reads|shop.country"
+        ]
+    );
+    let back = backwards(&of_phase(&steps, "apply"));
+    run(&mut owner, &back);
+    assert_eq!(everything(&shop), before);
+
+    // What was protected is audited alone, and what was hashed is personal.
+    apply(&mut owner, &wanted);
+    let first = everything(&shop);
+    let mut other = wanted.clone();
+    other["relations"] = json!({});
+    other["roles"]["reader"] = json!({});
+    other["audited"] = json!({
+        "shop.contact": {"hash": ["owner"], "personal": ["name"]},
+        "shop.account": {"personal": ["name"]},
+    });
+    other["audited_reads"] = json!(["shop.contact"]);
+    let steps = apply(&mut owner, &other);
+    assert_eq!(export(&mut owner), other);
+    assert_eq!(
+        lines(&mut shop.db.superuser(), declared),
+        [
+            "personal|shop.account {name}",
+            "personal|shop.contact {name}",
+            "reads|shop.contact"
+        ]
+    );
+    run(&mut owner, &backwards(&of_phase(&steps, "apply")));
+    assert_eq!(everything(&shop), first);
+    apply(&mut owner, &empty);
+    assert_eq!(everything(&shop), before);
+}
+
+#[test]
 fn apply_leaves_an_event() {
     let shop = Shop::with(SCHEMA);
     let steps = apply(&mut shop.owner(), &manifest(&shop, &relations()));

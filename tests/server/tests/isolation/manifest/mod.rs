@@ -106,6 +106,12 @@ fn of_phase(steps: &[Step], phase: &str) -> Vec<Step> {
     steps.cloned().collect()
 }
 
+/// Statements that take steps back, the last step first.
+fn backwards(steps: &[Step]) -> Vec<String> {
+    let reverses = steps.iter().rev();
+    reverses.filter_map(|step| step.reverse.clone()).collect()
+}
+
 /// Runs statements one by one, each in a transaction of its own.
 fn run<'s>(client: &mut Client, statements: impl IntoIterator<Item = &'s String>) {
     for statement in statements {
@@ -133,6 +139,9 @@ fn everything(shop: &Shop) -> String {
         "permission",
         "annotation",
         "governed_schema",
+        "capture_rule",
+        "read_audit",
+        "log_reader",
     ] {
         let rows = format!("SELECT t::text FROM tenant_guard.{table} t ORDER BY 1");
         text += &format!("\n{table}\n{}", lines(&mut superuser, &rows).join("\n"));

@@ -2,12 +2,6 @@
 
 use super::*;
 
-/// Statements that take steps back, the last step first.
-fn backwards(steps: &[Step]) -> Vec<String> {
-    let reverses = steps.iter().rev();
-    reverses.filter_map(|step| step.reverse.clone()).collect()
-}
-
 #[test]
 fn reverse_statements_give_back_the_dump_of_before() {
     let shop = Shop::with(SCHEMA);
