@@ -31,7 +31,7 @@ test-long: build ## the same and the tests that take minutes
 
 test-server: build ## only the server tests; FILTER=name runs those that match
 	@tools/setup.sh test
-	@. tools/env.sh && cargo test -q -p tenant_guard_tests --test main -- $(FILTER)
+	@. tools/env.sh && CARGO_BUILD_RUSTFLAGS=$$pgrx_flags cargo test -q -p tenant_guard_tests --test main -- $(FILTER)
 
 bench: setup ## what it costs, both sides in one run, on a release build
 	@tools/setup.sh demo

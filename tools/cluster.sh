@@ -114,7 +114,8 @@ start_backup() {
 }
 
 start_upgrade() {
-    local old=$clusters/$1 log=$dir/upgrade.log
+    local log=$dir/upgrade.log old
+    old=$(place_of "$1")
     shift
     drop
     create "$@"
@@ -190,7 +191,7 @@ bin=$(bindir)
 [ "$command" != bindir ] || { printf '%s\n' "$bin" && exit; }
 case $name in '' | *[!a-z0-9_]*) usage ;; esac
 make_state
-dir=$clusters/$name
+dir=$(place_of "$name")
 shift 2
 
 case $command in

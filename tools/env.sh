@@ -34,6 +34,11 @@ export PGRX_HOME=$root/target/pgrx
 # rustup's directory is often missing from the path of shells that are no login shells.
 export PATH=$root/target/tools/bin:$PATH:${HOME:-}/.cargo/bin
 
+# What cargo-pgrx passes to the compiler. With other flags cargo compiles dependencies and core again,
+# so the tests are built with these.
+# shellcheck disable=SC2034  # for the scripts that source this
+pgrx_flags="-C link-arg=-Wl,--no-gc-sections"
+
 # A backtrace in the server's environment would end up in the DETAIL of every error.
 unset RUST_BACKTRACE
 # Nothing in the caller's environment may lead a client to another server.
@@ -76,19 +81,51 @@ tree=$state/pg$PG-$build
 # shellcheck disable=SC2034  # for the scripts that source this
 pgbouncer=$state/pgbouncer
 
-# Makes the state directory, or refuses one that somebody else planted in a shared /tmp.
+# Clusters of tests stand in memory where there is plenty: a database is a thousand files, and a file
+# system on a disk takes five times as long to make and remove them, fsync or not.
+memory=/dev/shm/${state##*/}
+
+# Makes the directories, or refuses those that somebody else planted in a shared place.
 #   <state>            ours; others may pass through but not list
 #   <state>/pg*-*      private copies of PostgreSQL, which the servers may not change
 #   <state>/pgbouncer  the pooler's program
 #   <state>/clusters   data and sockets, for the server user alone
+#   <memory>/clusters  the same of tests
 make_state() {
-    mkdir -m 0711 "$state" 2>/dev/null || true
-    if [ -L "$state" ] || [ ! -d "$state" ] || [ ! -O "$state" ]; then
-        die "\"$state\" is not a directory of user $(id -un)"
+    make_private "$state"
+    [ ! -w /dev/shm ] || make_private "$memory"
+}
+
+make_private() {
+    mkdir -m 0711 "$1" 2>/dev/null || true
+    if [ -L "$1" ] || [ ! -d "$1" ] || [ ! -O "$1" ]; then
+        die "\"$1\" is not a directory of user $(id -un)"
     fi
-    chmod 0711 "$state"
-    [ -d "$clusters" ] || mkdir -m 0700 "$clusters"
-    [ "$(id -u)" != 0 ] || chown "$server_user" "$clusters"
+    chmod 0711 "$1"
+    [ -d "$1/clusters" ] || mkdir -m 0700 "$1/clusters"
+    [ "$(id -u)" != 0 ] || chown "$server_user" "$1/clusters"
+}
+
+# Where a cluster stands, or a new one would: tests have names of their own.
+place_of() {
+    local free=0 available=0
+    case $1 in
+    test_*)
+        if [ -d "$memory/clusters/$1" ]; then
+            printf '%s\n' "$memory/clusters/$1"
+            return
+        elif [ ! -d "$clusters/$1" ] && [ -d "$memory" ]; then
+            free=$(df -Pk "$memory" | awk 'NR == 2 { print $4 }')
+            available=$(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo)
+        fi
+        ;;
+    esac
+    # In KiB. A run of the tests has taken 1 GiB at most.
+    if [ "${free:-0}" -ge 3145728 ] && [ "${available:-0}" -ge 6291456 ]; then
+        printf '%s\n' "$memory/clusters/$1"
+    else
+        printf '%s\n' "$clusters/$1"
+    fi
 }
 
 # The private tree keeps the distance between PostgreSQL's directories, because its programs

@@ -11,6 +11,7 @@
 tier=${1:-full}
 cd "$root"
 mkdir -p target
+export CARGO_BUILD_RUSTFLAGS=$pgrx_flags
 log=$root/target/test.log
 : >"$log"
 started=$SECONDS

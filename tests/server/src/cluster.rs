@@ -13,9 +13,14 @@ use crate::Database;
 /// The database with the extension installed that the tests' databases are copied from.
 const TEMPLATE: &str = "tenant_guard_template";
 
-/// Tests seal when they say so. One about the background worker sets the interval again, for its
-/// database or its cluster.
-const NO_SEALER: &str = "tenant_guard.seal_interval=0";
+/// What every cluster of tests is set to; a test may set it again, for its database or its cluster.
+const SETTINGS: [&str; 3] = [
+    "fsync=off",
+    // Compiling a statement takes longer than running it on tables as small as these.
+    "jit=off",
+    // Tests seal when they say so.
+    "tenant_guard.seal_interval=0",
+];
 
 /// One PostgreSQL server on a private data directory and a private socket. It lives as long as
 /// this value, and no longer than the test process, however that ends.
@@ -59,7 +64,7 @@ impl Cluster {
         let mut holder = Command::new(tool("cluster.sh"))
             .args([command, &name])
             .args(source)
-            .args(["fsync=off", NO_SEALER])
+            .args(SETTINGS)
             .args(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -365,6 +365,27 @@ fn dropping_the_extension_closes_every_archetype() {
     }
 }
 
+/// Tests run without the just-in-time compiler, which most servers have on.
+#[test]
+fn compiled_statements_are_held() {
+    let shop = Shop::contacts();
+    run(&mut shop.unguarded(), OPEN_ALL);
+    shop.within(ACCOUNT_B, |t| {
+        t.batch_execute(
+            "SET LOCAL jit = on; SET LOCAL jit_above_cost = 0;
+             SET LOCAL jit_inline_above_cost = 0; SET LOCAL jit_optimize_above_cost = 0",
+        )
+        .unwrap();
+        if lines(t, "SELECT pg_jit_available()") == ["t"] {
+            let plan = lines(t, "EXPLAIN SELECT name FROM shop.contact");
+            assert!(plan.contains(&"JIT:".to_owned()), "{plan:?}");
+        }
+        assert_eq!(lines(t, "SELECT name FROM shop.contact"), ["bob"]);
+        let refused = format!("INSERT INTO shop.contact VALUES (9, '{ACCOUNT_A}', 'eve')");
+        expect_error(t.batch_execute(&refused), "42501", FLOOR);
+    });
+}
+
 /// A cluster whose every session has the library from its start.
 fn preloading() -> std::sync::Arc<Cluster> {
     Cluster::start(&["shared_preload_libraries=tenant_guard"])

@@ -98,7 +98,12 @@ impl Shop {
 
     /// The same of those findings that meet the condition.
     fn check_where(&self, columns: &str, condition: &str) -> Vec<String> {
-        let query = format!(
+        let query = self.query_of_findings(columns, condition);
+        lines(&mut self.db.superuser(), &query)
+    }
+
+    fn query_of_findings(&self, columns: &str, condition: &str) -> String {
+        format!(
             "SELECT {columns} FROM tenant_guard.check()
              WHERE ({condition}) AND (code !~ '^(02|03|04|05|10|11|34|35|64|66|68|70|73)-'
                     OR format('%s %s %s', object, detail, fix) ~ '{name}\\M|{name}_'
@@ -109,8 +114,7 @@ impl Shop {
             name = self.db.name(),
             owner = self.owner,
             app = self.app,
-        );
-        lines(&mut self.db.superuser(), &query)
+        )
     }
 
     /// A session with the owner's rights and nothing more.

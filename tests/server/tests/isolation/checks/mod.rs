@@ -76,6 +76,36 @@ fn findings(shop: &Shop) -> Vec<String> {
     shop.check("severity, code, object")
 }
 
+/// What one run of check() says: the findings, the codes of those without a fix, and the fixes.
+struct Found {
+    findings: Vec<String>,
+    unfixed: Vec<String>,
+    fixes: Vec<String>,
+}
+
+impl Found {
+    fn by(shop: &Shop) -> Self {
+        let findings = shop.query_of_findings("severity, code, object, fix", "true");
+        let query = format!(
+            "WITH found AS MATERIALIZED ({findings})
+             SELECT 'finding', concat_ws('|', severity, code, object) FROM found
+             UNION ALL SELECT DISTINCT 'unfixed', code FROM found WHERE fix = ''
+             UNION ALL SELECT DISTINCT 'fix', fix FROM found WHERE fix <> ''"
+        );
+        let said = lines(&mut shop.db.superuser(), &query);
+        let of_kind = |kind: &str| {
+            let said = said.iter().filter_map(|line| line.split_once('|'));
+            let said = said.filter(|(other, _)| *other == kind);
+            said.map(|(_, text)| text.to_owned()).collect()
+        };
+        Self {
+            findings: of_kind("finding"),
+            unfixed: of_kind("unfixed"),
+            fixes: of_kind("fix"),
+        }
+    }
+}
+
 /// Breaks a sound schema, expects exactly these findings, pastes every fix, expects none.
 #[track_caller]
 fn found_and_mended(breakage: &str, expected: &[&str]) {
@@ -87,9 +117,10 @@ fn found_and_mended(breakage: &str, expected: &[&str]) {
     };
     shop.unguarded().batch_execute(&named(breakage)).unwrap();
     let expected: Vec<_> = expected.iter().map(|line| named(line)).collect();
-    assert_eq!(findings(&shop), expected);
+    let found = Found::by(&shop);
+    assert_eq!(found.findings, expected);
     let mut superuser = shop.db.superuser();
-    for fix in shop.check("DISTINCT fix") {
+    for fix in found.fixes {
         superuser.batch_execute(&fix).unwrap();
     }
     assert_eq!(findings(&shop), [""; 0]);
