@@ -1,5 +1,8 @@
 //! What the tests assert about errors, rows and sessions.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use postgres::{Client, Error, GenericClient, SimpleQueryMessage};
 
 /// Asserts that the server refused with this SQLSTATE and a message that contains `message`.
@@ -35,6 +38,27 @@ pub fn lines(client: &mut impl GenericClient, query: &str) -> Vec<String> {
         Err(error) => panic!("{query}: {}", describe(&error)),
     };
     rows(&messages)
+}
+
+/// Returns once a query gives these rows, as [`lines`] shows them. Each try is a statement of its own.
+///
+/// # Panics
+///
+/// When it does not within half a minute.
+#[track_caller]
+pub fn await_lines(client: &mut impl GenericClient, query: &str, expected: &[&str]) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let found = lines(client, query);
+        if found == expected {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{query} gives {found:?}, not {expected:?}"
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The rows among the messages of a simple query, printed so.

@@ -29,7 +29,7 @@ mod cluster;
 mod database;
 mod issuer;
 
-pub use assertions::{assert_ordinary, expect_error, lines, rows};
+pub use assertions::{assert_ordinary, await_lines, expect_error, lines, rows};
 pub use cluster::Cluster;
 pub use database::{Database, Notices, feed};
 pub use issuer::Issuer;

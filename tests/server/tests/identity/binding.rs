@@ -1,9 +1,9 @@
 //! How long an identity lasts, and that a transaction has one account.
 
 use serde_json::json;
-use tenant_guard_tests::{Database, Issuer, expect_error, lines};
+use tenant_guard_tests::{Database, Issuer, await_lines, expect_error, lines};
 
-use super::{ACME, BETA, Fixture, NO_IDENTITY, await_lines, expect_no_identity, notes, run};
+use super::{ACME, BETA, Fixture, NO_IDENTITY, expect_no_identity, notes, run};
 
 #[test]
 fn one_pooled_session_serves_each_transaction_its_own_account() {

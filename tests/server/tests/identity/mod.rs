@@ -13,8 +13,6 @@ mod revocation;
 mod role_tests;
 mod secrecy;
 
-use std::time::{Duration, Instant};
-
 use postgres::Client;
 use tenant_guard_tests::{Cluster, Database, Issuer, assert_ordinary, expect_error, lines};
 
@@ -93,13 +91,4 @@ pub(crate) fn run(client: &mut Client, statement: &str) {
     client
         .batch_execute(statement)
         .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
-}
-
-/// Repeats a query until it gives `wanted`; the statements in between are client statements of
-/// their own.
-fn await_lines(client: &mut Client, query: &str, wanted: &[&str]) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while lines(client, query) != wanted {
-        assert!(Instant::now() < deadline, "{query} never gave {wanted:?}");
-    }
 }

@@ -1,8 +1,8 @@
 //! Tokens and keys stay out of logs and of other sessions.
 
-use tenant_guard_tests::{Issuer, expect_error};
+use tenant_guard_tests::{Issuer, await_lines, expect_error};
 
-use super::{ACME, Fixture, await_lines};
+use super::{ACME, Fixture};
 
 #[test]
 fn refused_literal_token_is_not_in_the_server_log() {

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres::Client;
-use tenant_guard_tests::{Cluster, Database, expect_error, lines};
+use tenant_guard_tests::{Cluster, Database, await_lines, expect_error, lines};
 
 use super::{add, audit_items, database, findings, seal};
 use crate::capture::{capture, run, switch_guards_off};
@@ -40,23 +40,6 @@ fn sealers(db: &Database, observer: &mut Client) -> Vec<String> {
         db.name()
     );
     lines(observer, &query)
-}
-
-/// Returns once a query gives these rows.
-#[track_caller]
-fn await_lines(client: &mut Client, query: &str, expected: &[&str]) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let found = lines(client, query);
-        if found == expected {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "{query} gives {found:?}, not {expected:?}"
-        );
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Returns once the database has no sealer.

@@ -2,18 +2,12 @@
 
 use tenant_guard_tests::{ACCOUNT_A, Cluster, expect_error, lines};
 
-use super::{loaded, reads, rolled_back, shop};
-use crate::isolation::Shop;
+use super::{loaded, reads, rolled_back, shop, shop_in};
 
 #[test]
 fn constant_of_a_statement_is_nowhere() {
     let cluster = Cluster::start(&[]);
-    let shop = Shop::of(cluster.database());
-    shop.run(
-        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid, name text);
-         SELECT tenant_guard.protect('shop.contact');
-         SELECT tenant_guard.audit_reads('shop.contact')",
-    );
+    let shop = shop_in(&cluster);
     let secret = "Zq7PlumTree";
     let mut session = shop.app();
     let mut transaction = session.transaction().unwrap();

@@ -2,7 +2,7 @@
 
 use tenant_guard_tests::{ACCOUNT_A, Cluster, expect_error, lines};
 
-use super::{of_contacts, reads, rolled_back, shop};
+use super::{of_contacts, reads, rolled_back, shop, shop_in};
 use crate::isolation::Shop;
 
 const STATUS: &str = "SELECT buffer_bytes, used_bytes, lost_reads, lost_refusals, unbuffered_reads
@@ -22,12 +22,7 @@ fn there_is_no_buffer_before_reads_are_audited() {
 #[test]
 fn what_finds_no_room_is_counted_and_said() {
     let cluster = Cluster::start(&["tenant_guard.read_buffer=64kB"]);
-    let shop = Shop::of(cluster.database());
-    shop.run(
-        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
-         SELECT tenant_guard.protect('shop.contact');
-         SELECT tenant_guard.audit_reads('shop.contact')",
-    );
+    let shop = shop_in(&cluster);
     let mut session = shop.app();
     for number in 0..1000 {
         // Somebody else each time: reads of one session fold where the buffer is half full.
@@ -67,12 +62,7 @@ fn what_finds_no_room_is_counted_and_said() {
 #[test]
 fn one_session_does_not_flood_the_buffer() {
     let cluster = Cluster::start(&["tenant_guard.read_buffer=64kB"]);
-    let shop = Shop::of(cluster.database());
-    shop.run(
-        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
-         SELECT tenant_guard.protect('shop.contact');
-         SELECT tenant_guard.audit_reads('shop.contact')",
-    );
+    let shop = shop_in(&cluster);
     let mut session = shop.app();
     for _ in 0..2 {
         let mut transaction = session.transaction().unwrap();
@@ -215,12 +205,7 @@ fn terminated_session_leaves_its_reads() {
 #[test]
 fn database_with_a_buffer_can_be_dropped() {
     let cluster = Cluster::start(&[]);
-    let shop = Shop::of(cluster.database());
-    shop.run(
-        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
-         SELECT tenant_guard.protect('shop.contact');
-         SELECT tenant_guard.audit_reads('shop.contact')",
-    );
+    let shop = shop_in(&cluster);
     rolled_back(&shop, |session| {
         lines(session, "SELECT * FROM shop.contact");
     });

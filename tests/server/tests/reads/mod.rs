@@ -8,8 +8,10 @@ mod refused;
 mod statements;
 mod worker;
 
+use std::sync::Arc;
+
 use postgres::{Client, Transaction};
-use tenant_guard_tests::{ACCOUNT_A, Database, lines};
+use tenant_guard_tests::{ACCOUNT_A, Cluster, Database, lines};
 
 use crate::isolation::Shop;
 
@@ -24,6 +26,17 @@ const READS: &str = "SELECT l.action, d.data ->> 'statement', d.data ->> 'rows',
 fn shop() -> Shop {
     let shop = Shop::contacts();
     shop.run("SELECT tenant_guard.audit_reads('shop.contact')");
+    shop
+}
+
+/// The same table, empty, in a cluster of the test's own.
+fn shop_in(cluster: &Arc<Cluster>) -> Shop {
+    let shop = Shop::of(cluster.database());
+    shop.run(
+        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid, name text);
+         SELECT tenant_guard.protect('shop.contact');
+         SELECT tenant_guard.audit_reads('shop.contact')",
+    );
     shop
 }
 

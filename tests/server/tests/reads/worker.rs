@@ -4,10 +4,9 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postgres::Client;
-use tenant_guard_tests::{ACCOUNT_A, Cluster, Database, lines};
+use tenant_guard_tests::{ACCOUNT_A, Cluster, Database, await_lines, lines};
 
-use super::{READS, loaded, of_contacts, rolled_back, shop};
+use super::{READS, loaded, of_contacts, rolled_back, shop, shop_in};
 use crate::capture::switch_guards_off;
 use crate::isolation::Shop;
 
@@ -17,23 +16,6 @@ fn switch_on(db: &Database) {
         db.name()
     );
     db.superuser().batch_execute(&interval).unwrap();
-}
-
-/// Returns once a query gives these rows.
-#[track_caller]
-fn await_lines(client: &mut Client, query: &str, expected: &[&str]) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let found = lines(client, query);
-        if found == expected {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "{query} gives {found:?}, not {expected:?}"
-        );
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -112,12 +94,7 @@ fn sealer_leaves_when_there_is_nothing_to_write() {
 #[test]
 fn server_that_is_stopped_writes_what_waits() {
     let cluster = Cluster::start(&["tenant_guard.seal_interval=1h"]);
-    let shop = Shop::of(cluster.database());
-    shop.run(
-        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
-         SELECT tenant_guard.protect('shop.contact');
-         SELECT tenant_guard.audit_reads('shop.contact')",
-    );
+    let shop = shop_in(&cluster);
     let read = || {
         rolled_back(&shop, |session| {
             lines(session, "SELECT * FROM shop.contact");
@@ -144,12 +121,7 @@ fn server_that_is_stopped_writes_what_waits() {
 #[test]
 fn ledger_that_cannot_be_sealed_keeps_no_read_out() {
     let cluster = Cluster::start(&["tenant_guard.seal_interval=50ms"]);
-    let shop = Shop::of(cluster.database());
-    shop.run(
-        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
-         SELECT tenant_guard.protect('shop.contact');
-         SELECT tenant_guard.audit_reads('shop.contact')",
-    );
+    let shop = shop_in(&cluster);
     let mut superuser = shop.db.superuser();
     let read = || {
         rolled_back(&shop, |session| {
@@ -179,12 +151,7 @@ fn ledger_that_cannot_be_sealed_keeps_no_read_out() {
 #[test]
 fn server_that_is_killed_loses_what_waits_and_nothing_that_was_written() {
     let cluster = Cluster::start(&[]);
-    let shop = Shop::of(cluster.database());
-    shop.run(
-        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid);
-         SELECT tenant_guard.protect('shop.contact');
-         SELECT tenant_guard.audit_reads('shop.contact')",
-    );
+    let shop = shop_in(&cluster);
     let read = || {
         rolled_back(&shop, |session| {
             lines(session, "SELECT * FROM shop.contact");
@@ -210,12 +177,7 @@ fn server_that_is_killed_loses_what_waits_and_nothing_that_was_written() {
 #[test]
 fn standby_writes_reads_into_the_servers_log() {
     let primary = Cluster::start(&[]);
-    let shop = Shop::of(primary.database());
-    shop.run(
-        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid, name text);
-         SELECT tenant_guard.protect('shop.contact');
-         SELECT tenant_guard.audit_reads('shop.contact')",
-    );
+    let shop = shop_in(&primary);
     let conninfo = format!(
         "primary_conninfo=host={} user=postgres application_name=near",
         primary.directory().display()

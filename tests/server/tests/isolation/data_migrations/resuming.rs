@@ -1,9 +1,8 @@
 //! What stays when a run ends early, and how it goes on.
 
 use std::thread;
-use std::time::{Duration, Instant};
 
-use tenant_guard_tests::expect_error;
+use tenant_guard_tests::{await_lines, expect_error};
 
 use super::*;
 
@@ -21,18 +20,6 @@ fn hold(migration: &Migration) -> Client {
     holder
 }
 
-fn await_lines(client: &mut Client, query: &str, wanted: &[String]) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let found = lines(client, query);
-        if found == wanted {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{query} gives {found:?}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// Calls the run in another thread and, when it waits in account B, does `meanwhile`.
 fn while_it_waits(migration: &Migration, meanwhile: impl FnOnce(&mut Client)) -> Result<(), Error> {
     let mut holder = hold(migration);
@@ -43,7 +30,7 @@ fn while_it_waits(migration: &Migration, meanwhile: impl FnOnce(&mut Client)) ->
             &mut holder,
             "SELECT usename FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event = 'advisory'",
-            std::slice::from_ref(&migration.migrator),
+            &[&migration.migrator],
         );
         meanwhile(&mut holder);
         drop(holder);
@@ -148,7 +135,7 @@ fn cancelled_run_goes_on_where_it_was() {
             other,
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event = 'advisory'",
-            &["0".to_owned()],
+            &["0"],
         );
     });
     expect_error(
@@ -190,7 +177,7 @@ fn run_whose_session_was_ended_goes_on_where_it_was() {
             other,
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event = 'advisory'",
-            &["0".to_owned()],
+            &["0"],
         );
     });
     assert!(ended.is_err(), "the session is gone");
