@@ -33,10 +33,11 @@ test-server: build ## only the server tests; FILTER=name runs those that match
 	@tools/setup.sh test
 	@. tools/env.sh && CARGO_BUILD_RUSTFLAGS=$$pgrx_flags cargo test -q -p tenant_guard_tests --test main -- $(FILTER)
 
-bench: setup ## what it costs, both sides in one run, on a release build
-	@tools/setup.sh demo
+bench: setup ## what it costs, both sides in one run, on a release build: docs/benchmarks.md
+	@tools/setup.sh demo bench
 	@TENANT_GUARD_BUILD=release tools/build.sh
-	@set -e; for script in benches/*.py; do "$$script"; done
+	@set -e; for script in $$(find benches -name '*.py' -executable | sort); do "$$script"; done
+	@/usr/bin/python3 benches/table.py
 
 verify-tool: setup ## tenant-guard-verify, which needs no database: target/release/tenant-guard-verify
 	@. tools/env.sh && cargo build --release -q -p tenant_guard_verify && say "target/release/tenant-guard-verify"

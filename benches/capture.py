@@ -5,7 +5,7 @@ personal, and with a PL/pgSQL row trigger that stores to_jsonb images, interleav
     benches/capture.py [--rounds 5] [--seconds 4] [--rows 100000] [--installed]
 
 Each bulk cell runs in a fresh copy of one database, after a checkpoint. Prints medians with their
-range, the ratios to the run without audit, and for each budget whether it was reached. Bulk runs
+range, ratios to the run without audit, and for each budget whether it was reached. Bulk runs
 have synchronous_commit on and act under an identity; single-row runs have it off and none, because
 pgbench would sign in at every transaction on both sides.
 
@@ -20,16 +20,14 @@ import hashlib
 import hmac
 import json
 import os
-import platform
 import random
 import re
-import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import Results, drop, pgbench, psql as run_psql, start, tool, transactions_a_second
+
 CLUSTER = "bench_capture"
 SETTINGS = [
     "shared_buffers=2GB", "max_wal_size=8GB", "checkpoint_timeout=1h", "jit=off",
@@ -101,18 +99,8 @@ LOG = {"none": None, "ours": "tenant_guard.audit_log", "personal": "tenant_guard
         "plpgsql": "plpgsql_log"}
 
 
-def tool(script, *arguments, **options):
-    environment = dict(os.environ, TENANT_GUARD_BUILD="release")
-    done = subprocess.run([ROOT / "tools" / script, *arguments], env=environment, text=True,
-                          stdout=subprocess.PIPE, **options)
-    if done.returncode:
-        sys.exit(f"tools/{script} {' '.join(arguments)} failed")
-    return done.stdout
-
-
 def psql(database, script, **options):
-    return tool("cluster.sh", "psql", CLUSTER, "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database,
-                input="SET client_min_messages = warning;\n" + script, **options)
+    return run_psql(CLUSTER, script, database, **options)
 
 
 def encode(value):
@@ -161,20 +149,13 @@ def single(variant, operation, rows, seconds):
                    metadata, created_at FROM source;
         SELECT setval(pg_get_serial_sequence('{variant}', 'id'), 100000000); VACUUM {variant};
         CHECKPOINT;""")
-    directory = tool("cluster.sh", "bindir").strip()
     script = SINGLE[operation].format(t=variant, rows=2 * rows)
     length = min(seconds, 2 * rows // 100_000) if operation == "DELETE" else seconds
     before = ended_sessions()
-    done = subprocess.run(
-        [Path(directory) / "pgbench", "-h", SOCKET, "-U", "postgres", "-n", "-M", "prepared",
-         "-c", "1", "-T", str(max(length, 1)), "-f", "/dev/stdin", "single"],
-        input=script, text=True, capture_output=True,
-        env=dict(os.environ, PGOPTIONS="-c synchronous_commit=off"))
-    if done.returncode:
-        sys.exit(done.stderr)
-    count = int(re.search(r"actually processed: ([0-9]+)", done.stdout).group(1))
-    waited = 1e6 / float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
-    return waited, (ended_sessions() - before) * 1e6 / count
+    printed = pgbench(SOCKET, script, "-c", 1, "-T", max(length, 1), database="single",
+                      options="-c synchronous_commit=off")
+    count = int(re.search(r"actually processed: ([0-9]+)", printed).group(1))
+    return 1e6 / transactions_a_second(printed), (ended_sessions() - before) * 1e6 / count
 
 
 def ended_sessions():
@@ -184,33 +165,10 @@ def ended_sessions():
     return sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def show(values, unit):
-    return f"{statistics.median(values):9.1f} {unit} [{min(values):.1f}..{max(values):.1f}]"
-
-
-def verdict(title, value, budget):
-    outcome = "reached" if value <= budget else "NOT reached"
-    print(f"    budget {title} <= {budget}: {outcome} ({value:.2f})")
-
-
-def compare(title, cells, unit):
-    base = statistics.median(cells["none"])
-    print(f"\n{title}")
-    for variant in VARIANTS:
-        ratio = statistics.median(cells[variant]) / base
-        print(f"    {variant:8} {show(cells[variant], unit)}  {ratio:.2f}x")
-    personal = statistics.median(cells["personal"]) / statistics.median(cells["ours"])
-    print(f"    personal columns: {personal:.2f}x of capture without")
-    if title in TIME_BUDGET:
-        verdict(title, statistics.median(cells["ours"]) / base, TIME_BUDGET[title])
-
-
-def machine():
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    version = psql("postgres", "SHOW server_version").strip()
-    print(f"{os.cpu_count()} x {model.group(1) if model else platform.processor()}, "
-          f"Linux {platform.release()}, PostgreSQL {version}, release build")
-    print("settings: " + ", ".join(SETTINGS))
+def compare(results, path, unit, cells, budget=None):
+    results.ratio(path, unit, cells["ours"], ("no audit", cells["none"]),
+                  {"with two personal columns": cells["personal"], "PL/pgSQL row trigger": cells["plpgsql"]},
+                  at_most=budget)
 
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -222,18 +180,18 @@ options = parser.parse_args()
 
 if not options.installed:
     tool("build.sh")
-SOCKET = tool("cluster.sh", "start", CLUSTER, *SETTINGS).strip().split("\n")[-1]
+SOCKET = start(CLUSTER, SETTINGS)
 try:
     keys = {"keys": [{"kty": "oct", "alg": "HS256", "k": encode(SECRET)}]}
     psql("postgres", "CREATE DATABASE bench")
     psql("bench", SETUP.format(keys=json.dumps(keys), account=ACCOUNT, rows=options.rows,
                                tables="".join(TABLE.format(name=name) for name in VARIANTS)))
     psql("postgres", "CREATE DATABASE single TEMPLATE bench")
-    data = psql("postgres", "SHOW data_directory").strip()
+    data = psql("postgres", "SHOW data_directory")
     POSTMASTER = Path(data, "postmaster.pid").read_text().split("\n", 1)[0]
-    machine()
-    width = psql("bench", "SELECT pg_relation_size('source') / count(*) FROM source").strip()
-    print(f"{options.rows} rows of {width} B of heap, {options.rounds} rounds, medians [range]")
+    width = psql("bench", "SELECT pg_relation_size('source') / count(*) FROM source")
+    found = Results(psql("postgres", "SHOW server_version"), SETTINGS,
+                    f"{options.rows:,} rows of {width} B of heap, leaf hash included, medians of {options.rounds} rounds")
 
     bulks = {variant: [] for variant in VARIANTS}
     singles = {op: {variant: [] for variant in VARIANTS} for op in SINGLE}
@@ -246,18 +204,19 @@ try:
                     single(variant, operation, options.rows, options.seconds))
 
     for operation in BULK:
-        compare(f"bulk {operation}",
-                {v: [run[operation][0] for run in bulks[v]] for v in VARIANTS}, "ms")
+        compare(found, f"{operation} of {options.rows:,} rows, audited", "ms",
+                {v: [run[operation][0] for run in bulks[v]] for v in VARIANTS}, TIME_BUDGET.get(f"bulk {operation}"))
+        sizes = {v: [run[operation][2] / options.rows for run in bulks[v]] for v in VARIANTS}
+        found.value(f"stored bytes of an event, {operation}", "B", sizes["ours"], at_most=BYTES_BUDGET.get(operation), digits=0)
         without = bulks["none"][-1][operation][1]
-        for variant in VARIANTS:
+        for variant in VARIANTS[1:]:
             _, wal, size = bulks[variant][-1][operation]
-            print(f"    {variant:8} WAL {wal / options.rows:6.0f} B a row, of an event "
-                  f"{(wal - without) / options.rows:6.0f} B; log {size / options.rows:6.0f} B an event")
-        if operation in BYTES_BUDGET:
-            verdict(f"bytes of an {operation}", bulks["ours"][-1][operation][2] / options.rows,
-                    BYTES_BUDGET[operation])
+            found.note(f"    {variant}: WAL of an event {(wal - without) / options.rows:.0f} B, stored {size / options.rows:.0f} B")
     for operation, cells in singles.items():
-        compare(f"single {operation}", {v: [run[0] for run in cells[v]] for v in VARIANTS}, "us")
-        compare("    its processor time", {v: [run[1] for run in cells[v]] for v in VARIANTS}, "us")
+        compare(found, f"{operation} of one row, audited, synchronous_commit off", "us",
+                {v: [run[0] for run in cells[v]] for v in VARIANTS}, TIME_BUDGET[f"single {operation}"])
+        compare(found, f"{operation} of one row, audited: processor time of its session", "us",
+                {v: [run[1] for run in cells[v]] for v in VARIANTS})
+    found.keep()
 finally:
-    tool("cluster.sh", "drop", CLUSTER)
+    drop(CLUSTER)

@@ -10,17 +10,14 @@ exponent of the growth, fitted to the logarithms: 1 is linear. --each says which
 """
 
 import argparse
-import math
-import os
 import statistics
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psycopg2
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import ROOT, Results, drop, power, start, tool
+
 CLUSTER = "bench_check"
 SETTINGS = ["shared_buffers=256MB", "max_locks_per_transaction=4096", "autovacuum=off", "fsync=off"]
 BUDGET_S = 2.0
@@ -62,14 +59,6 @@ END LOOP; END $$
 """
 
 
-def cluster(*arguments):
-    """The cluster's script, on the release build."""
-    environment = {**os.environ, "TENANT_GUARD_BUILD": os.environ.get("TENANT_GUARD_BUILD", "release")}
-    done = subprocess.run([ROOT / "tools/cluster.sh", *arguments], env=environment, check=True,
-                          stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip()
-
-
 def connect(directory, database):
     connection = psycopg2.connect(host=directory, dbname=database, user="postgres")
     connection.autocommit = True
@@ -98,7 +87,7 @@ def seconds(cursor):
         cursor.execute("SELECT severity, count(*) FROM tenant_guard.check() GROUP BY 1")
         taken.append(time.monotonic() - begun)
     worse = {severity: count for severity, count in cursor.fetchall() if severity != "info"}
-    return statistics.median(taken), worse
+    return taken, worse
 
 
 def each(cursor):
@@ -114,42 +103,38 @@ def each(cursor):
     return sorted(taken.items(), key=lambda item: -item[1])
 
 
-def exponent(points):
-    """The slope of the line through the logarithms, by least squares."""
-    logs = [(math.log(tables), math.log(taken)) for tables, taken in points]
-    x, y = (statistics.mean(axis) for axis in zip(*logs))
-    return sum((a - x) * (b - y) for a, b in logs) / sum((a - x) ** 2 for a, _ in logs)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=int, nargs="+", default=[1000, 3000, 10000])
     parser.add_argument("--each", action="store_true")
     arguments = parser.parse_args()
-    directory = cluster("start", CLUSTER, *SETTINGS)
+    tool("build.sh")
+    directory = start(CLUSTER, SETTINGS)
     try:
         points = []
         with connect(directory, "postgres").cursor() as cursor:
             cursor.execute("CREATE DATABASE tables")
         cursor = connect(directory, "tables").cursor()
         cursor.execute(SETUP)
+        cursor.execute("SHOW server_version")
+        results = Results(cursor.fetchone()[0], SETTINGS, "medians of three calls, time that passed")
         made = 0
         for tables in arguments.tables:
             grow(directory, made + 1, tables)
             made = tables
             cursor.execute("ANALYZE")
-            median, worse = seconds(cursor)
-            verdict = ""
-            if tables == 1000:
-                verdict = f", budget {BUDGET_S} s: {'reached' if median < BUDGET_S else 'NOT reached'}"
-            print(f"{tables} tables: {median:.2f} s{verdict}; worse than info: {worse}", flush=True)
-            points.append((tables, median))
+            taken, worse = seconds(cursor)
+            results.value(f"check(), {tables:,} tables", "s", taken, at_most=BUDGET_S if tables == 1000 else None,
+                          digits=2)
+            results.note(f"    worse than info: {worse}")
+            points.append((tables, statistics.median(taken)))
             if arguments.each:
                 print("    " + ", ".join(f"{name} {taken:.2f} s" for name, taken in each(cursor)[:12]), flush=True)
         if len(points) > 1:
-            print(f"grows with the number of tables to the power of {exponent(points):.2f}")
+            results.growth("check()", "s", "tables", points, power(points))
+        results.keep()
     finally:
-        cluster("drop", CLUSTER)
+        drop(CLUSTER)
 
 
 if __name__ == "__main__":

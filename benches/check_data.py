@@ -9,20 +9,16 @@ of both tables where both are read; medians of five, taken in turns, tables in s
 """
 
 import argparse
-import os
-import platform
-import statistics
-import subprocess
 import time
-from pathlib import Path
 
 import psycopg2
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import Results, drop, start, tool
+
 CLUSTER = "bench_check_data"
 SETTINGS = ["shared_buffers=1GB", "autovacuum=off", "fsync=off", "max_parallel_workers_per_gather=0",
             "maintenance_work_mem=64MB", "max_wal_size=4GB"]
-BUDGET = 0.5
+BUDGET = 1 / 0.5
 
 SETUP = """
 CREATE EXTENSION tenant_guard;
@@ -54,14 +50,6 @@ CASES = [
 ]
 
 
-def cluster(*arguments):
-    """The cluster's script, on the release build."""
-    environment = {**os.environ, "TENANT_GUARD_BUILD": os.environ.get("TENANT_GUARD_BUILD", "release")}
-    done = subprocess.run([ROOT / "tools/cluster.sh", *arguments], env=environment, check=True,
-                          stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip()
-
-
 def seconds(cursor, query):
     begun = time.monotonic()
     cursor.execute(query)
@@ -73,33 +61,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    directory = cluster("start", CLUSTER, *SETTINGS)
+    tool("build.sh")
+    directory = start(CLUSTER, SETTINGS)
     try:
         connection = psycopg2.connect(host=directory, dbname="postgres", user="postgres")
         connection.autocommit = True
         cursor = connection.cursor()
         cursor.execute(SETUP.format(rows=arguments.rows))
         cursor.execute("VACUUM (FREEZE, ANALYZE)")
-        cursor.execute("SELECT version()")
-        print(cursor.fetchone()[0])
-        model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-        print(f"{os.cpu_count()} x {model[0].split(':')[1].strip() if model else platform.processor()}, "
-              f"{', '.join(SETTINGS)}; {arguments.rows} rows")
+        cursor.execute("SHOW server_version")
+        results = Results(cursor.fetchone()[0], SETTINGS, f"{arguments.rows:,} rows, medians of five, time that passed")
         for name, schema, count in CASES:
             check = f"SELECT * FROM tenant_guard.check_data('{{{schema}}}')"
             counted, checked = [], []
             for _ in range(5):
-                counted.append(seconds(cursor, count)[0])
+                counted.append(seconds(cursor, count)[0] * 1e3)
                 taken, findings = seconds(cursor, check)
-                checked.append(taken)
+                checked.append(taken * 1e3)
                 assert not findings, findings
-            one, other = statistics.median(counted), statistics.median(checked)
-            speed = one / other
-            print(f"{name}: count(*) {one * 1000:.0f} ms, check_data() {other * 1000:.0f} ms, "
-                  f"{speed:.2f}x of its speed, budget {BUDGET}x: "
-                  f"{'reached' if speed >= BUDGET else 'NOT reached'}", flush=True)
+            results.ratio(f"check_data(), {name}", "ms", checked, ("count(*)", counted), at_most=BUDGET, digits=0)
+        results.keep()
     finally:
-        cluster("drop", CLUSTER)
+        drop(CLUSTER)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ the serving backend, medians.
 
 import argparse
 import random
-import statistics
 
-from predicate import HUGE, SETTINGS, Session, connect, prepare_issuer, tool
+from common import Results, drop, start, tool
+from predicate import HUGE, SETTINGS, Session, connect, prepare_issuer
 
 CLUSTER = "bench_columns"
 TIMES = 50_000
@@ -53,21 +53,25 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     tool("build.sh")
-    socket = tool("cluster.sh", "start", CLUSTER, *SETTINGS)
+    socket = start(CLUSTER, SETTINGS)
     try:
         prepare_issuer(socket)
         superuser = connect(socket, "postgres")
         superuser.execute(SETUP)
         superuser.execute("VACUUM ANALYZE s.t")
+        superuser.execute("SHOW server_version")
+        results = Results(superuser.fetchone()[0], SETTINGS,
+                          f"medians of {rounds} rounds, processor time of the serving backend")
         times = {case: [] for case in LISTS}
         for _ in range(rounds):
             for case in random.sample(list(LISTS), len(LISTS)):
                 times[case].append(measure(socket, case))
-        print("| | a lookup |\n|---|---|")
-        for case in LISTS:
-            print(f"| {case} | {statistics.median(times[case]):.2f} us |")
+        none, other, own = LISTS
+        results.ratio("point lookup, a list of columns of the table", "us", times[own], (none, times[none]),
+                      {other: times[other]}, digits=2)
+        results.keep()
     finally:
-        tool("cluster.sh", "drop", CLUSTER)
+        drop(CLUSTER)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ without a word, which must be found, by the server and in a bundle.
 
 import argparse
 import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import ROOT, Results, drop, psql as run_psql, start, tool
+
 CLUSTER = "bench_erasure"
 SETTINGS = ["shared_buffers=2GB", "max_wal_size=8GB", "checkpoint_timeout=1h", "jit=off", "autovacuum=off",
             "fsync=off", "tenant_guard.seal_interval=0"]
@@ -42,49 +41,31 @@ ERASE = """SELECT tenant_guard.erase_personal('a', (SELECT array_agg(event_id) F
 VERIFY = "SELECT count(*) FROM tenant_guard.verify_ledger({arguments})"
 
 
-def tool(script, *arguments, **options):
-    environment = dict(os.environ, TENANT_GUARD_BUILD=BUILD)
-    done = subprocess.run([ROOT / "tools" / script, *arguments], env=environment, text=True,
-                          stdout=subprocess.PIPE, **options)
-    if done.returncode:
-        sys.exit(f"tools/{script} {' '.join(arguments)} failed")
-    return done.stdout
-
-
 def psql(script):
-    return tool("cluster.sh", "psql", CLUSTER, "-XqAt", "-v", "ON_ERROR_STOP=1",
-                input="SET client_min_messages = warning;\n" + script)
+    return run_psql(CLUSTER, script)
 
 
 def timed(title, statement, expected=None):
     output = psql(f"\\timing on\n{statement};")
     elapsed = float(re.search(r"Time: ([0-9.]+) ms", output).group(1))
     result = output.split("\n")[0]
-    print(f"{title:52} {elapsed:10,.0f} ms   {result if not result.startswith('Time') else ''}")
+    results.value(title, "ms", [elapsed], digits=0)
     if expected is not None and result != str(expected):
         sys.exit(f"{title}: {result}, not {expected}")
-
-
-def machine():
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    version = psql("SHOW server_version").strip()
-    print(f"{os.cpu_count()} x {model.group(1) if model else platform.processor()}, "
-          f"Linux {platform.release()}, PostgreSQL {version}, {BUILD} build")
-    print("settings: " + ", ".join(SETTINGS))
 
 
 def offline(title, expected):
     """The findings of a bundle, by the program that needs no database."""
     with tempfile.NamedTemporaryFile(suffix=".copy") as bundle:
         text = psql("COPY (SELECT * FROM tenant_guard.export_ledger()) TO STDOUT")
-        bundle.write(text.encode())
+        bundle.write(text.encode() + b"\n")
         bundle.flush()
         program = subprocess.run(
             ["cargo", "run", "-q", *(["--release"] if BUILD == "release" else []), "-p",
              "tenant_guard_verify", "--", "bundle", bundle.name],
             cwd=ROOT, text=True, capture_output=True)
     found = re.findall(r"^(?:\S*\s)?(personal_\w+)", program.stdout, re.MULTILINE)
-    print(f"{title:52} {program.stdout.splitlines()[0] if program.stdout else program.stderr}")
+    results.note(f"{title}: {program.stdout.splitlines()[0] if program.stdout else program.stderr}")
     if found != expected:
         sys.exit(f"{title}: {program.stdout[:2000]}{program.stderr[:2000]}")
 
@@ -97,17 +78,18 @@ options = parser.parse_args()
 BUILD = options.build
 rows = options.events // 2
 
+os.environ["TENANT_GUARD_BUILD"] = BUILD
 tool("build.sh")
-tool("cluster.sh", "start", CLUSTER, *SETTINGS)
+start(CLUSTER, SETTINGS)
 try:
     psql(SETUP)
-    machine()
+    results = Results(psql("SHOW server_version"), SETTINGS, f"{options.people:,} people out of {options.events:,} events, "
+                      f"time that passed, {BUILD} build")
     for statement in (INSERT, UPDATE):
         for first in range(1, rows + 1, BATCH):
             psql(statement.format(first=first, last=min(first + BATCH - 1, rows)))
             psql("SELECT * FROM tenant_guard.seal()")
     psql("VACUUM ANALYZE tenant_guard.audit_log")
-    print(f"{options.people:,} people out of {options.events:,} events")
     held = 2 * options.people
     timed("verification before", VERIFY.format(arguments=""), 0)
     timed("the pass over the log", PASS.format(keys=KEYS.format(people=options.people)))
@@ -125,5 +107,6 @@ try:
         ALTER TABLE tenant_guard.audit_log ENABLE ALWAYS TRIGGER tenant_guard_guard""")
     timed("verification with one value removed without a word", VERIFY.format(arguments=""), 1)
     offline("a bundle with it", ["personal_missing"])
+    results.keep()
 finally:
-    tool("cluster.sh", "drop", CLUSTER)
+    drop(CLUSTER)

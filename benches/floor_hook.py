@@ -10,12 +10,10 @@ time of the serving backend. Prints medians and the difference; the budget is 2 
 """
 
 import argparse
-import os
-import platform
 import random
-import statistics
 
-from predicate import SETTINGS, Session, prepare_issuer, tool
+from common import Results, drop, start, tool
+from predicate import SETTINGS, Session, prepare_issuer
 
 CLUSTER = "bench_floor_hook"
 TIMES = 5_000
@@ -62,18 +60,17 @@ def measure(session, statement, side):
 
 def report(socket, rounds):
     session = Session(socket)
+    session.cursor.execute("SHOW server_version")
+    results = Results(session.cursor.fetchone()[0], SETTINGS,
+                      f"medians of {rounds} rounds, processor time of the serving backend")
     times = {(name, side): [] for name in STATEMENTS for side in SIDES}
     for _ in range(rounds):
         for name, side in random.sample(list(times), len(times)):
             times[name, side].append(measure(session, STATEMENTS[name], side))
-    session.cursor.execute("SELECT version()")
-    print(f"{session.cursor.fetchone()[0]}\n{platform.machine()}, {os.cpu_count()} processors, "
-          f"{rounds} rounds\n\n| statement | policies only | with the registry | more |\n|---|---|---|---|")
     for name in STATEMENTS:
-        with_registry, without = (statistics.median(times[name, side]) for side in SIDES)
-        more = with_registry - without
-        reached = "reached" if more <= BUDGET_US else "NOT reached"
-        print(f"| {name} | {without:.1f} us | {with_registry:.1f} us | {more:+.1f} us: {reached} |")
+        results.difference(f"planning with the floor from the registry, {name}", "us", times[name, "registered"],
+                           ("its policies alone", times[name, "policies_only"]), at_most=BUDGET_US)
+    results.keep()
 
 
 def main():
@@ -82,12 +79,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     tool("build.sh")
-    socket = tool("cluster.sh", "start", CLUSTER, *SETTINGS)
+    socket = start(CLUSTER, SETTINGS)
     try:
         prepare(socket)
         report(socket, rounds)
     finally:
-        tool("cluster.sh", "drop", CLUSTER)
+        drop(CLUSTER)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,14 @@ range, ratios, and for each budget whether it was reached.
 import argparse
 import json
 import os
-import platform
 import random
-import re
-import statistics
 import subprocess
 from pathlib import Path
 
 import psycopg2
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import ROOT, Results, drop, processor_time, start, tool
+
 CLUSTER = "bench_identity"
 SETTINGS = ["shared_buffers=256MB", "jit=off", "autovacuum=off", "fsync=off"]
 # Far more tokens than a session remembers, so that none is met again before it is forgotten.
@@ -51,12 +49,6 @@ BEGIN
     END LOOP;
 END $$;
 """
-
-
-def tool(*arguments):
-    environment = os.environ | {"TENANT_GUARD_BUILD": "release"}
-    return subprocess.run([ROOT / "tools" / arguments[0], *arguments[1:]], env=environment,
-                          check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def bare_library(*arguments, material=None):
@@ -100,7 +92,7 @@ class Session:
     def __init__(self, database, algorithm):
         self.cursor = connect(database, "app")
         self.cursor.execute("SELECT pg_backend_pid()")
-        self.statistics = Path(f"/proc/{self.cursor.fetchone()[0]}/schedstat")
+        self.pid = self.cursor.fetchone()[0]
         self.tokens = f"(SELECT array_agg(token) FROM token WHERE algorithm = '{algorithm}')"
         self.cursor.execute("BEGIN")
         self.first = self.spent("authenticate_each", 1, f"{self.tokens}[:1]")
@@ -113,7 +105,7 @@ class Session:
         return self.processor_time() - begun
 
     def processor_time(self):
-        return int(self.statistics.read_text().split()[0])
+        return processor_time(self.pid)
 
     def net(self, tokens, passes, times):
         """Microseconds of one `authenticate`."""
@@ -136,24 +128,6 @@ def first_token(database):
     return Session(database, "ES256").first / 1e6
 
 
-def show(values, unit):
-    return f"{statistics.median(values):8.2f} {unit} [{min(values):.2f}..{max(values):.2f}]"
-
-
-def verdict(value, budget, unit):
-    return f"<= {budget}{unit}: {'reached' if value <= budget else 'NOT reached'} ({value:.2f}{unit})"
-
-
-def machine(rounds):
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    server = connect("postgres", "postgres")
-    server.execute("SHOW server_version")
-    print(f"{os.cpu_count()} x {model.group(1) if model else platform.processor()}, "
-          f"Linux {platform.release()}, PostgreSQL {server.fetchone()[0]}, release build")
-    print("settings: " + ", ".join(SETTINGS))
-    print(f"{TOKENS} tokens of each algorithm, {rounds} rounds, medians [range]\n")
-
-
 def measure(rounds, text):
     times = {}
     cases = {("server", algorithm): (each_token, "few", algorithm) for algorithm in ALGORITHMS}
@@ -169,21 +143,16 @@ def measure(rounds, text):
     return times
 
 
-def report(times):
-    median = {case: statistics.median(values) for case, values in times.items()}
+def report(times, results):
     for algorithm in ALGORITHMS:
-        bare, ours, again = ((side, algorithm) for side in ("bare", "server", "again"))
-        print(f"{algorithm}\n    the library alone  {show(times[bare], 'us')}")
-        print(f"    authenticate       {show(times[ours], 'us')}  "
-              f"{verdict(median[ours] / median[bare], RATIO_BUDGET, 'x')}")
-        print(f"    same token again   {show(times[again], 'us')}  "
-              f"{verdict(median[again], AGAIN_BUDGET, ' us')}")
-    few, many = ("server", "ES256"), ("many", "each")
-    print(f"ES256 among {KEYS:,} keys, {ISSUERS} issuers more\n"
-          f"    authenticate       {show(times[many], 'us')}  "
-          f"{verdict(median[many] / median[few], MANY_BUDGET, 'x')}")
+        bare, ours, again = (times[side, algorithm] for side in ("bare", "server", "again"))
+        results.ratio(f"authenticate, {algorithm}, warm keys", "us", ours, ("the JWT library alone", bare),
+                      at_most=RATIO_BUDGET, digits=2)
+        results.value(f"the same {algorithm} token again in a session", "us", again, at_most=AGAIN_BUDGET, digits=2)
+    results.ratio(f"authenticate, ES256, among {KEYS:,} keys and {ISSUERS} issuers", "us", times["many", "each"],
+                  ("among four keys", times["server", "ES256"]), at_most=MANY_BUDGET, digits=2)
     for database in ("few", "many"):
-        print(f"    first of a session, {database:4} {show(times['first', database], 'ms')}")
+        results.value(f"first authenticate of a session, {database} keys", "ms", times["first", database], digits=2)
 
 
 parser = argparse.ArgumentParser(description=__doc__,
@@ -193,10 +162,14 @@ options = parser.parse_args()
 
 tool("build.sh")
 MATERIAL = bare_library("sign", TOKENS, KEYS)
-SOCKET = tool("cluster.sh", "start", CLUSTER, *SETTINGS)
+SOCKET = start(CLUSTER, SETTINGS)
 try:
     prepare(json.loads(MATERIAL))
-    machine(options.rounds)
-    report(measure(options.rounds, MATERIAL))
+    server = connect("postgres", "postgres")
+    server.execute("SHOW server_version")
+    found = Results(server.fetchone()[0], SETTINGS,
+                    f"{TOKENS} tokens of each algorithm, medians of {options.rounds} rounds, processor time")
+    report(measure(options.rounds, MATERIAL), found)
+    found.keep()
 finally:
-    tool("cluster.sh", "drop", CLUSTER)
+    drop(CLUSTER)

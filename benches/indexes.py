@@ -14,7 +14,8 @@ import argparse
 import json
 import statistics
 
-from predicate import SETTINGS, Session, connect, prepare_issuer, tool
+from common import drop, start, tool
+from predicate import SETTINGS, Session, connect, prepare_issuer
 
 CLUSTER = "bench_indexes"
 ROWS, ACCOUNTS, ACCOUNT = 300_000, 100, "00000000-0000-4000-8000-000000000042"
@@ -90,7 +91,7 @@ def main():
     parser.add_argument("--times", type=int, default=200)
     times = parser.parse_args().times
     tool("build.sh")
-    socket = tool("cluster.sh", "start", CLUSTER, *SETTINGS, "max_parallel_workers_per_gather=0")
+    socket = start(CLUSTER, [*SETTINGS, "max_parallel_workers_per_gather=0"])
     try:
         prepare_issuer(socket)
         superuser = connect(socket, "postgres")
@@ -116,7 +117,7 @@ def main():
             print(f"| {name} | {cells} |", flush=True)
             superuser.execute("DROP INDEX s.i" + ("" if after else ", s.led"))
     finally:
-        tool("cluster.sh", "drop", CLUSTER)
+        drop(CLUSTER)
 
 
 if __name__ == "__main__":

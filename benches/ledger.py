@@ -9,7 +9,7 @@ Then the memory of sealing and verification next to their bounds, verification b
 and of what is new since a checkpoint next to all. With --small rows have three columns, so that ten
 million events are made in minutes; with --seconds 0 there are no writers.
 
-Prints for each budget whether it was reached. Sealing and verification run in one session, so
+Beside them stands a hash chain in PL/pgSQL. Prints for each budget whether it was reached. Sealing and verification run in one session, so
 events a second of its processor time are events a second a core; the time that passed stands
 beside them. How long a commit takes is measured with one writer that writes nothing else.
 """
@@ -17,15 +17,12 @@ beside them. How long a commit takes is measured with one writer that writes not
 import argparse
 import concurrent.futures
 import os
-import platform
 import random
 import re
-import statistics
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import Results, drop, pgbench, power, psql as run_psql, start, tool, transactions_a_second
+
 CLUSTER = "bench_ledger"
 SETTINGS = ["shared_buffers=2GB", "max_wal_size=8GB", "checkpoint_timeout=1h", "jit=off",
             "autovacuum=off", "tenant_guard.seal_interval=0"]
@@ -49,6 +46,24 @@ CREATE TRIGGER tenant_guard_capture AFTER INSERT OR UPDATE OR DELETE ON t FOR EA
     EXECUTE FUNCTION tenant_guard.capture('account_id', '{}');
 ALTER TABLE t ENABLE ALWAYS TRIGGER tenant_guard_capture;
 CREATE TABLE nothing ();
+-- What most teams write by hand: each row's hash is made with that of its account's row before.
+CREATE TABLE chained (LIKE t INCLUDING ALL);
+CREATE TABLE chain_head (account_id uuid PRIMARY KEY, hash bytea NOT NULL);
+CREATE TABLE chain (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account_id uuid, at timestamptz DEFAULT clock_timestamp(),
+    action text, old jsonb, new jsonb, previous bytea, hash bytea);
+CREATE FUNCTION chain_row() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE before bytea; after bytea;
+BEGIN
+    INSERT INTO chain_head VALUES (new.account_id, '') ON CONFLICT DO NOTHING;
+    SELECT h.hash INTO before FROM chain_head AS h WHERE h.account_id = new.account_id FOR UPDATE;
+    after := sha256(before || convert_to(tg_op || to_jsonb(new)::text, 'UTF8'));
+    UPDATE chain_head SET hash = after WHERE account_id = new.account_id;
+    INSERT INTO chain (account_id, action, new, previous, hash)
+    VALUES (new.account_id, tg_op, to_jsonb(new), before, after);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER chain AFTER INSERT ON chained FOR EACH ROW EXECUTE FUNCTION chain_row();
 """
 
 INSERT = """
@@ -66,24 +81,14 @@ UPDATE = """
 UPDATE t SET status = 'sent', amount = amount + 1, notes = notes || '.'
 WHERE id BETWEEN {first} AND {last};
 """
-WRITE = """INSERT INTO t (account_id, number, customer, amount, currency, notes, metadata)
+WRITE = """INSERT INTO {t} (account_id, number, customer, amount, currency, notes, metadata)
 VALUES ('11111111-1111-4111-8111-111111111111', 'INV-2024-000001', 'Customer of the invoice 1',
-    12.50, 'EUR', 'Delivered to the back door as agreed on the telephone', '{"source": "api"}');"""
+    12.50, 'EUR', 'Delivered to the back door as agreed on the telephone', '{{"source": "api"}}');"""
 COMMIT = "INSERT INTO nothing DEFAULT VALUES;"
 
 
-def tool(script, *arguments, **options):
-    environment = dict(os.environ, TENANT_GUARD_BUILD="release")
-    done = subprocess.run([ROOT / "tools" / script, *arguments], env=environment, text=True,
-                          stdout=subprocess.PIPE, **options)
-    if done.returncode:
-        sys.exit(f"tools/{script} {' '.join(arguments)} failed")
-    return done.stdout
-
-
 def psql(script):
-    return tool("cluster.sh", "psql", CLUSTER, "-XqAt", "-v", "ON_ERROR_STOP=1",
-                input="SET client_min_messages = warning;\n" + script)
+    return run_psql(CLUSTER, script)
 
 
 # What sealing and verification may need: so much for each account, which is a tree and its names, and
@@ -126,15 +131,11 @@ def timed(query):
     return int(result), elapsed, (after - before) * 1000 / os.sysconf("SC_CLK_TCK"), memory
 
 
-def verdict(title, value, budget):
-    outcome = "reached" if value >= budget else "NOT reached"
-    print(f"    budget {title} >= {budget:,}: {outcome} ({value:,.2f})")
-
-
 def rates(title, events, elapsed, used, budget):
-    print(f"\n{title}: {events:,} events, {elapsed:,.0f} ms passed, {used:,.0f} ms of processor time")
-    print(f"    {events / elapsed * 1000:,.0f} events/s, {events / used * 1000:,.0f} events/s a core")
-    verdict("events/s a core", events / used * 1000, budget)
+    """One run: its events a second of processor time."""
+    found.note(f"{title}: {events:,} events, {elapsed:,.0f} ms passed, {used:,.0f} ms of processor time, "
+               f"{events / elapsed * 1000:,.0f} events/s")
+    found.value(f"{title}, events a second a core", "events/s", [events / used * 1000], at_least=budget, digits=0)
 
 
 def seal_and_verify(options):
@@ -148,8 +149,8 @@ def seal_and_verify(options):
     events = sum(sealed for sealed, *_ in sealing)
     psql(INSERT_ONE)
     kept = psql("SELECT * FROM tenant_guard.seal(); SELECT tenant_guard.checkpoint()")
-    kept = kept.split("\n", 1)[1].rstrip("\n") + "\n"
-    rates(f"sealing in {len(sealing)} rounds", events, sum(run[1] for run in sealing),
+    kept = kept.split("\n", 1)[1] + "\n"
+    rates("sealing", events, sum(run[1] for run in sealing),
           sum(run[2] for run in sealing), 100_000)
     bounded(max(run[3] for run in sealing), options)
     psql("VACUUM ANALYZE tenant_guard.audit_log, tenant_guard.audit_context")
@@ -160,9 +161,7 @@ def seal_and_verify(options):
 
 def bounded(memory, options):
     bound = FIXED_MEMORY + options.accounts * ACCOUNT_MEMORY
-    outcome = "reached" if memory <= bound else "NOT reached"
-    print(f"    memory of its own at most {memory:.0f} MB; bound for {options.accounts:,} accounts "
-          f"{bound:.0f} MB: {outcome}")
+    found.value(f"its memory, {options.accounts:,} accounts", "MB", [memory], at_most=round(bound), digits=0)
 
 
 def intact(arguments=""):
@@ -186,44 +185,35 @@ def in_parts(whole):
     with concurrent.futures.ThreadPoolExecutor(2) as sessions:
         runs = list(sessions.map(lambda n: intact(f"part => {n}, parts => 2"), (1, 2)))
     elapsed = max(run[0] for run in runs)
-    print(f"\nfull verification in two sessions: {elapsed:,.0f} ms passed, {whole / elapsed:.2f} times as "
-          f"fast as in one; " + " and ".join(f"{run[1]:,.0f} ms" for run in runs)
-          + " of processor time")
+    found.note(f"full verification in two sessions: {elapsed:,.0f} ms passed, {whole / elapsed:.2f} times as "
+               f"fast as in one; " + " and ".join(f"{run[1]:,.0f} ms" for run in runs) + " of processor time")
 
 
 def since_checkpoint(kept, whole, options):
     """What a hundredth more costs, and nothing more."""
     new = options.events // 100
     literal = kept.replace("'", "''")
-    print()
     for events in (0, new, new):
         if events:
             psql(f"UPDATE t SET amount = amount + 1 WHERE id <= {events}")
             psql("SELECT * FROM tenant_guard.seal()")
         elapsed, used, _ = intact(f"since => '{literal}'")
         sealed = psql(f"SELECT coalesce(sum(events), 0) FROM tenant_guard.ledger_block "
-                      f"WHERE tree_size > {kept.split()[1]}").strip()
-        print(f"verification of {int(sealed):,} events since a checkpoint: {elapsed:,.0f} ms passed, "
-              f"{used:,.0f} ms of processor time, {whole / elapsed:,.0f} times as fast as all")
+                      f"WHERE tree_size > {kept.split()[1]}")
+        found.note(f"verification of {int(sealed):,} events since a checkpoint: {elapsed:,.0f} ms passed, "
+                   f"{used:,.0f} ms of processor time, {whole / elapsed:,.0f} times as fast as all")
 
 
-def pgbench(statement, clients, seconds):
-    """Transactions a second."""
-    done = subprocess.run(
-        [Path(tool("cluster.sh", "bindir").strip()) / "pgbench", "-h", SOCKET, "-U", "postgres",
-         "-n", "-M", "prepared", "-c", str(clients), "-j", "2", "-T", str(seconds),
-         "-f", "/dev/stdin", "postgres"], input=statement, text=True, capture_output=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
-
-
-def write(sealing, seconds):
+def write(sealing, seconds, writers=WRITERS):
     """Transactions a second of all writers, sealed every second by the background worker or not."""
     psql("SELECT tenant_guard.version();"
          f"ALTER SYSTEM SET tenant_guard.seal_interval = '{'1s' if sealing else '0'}';"
          "SELECT pg_reload_conf();")
-    return pgbench(WRITE, WRITERS, seconds)
+    return tps(WRITE.format(t="t"), writers, seconds)
+
+
+def tps(statement, clients, seconds):
+    return transactions_a_second(pgbench(SOCKET, statement, "-c", clients, "-j", 2, "-T", seconds))
 
 
 def writers(options):
@@ -231,28 +221,18 @@ def writers(options):
     for title, settings in COMMITS.items():
         psql("".join(f"ALTER SYSTEM SET {setting.replace('=', ' = ')};" for setting in settings)
              + "SELECT pg_reload_conf();")
-        commit = 1e6 / pgbench(COMMIT, 1, 2)
-        runs = {True: [], False: []}
+        commit = 1e6 / tps(COMMIT, 1, 2)
+        runs = {"sealed": [], "unsealed": [], "chain": []}
         for _ in range(options.rounds):
-            for sealing in random.sample([True, False], 2):
-                runs[sealing].append(write(sealing, options.seconds))
+            for kind in random.sample(list(runs), len(runs)):
+                runs[kind].append(tps(WRITE.format(t="chained"), WRITERS, options.seconds) if kind == "chain"
+                                  else write(kind == "sealed", options.seconds))
                 psql("SELECT * FROM tenant_guard.seal(); CHECKPOINT")
-        print(f"\n{WRITERS} writers in one account, {title} ({commit:.0f} us for one writer; "
-              f"{', '.join(settings)})")
-        for sealing, name in ((False, "without sealing"), (True, "the worker sealing")):
-            tps = runs[sealing]
-            print(f"    {name:20} {statistics.median(tps):9,.0f} tps "
-                  f"[{min(tps):,.0f}..{max(tps):,.0f}]")
-        ratio = statistics.median(runs[True]) / statistics.median(runs[False])
-        verdict("ratio of writers beside sealing", ratio, 0.9)
-
-
-def machine():
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    version = psql("SHOW server_version").strip()
-    print(f"{os.cpu_count()} x {model.group(1) if model else platform.processor()}, "
-          f"Linux {platform.release()}, PostgreSQL {version}, release build")
-    print("settings: " + ", ".join(SETTINGS))
+        found.ratio(f"{WRITERS} writers in one account beside sealing, {title} ({commit:.0f} us for one writer; "
+                    f"{', '.join(settings)})", "tps", runs["sealed"], ("capture without sealing", runs["unsealed"]),
+                    {"PL/pgSQL hash chain": runs["chain"]}, at_least=0.9, digits=0)
+    points = [(count, write(True, options.seconds, count)) for count in (1, 2, 4, 8, 16, 32, 64)]
+    found.growth("audited transactions of one row beside sealing, commit of 1 ms", "tps", "writers", points, power(points))
 
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -264,18 +244,20 @@ parser.add_argument("--small", action="store_true")
 options = parser.parse_args()
 
 tool("build.sh")
-SOCKET = tool("cluster.sh", "start", CLUSTER, *SETTINGS).strip().split("\n")[-1]
+SOCKET = start(CLUSTER, SETTINGS)
 try:
     psql(SETUP + (SMALL if options.small else ""))
-    machine()
-    print(f"{options.events:,} events of {'a small table' if options.small else 'the benchmark table'} "
-          f"in {options.accounts:,} accounts")
+    found = Results(psql("SHOW server_version"), SETTINGS,
+                    f"{options.events:,} events of {'a small table' if options.small else 'the benchmark table'} "
+                    f"in {options.accounts:,} accounts, processor time of the session; {options.rounds} rounds of writers")
     seal_and_verify(options)
     if options.seconds:
         writers(options)
         written = int(psql("SELECT count(*) FROM tenant_guard.audit_log"))
         psql("SELECT * FROM tenant_guard.seal();"
              "VACUUM ANALYZE tenant_guard.audit_log, tenant_guard.audit_context")
-        verify("full verification with the writers' transactions of one event each", written, options)
+        verify("full verification with transactions of one event each", written, options)
+    if not options.small:
+        found.keep()
 finally:
-    tool("cluster.sh", "drop", CLUSTER)
+    drop(CLUSTER)

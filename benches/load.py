@@ -6,23 +6,19 @@
 Both tables have the same columns, indexes and (third pair) capture triggers; both sides run in turn in
 one go, on a release build, as the same ordinary role. Times are processor time of the server process
 (Linux counts it in nanoseconds), so that whatever else runs on the machine does not decide. Prints
-medians with their range, and speed as a share of plain COPY's, whose budget is 0.7.
+medians with their range; the budget is 0.7 of plain COPY's speed.
 """
 
 import argparse
 import io
-import os
-import platform
-import statistics
-import subprocess
-from pathlib import Path
 
 import psycopg2
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import Results, drop, processor_time, start, tool
+
 CLUSTER = "bench_load"
 SETTINGS = ["shared_buffers=512MB", "jit=off", "autovacuum=off", "fsync=off", "max_wal_size=8GB"]
-BUDGET = 0.7
+BUDGET = 1 / 0.7
 ACCOUNT = "00000000-0000-4000-8000-00000000000a"
 
 TABLE = """
@@ -55,12 +51,6 @@ PAIRS = [
 ]
 
 
-def tool(*arguments):
-    environment = os.environ | {"TENANT_GUARD_BUILD": "release"}
-    return subprocess.run([ROOT / "tools" / arguments[0], *arguments[1:]], env=environment,
-                          check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
 def connect(socket, user):
     return psycopg2.connect(host=socket, user=user, dbname="bench")
 
@@ -82,11 +72,6 @@ def data(rows):
     return "".join(line.format(row) for row in range(rows))
 
 
-def processor_time(pid):
-    fields = Path(f"/proc/{pid}/schedstat").read_text().split()
-    return int(fields[0]) / 1e9
-
-
 def copy(session, table, rows):
     cursor = session.cursor()
     cursor.execute("SELECT tenant_guard.act_as(%s, 'loader', '{}', 'bench')", (ACCOUNT,))
@@ -95,12 +80,7 @@ def copy(session, table, rows):
                        "FROM STDIN", io.StringIO(rows))
     used = processor_time(session.info.backend_pid) - before
     session.rollback()
-    return used
-
-
-def machine():
-    model = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line)
-    return f"{os.cpu_count()} x {model}, {platform.system()} {platform.release()}"
+    return used / 1e6
 
 
 def main():
@@ -108,27 +88,25 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rows", type=int, default=100_000)
     options = parser.parse_args()
-    socket = tool("cluster.sh", "start", CLUSTER, *SETTINGS).splitlines()[-1]
+    tool("build.sh")
+    socket = start(CLUSTER, SETTINGS)
     try:
         prepare(socket)
         rows = data(options.rows)
         session = connect(socket, "app")
-        version = session.info.server_version
-        print(f"{machine()}; PostgreSQL {version // 10000}.{version % 10000}; {', '.join(SETTINGS)}; "
-              f"{options.rows} rows of {len(rows) // options.rows} B, medians of {options.rounds} rounds")
+        results = Results(session.info.parameter_status("server_version"), SETTINGS,
+                          f"{options.rows:,} rows of {len(rows) // options.rows} B, medians of {options.rounds} rounds, "
+                          "processor time of the serving backend")
         times = {table: [] for _, *pair in PAIRS for table in pair}
         for _ in range(options.rounds):
             for table in times:
                 times[table].append(copy(session, table, rows))
         for title, plain, checked in PAIRS:
-            medians = [statistics.median(times[table]) for table in (plain, checked)]
-            share = medians[0] / medians[1]
-            spread = ", ".join(f"{min(times[t]) * 1e3:.0f}-{max(times[t]) * 1e3:.0f}" for t in (plain, checked))
-            print(f"{title}: plain {medians[0] * 1e3:.0f} ms, checked {medians[1] * 1e3:.0f} ms ({spread}); "
-                  f"{share:.2f}x of plain COPY's speed, budget {BUDGET}: "
-                  f"{'reached' if share >= BUDGET else 'NOT reached'}")
+            results.ratio(f"COPY FROM, {title}", "ms", times[checked], ("COPY, no row security", times[plain]),
+                          at_most=BUDGET, digits=0)
+        results.keep()
     finally:
-        tool("cluster.sh", "drop", CLUSTER)
+        drop(CLUSTER)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ use instead, `current_setting(...)`, both ways. A setting proves nothing: anybod
 All forms on equal data in one throwaway cluster of a release build, measured in turn in
 shuffled order. Times are processor time of the serving backend (Linux counts it in nanoseconds), so
 that whatever else runs on the machine does not decide; only the scan with workers is wall time.
-Prints medians, ratios to the literal, and for each budget whether the form in use reached it.
+Prints medians, ratios to the literal and for each budget whether the form in use reached it.
 """
 
 import argparse
@@ -16,17 +16,14 @@ import base64
 import hashlib
 import hmac
 import json
-import os
-import platform
 import random
 import statistics
-import subprocess
 import time
-from pathlib import Path
 
 import psycopg2
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import Results, drop, processor_time, start, tool
+
 CLUSTER = "bench_predicate"
 SETTINGS = ["shared_buffers=1GB", "max_wal_size=4GB", "jit=off", "autovacuum=off", "fsync=off",
             "max_parallel_workers=2", "max_parallel_workers_per_gather=2"]
@@ -96,12 +93,6 @@ LOOPS = {
 NO_INDEX = "SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off;"
 
 
-def tool(*arguments):
-    environment = os.environ | {"TENANT_GUARD_BUILD": "release"}
-    return subprocess.run([ROOT / "tools" / arguments[0], *arguments[1:]], env=environment,
-                          check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
 def token(account, **more):
     def part(data):
         return base64.urlsafe_b64encode(data).rstrip(b"=")
@@ -159,7 +150,7 @@ class Session:
     def __init__(self, socket, account=SMALL, user="app", **claims):
         self.cursor = connect(socket, user)
         self.cursor.execute("SELECT pg_backend_pid()")
-        self.statistics = Path(f"/proc/{self.cursor.fetchone()[0]}/schedstat")
+        self.pid = self.cursor.fetchone()[0]
         self.sign_in(account, **claims)
 
     def sign_in(self, account, **claims):
@@ -176,7 +167,7 @@ class Session:
         return (clock() - started) / 1e6
 
     def processor_time(self):
-        return int(self.statistics.read_text().split()[0])
+        return processor_time(self.pid)
 
     def explain(self, statement, options=""):
         self.cursor.execute(f"EXPLAIN (SUMMARY, FORMAT JSON {options}) {statement}")
@@ -257,7 +248,7 @@ def nodes(plan):
         yield from nodes(below)
 
 
-def plans(socket):
+def plans(socket, results):
     """What the planner expects and leaves out, for each form."""
     session = Session(socket)
     for form in FORMS:
@@ -266,8 +257,8 @@ def plans(socket):
         planned = [n for n in nodes(parts) if n.get("Relation Name")]
         removed = sum(n.get("Subplans Removed", 0) for n in nodes(parts))
         run = sum(n["Actual Loops"] > 0 for n in planned)
-        print(f"{form:15}: {whole['Plan Rows']:,} rows expected of {SMALL_ROWS:,}, by "
-              f"{whole['Node Type']}; of 16 partitions {len(planned) + removed} planned, {run} read")
+        results.note(f"{form}: {whole['Plan Rows']:,} rows expected of {SMALL_ROWS:,}, by "
+                     f"{whole['Node Type']}; of 16 partitions {len(planned) + removed} planned, {run} read")
 
 
 def main():
@@ -276,40 +267,35 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     tool("build.sh")
-    socket = tool("cluster.sh", "start", CLUSTER, *SETTINGS)
+    socket = start(CLUSTER, SETTINGS)
     try:
         prepare(socket)
         report(socket, rounds)
     finally:
-        tool("cluster.sh", "drop", CLUSTER)
+        drop(CLUSTER)
 
 
 def report(socket, rounds):
+    cursor = connect(socket, "postgres")
+    cursor.execute("SHOW server_version")
+    results = Results(cursor.fetchone()[0], SETTINGS,
+                      f"medians of {rounds} rounds, processor time of the serving backend")
     times = {(case[0], form): [] for case in CASES for form in FORMS}
     for _ in range(rounds):
         for name, _, measure, _ in random.sample(CASES, len(CASES)):
             for form in random.sample(list(FORMS), len(FORMS)):
                 times[name, form].append(measure(Session(socket), form))
-    cursor = connect(socket, "postgres")
-    cursor.execute("SELECT version()")
-    print(f"{cursor.fetchone()[0]}\n{platform.machine()}, {os.cpu_count()} processors, "
-          f"{rounds} rounds, {', '.join(SETTINGS)}\n")
-    plans(socket)
-    print("\n| case | " + " | ".join(form.replace("_", " ") for form in FORMS)
-          + " | budget of bare |\n" + "|---" * (len(FORMS) + 2) + "|")
+    plans(socket, results)
+    literal = "a literal condition, no row security"
+    others = {form.replace("_", " "): form for form in FORMS if form not in ("literal", IN_USE)}
     for name, unit, _, budget in CASES:
-        median = {form: statistics.median(times[name, form]) for form in FORMS}
-        cells = [f"{median['literal']:,.1f} {unit}"]
-        cells += [f"{median[form]:,.1f} {unit} ({median[form] / median['literal']:.2f}x)"
-                  for form in list(FORMS)[1:]]
-        reached = ""
-        if name == "planning, point lookup":
-            more = median[IN_USE] - median["literal"]
-            reached = f"+2 us: {'reached' if more <= 2 else 'NOT reached'} ({more:+.1f} us)"
-        elif budget:
-            ratio = median[IN_USE] / median["literal"]
-            reached = f"{budget:.2f}x: {'reached' if ratio <= budget else 'NOT reached'}"
-        print("| " + " | ".join([name, *cells, reached]) + " |")
+        ours, base = times[name, IN_USE], (literal, times[name, "literal"])
+        if name.startswith("planning, point"):
+            results.difference(name, unit, ours, base, at_most=2.0)
+        else:
+            results.ratio(name, unit, ours, base, {other: times[name, form] for other, form in others.items()},
+                          at_most=budget)
+    results.keep()
 
 
 if __name__ == "__main__":

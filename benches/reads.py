@@ -13,17 +13,14 @@ clients read 5,000 times a second together, and nothing may be lost with the def
 """
 
 import argparse
-import os
-import platform
 import random
-import statistics
-import subprocess
+import re
 import time
-from pathlib import Path
 
 import psycopg2
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import Results, drop, pgbench, processor_time, start, tool
+
 SETTINGS = ["shared_buffers=256MB", "jit=off", "autovacuum=off", "fsync=off", "max_wal_size=8GB",
             "max_parallel_workers_per_gather=0"]
 ROWS = 100_000
@@ -48,20 +45,10 @@ EXTRA = {
 }
 
 
-def tool(*arguments):
-    environment = os.environ | {"TENANT_GUARD_BUILD": "release"}
-    return subprocess.run([ROOT / "tools" / arguments[0], *arguments[1:]], env=environment,
-                          check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
 def connect(socket, user):
     session = psycopg2.connect(host=socket, user=user, dbname="postgres")
     session.autocommit = True
     return session
-
-
-def processor_time(pid):
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e3
 
 
 class Side:
@@ -70,7 +57,7 @@ class Side:
     def __init__(self, name, pgaudit):
         self.name, self.cluster = name, f"bench_reads_{name}"
         settings = [setting.format(pgaudit=pgaudit) for setting in SIDES[name]]
-        self.socket = tool("cluster.sh", "start", self.cluster, *SETTINGS, *settings).splitlines()[-1]
+        self.socket = start(self.cluster, [*SETTINGS, *settings])
         with connect(self.socket, "postgres").cursor() as cursor:
             for statement in (TABLE + EXTRA[name]).split(";"):
                 if statement.strip():
@@ -84,7 +71,7 @@ class Side:
         pid = self.session.info.backend_pid
         before = processor_time(pid)
         work()
-        return processor_time(pid) - before
+        return (processor_time(pid) - before) / 1e3
 
     def look_up(self):
         def work():
@@ -97,7 +84,7 @@ class Side:
 
     def drop(self):
         self.session.close()
-        tool("cluster.sh", "drop", self.cluster)
+        drop(self.cluster)
 
 
 def worker(side):
@@ -119,27 +106,17 @@ def worker(side):
         if observer.fetchone()[0] == 0:
             break
         time.sleep(0.2)
-    return (processor_time(process) - before) / LOOKUPS
+    return (processor_time(process) - before) / 1e3 / LOOKUPS
 
 
 def flood(side, seconds):
     """16 clients, 5,000 reads a second together: reads done, and reads lost."""
-    script = ROOT / "target" / "bench_reads.sql"
-    script.write_text(f"\\set id random(1, {ROWS})\nSELECT name FROM t WHERE id = :id;\n")
-    program = Path(tool("cluster.sh", "bindir")) / "pgbench"
-    output = subprocess.run(
-        [program, "-n", "-h", side.socket, "-U", "app", "-c", "16", "-j", "2", "-M", "prepared",
-         "-R", "5000", "-T", str(seconds), "-f", script, "postgres"],
-        check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    done = next(line.split(":")[1] for line in output.splitlines() if "actually processed" in line)
+    printed = pgbench(side.socket, f"\\set id random(1, {ROWS})\nSELECT name FROM t WHERE id = :id;\n",
+                      "-c", 16, "-j", 2, "-R", 5000, "-T", seconds, user="app")
+    done = re.search(r"actually processed: ([0-9]+)", printed).group(1)
     observer = connect(side.socket, "postgres").cursor()
     observer.execute("SELECT lost_reads FROM tenant_guard.reads_status()")
-    return int(done.split("/")[0]), observer.fetchone()[0]
-
-
-def machine():
-    model = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line)
-    return f"{os.cpu_count()} x {model}, {platform.system()} {platform.release()}"
+    return int(done), observer.fetchone()[0]
 
 
 def main():
@@ -153,24 +130,23 @@ def main():
     sides = []
     try:
         sides = [Side(name, pgaudit) for name in SIDES]
-        version = sides[0].session.info.server_version
-        print(f"{machine()}; PostgreSQL {version // 10000}.{version % 10000}; {', '.join(SETTINGS)}; "
-              f"medians of {options.rounds} rounds\n")
-        for title, work, unit, digits in (("look-up by key", Side.look_up, 1, 1), ("scan", Side.scan, 1e3, 2)):
+        version = str(sides[0].session.info.parameter_status("server_version"))
+        results = Results(version, [*SETTINGS, *(setting for side in SIDES.values() for setting in side)],
+                          f"medians of {options.rounds} rounds, processor time of the serving backend")
+        for title, work, unit, scale in (("point lookup by key, read recorded", Side.look_up, "us", 1),
+                                         (f"scan of {ROWS:,} rows, read recorded", Side.scan, "ms", 1e3)):
             times = {side.name: [] for side in sides}
             for _ in range(options.rounds):
                 for side in random.sample(sides, len(sides)):
-                    times[side.name].append(work(side) / unit)
-            none = statistics.median(times["none"])
-            for name, found in times.items():
-                median = statistics.median(found)
-                print(f"{title}: {name} {median:.{digits}f} {'us' if unit == 1 else 'ms'} "
-                      f"({min(found):.{digits}f}-{max(found):.{digits}f}), {median / none:.2f}x")
+                    times[side.name].append(work(side) / scale)
+            results.ratio(title, unit, times["tenant_guard"], ("no library", times["none"]),
+                          {"pgaudit": times["pgaudit"]}, digits=2)
         recorded = next(side for side in sides if side.name == "tenant_guard")
-        print(f"the sealer: {worker(recorded):.1f} us a read, beside the reader")
+        results.value("the sealer writing reads into the log, a read", "us", [worker(recorded)])
         done, lost = flood(recorded, options.seconds)
-        print(f"16 clients, {done / options.seconds:.0f} reads/s for {options.seconds} s: {lost} lost, "
-              f"{'reached' if lost == 0 else 'NOT reached'}")
+        results.value(f"reads lost, 16 clients at {done / options.seconds:,.0f} reads/s for {options.seconds} s", "reads",
+                      [lost], at_most=0, digits=0)
+        results.keep()
     finally:
         for side in sides:
             side.drop()

@@ -10,9 +10,9 @@ backend. Prints medians and what each case adds to the account's condition, a ro
 
 import argparse
 import random
-import statistics
 
-from predicate import HUGE, NO_INDEX, SETTINGS, Session, connect, prepare_issuer, tool
+from common import Results, drop, start, tool
+from predicate import HUGE, NO_INDEX, SETTINGS, Session, connect, prepare_issuer
 
 CLUSTER = "bench_roles"
 ROWS = 1_000_000
@@ -56,23 +56,25 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     tool("build.sh")
-    socket = tool("cluster.sh", "start", CLUSTER, *SETTINGS)
+    socket = start(CLUSTER, SETTINGS)
     try:
         prepare_issuer(socket)
         superuser = connect(socket, "postgres")
         superuser.execute(SETUP)
         superuser.execute("VACUUM ANALYZE t")
+        superuser.execute("SHOW server_version")
+        results = Results(superuser.fetchone()[0], SETTINGS,
+                          f"medians of {rounds} rounds, processor time of the serving backend")
         times = {case: [] for case in CASES}
         for _ in range(rounds):
             for case in random.sample(list(CASES), len(CASES)):
                 times[case].append(measure(socket, case))
-        print("| condition | 1,000,000 rows | added, a row |\n|---|---|---|")
-        median = {case: statistics.median(times[case]) for case in CASES}
-        for case in CASES:
-            added = (median[case] - median["account"]) * 1e6 / ROWS
-            print(f"| {case} | {median[case]:.1f} ms | {added:.1f} ns |")
+        row = {case: [spent * 1e6 / ROWS for spent in times[case]] for case in CASES}
+        for case in list(CASES)[1:]:
+            results.difference(f"a row, the account {case}", "ns", row[case], ("the account alone", row["account"]))
+        results.keep()
     finally:
-        tool("cluster.sh", "drop", CLUSTER)
+        drop(CLUSTER)
 
 
 if __name__ == "__main__":

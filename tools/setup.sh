@@ -2,7 +2,7 @@
 # Installs what building, testing and the demo need and the machine lacks. Says what it does;
 # does nothing, quickly, when nothing is missing. Never starts, stops or changes a server.
 #
-#   tools/setup.sh [build|demo|test|package|pgaudit]... what to prepare for; "build" when nothing is given
+#   tools/setup.sh [build|demo|test|bench|package|pgaudit]... what to prepare for; "build" when nothing is given
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -121,6 +121,7 @@ for purpose in "$@"; do
         system_packages python3 python3-psycopg python3-psycopg2 alembic python3-django
         pooler
         ;;
+    bench) system_packages python3 python3-matplotlib ;;
     package)
         # Makes packages, and the clean root in which they are tried.
         system_packages dpkg-dev binutils mmdebstrap
