@@ -75,14 +75,14 @@ COMMENT ON FUNCTION tenant_guard.row_history(text, jsonb, text) IS
 
 CREATE FUNCTION tenant_guard.as_of(relation text, at timestamptz, account text DEFAULT NULL)
     RETURNS SETOF json LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET jit = off
     AS 'MODULE_PATHNAME', 'tenant_guard_as_of';
 COMMENT ON FUNCTION tenant_guard.as_of(text, timestamptz, text) IS
     'the rows of a relation as they stood at a time, from events alone';
 CREATE FUNCTION tenant_guard.as_of_snapshot(
     relation text, snapshot pg_snapshot, account text DEFAULT NULL)
     RETURNS SETOF json LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET jit = off
     AS 'MODULE_PATHNAME', 'tenant_guard_as_of_snapshot';
 COMMENT ON FUNCTION tenant_guard.as_of_snapshot(text, pg_snapshot, text) IS
     'the rows of a relation as a snapshot of this database saw them, from events alone';
@@ -96,7 +96,7 @@ COMMENT ON FUNCTION tenant_guard.record_baseline(regclass) IS
 CREATE FUNCTION tenant_guard.verify_state(
     relation regclass, OUT code text, OUT account_id text, OUT row_key text, OUT detail text)
     RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET jit = off
     AS 'MODULE_PATHNAME', 'tenant_guard_verify_state';
 COMMENT ON FUNCTION tenant_guard.verify_state(regclass) IS
     'compares a table with what its events made of it; a row for each difference';

@@ -32,7 +32,7 @@ CREATE FUNCTION tenant_guard.verify_ledger(
     OUT code text, OUT block bigint, OUT account_id text, OUT event_id text, OUT relation text,
     OUT detail text)
     RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET jit = off
     AS 'MODULE_PATHNAME', 'verify_ledger_wrapper';
 COMMENT ON FUNCTION tenant_guard.verify_ledger(text, text, text, integer, integer) IS
     'recomputes the ledger; a row for each thing that is not as it was sealed';

@@ -48,7 +48,7 @@ CREATE FUNCTION tenant_guard.personal_events(
     OUT event_id text, OUT row_key text, OUT occurred_at timestamptz, OUT action text,
     OUT personal text)
     RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET jit = off
     AS 'MODULE_PATHNAME', 'tenant_guard_personal_events';
 COMMENT ON FUNCTION tenant_guard.personal_events(text, text) IS
     'the events of all rows of a relation that hold personal values, in order';
@@ -57,7 +57,7 @@ CREATE FUNCTION tenant_guard.personal_events(
     OUT event_id text, OUT row_key text, OUT occurred_at timestamptz, OUT action text,
     OUT personal text)
     RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET jit = off
     AS 'MODULE_PATHNAME', 'tenant_guard_personal_events';
 COMMENT ON FUNCTION tenant_guard.personal_events(text, text, text[]) IS
     'the events of rows that hold personal values, in order';

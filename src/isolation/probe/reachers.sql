@@ -29,7 +29,7 @@ WITH reach AS (
             ELSE (SELECT format('code of %s would run with its rights',
                     min(pg_get_userbyid(a.author)::text))
                 FROM unnest(CASE WHEN EXISTS (SELECT FROM unnest($5) AS p (name)
-                        WHERE pg_has_role(r.oid, p.name::name, 'MEMBER'))
+                        WHERE pg_has_role(r.oid, to_regrole(p.name)::oid, 'MEMBER'))
                     THEN $6::oid[] ELSE $7::oid[] END) AS a (author)
                 WHERE NOT pg_has_role(a.author, r.oid, $4)
                 HAVING count(*) > 0) END AS refusal
