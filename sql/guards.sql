@@ -84,10 +84,11 @@ CREATE EVENT TRIGGER tenant_guard_command_start ON ddl_command_start
         'CREATE VIEW', 'CREATE RULE', 'GRANT', 'REVOKE')
     EXECUTE FUNCTION tenant_guard.guard_command_start();
 CREATE EVENT TRIGGER tenant_guard_command_end ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER POLICY', 'ALTER TRIGGER',
-        'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'DROP OWNED', 'CREATE TRIGGER', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO',
-        'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'CREATE POLICY',
-        'GRANT', 'REVOKE')
+    WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER INDEX', 'ALTER VIEW',
+        'ALTER MATERIALIZED VIEW', 'ALTER POLICY', 'ALTER TRIGGER', 'ALTER SCHEMA',
+        'ALTER TYPE', 'ALTER DOMAIN', 'DROP OWNED', 'CREATE TRIGGER', 'CREATE TABLE', 'CREATE TABLE AS',
+        'SELECT INTO', 'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA',
+        'CREATE POLICY', 'GRANT', 'REVOKE')
     EXECUTE FUNCTION tenant_guard.guard_command_end();
 -- Whatever the command is: a cascade can take a policy with a column, a type or a parent.
 CREATE EVENT TRIGGER tenant_guard_dropped ON sql_drop

@@ -54,6 +54,13 @@ impl Looking {
             Self::NotReader => "An admin lets a role read it: tenant_guard.allow_log(role).",
             Self::OtherAccount => "Auditors read the log of every account.",
             Self::Partition(_) => "Name the topmost parent: what is below it is included.",
+            Self::Unknown(
+                _,
+                Unknown {
+                    why: Why::Follows(_),
+                    ..
+                },
+            ) => "Rows are known in which it is null, and a baseline when it has another type.",
             Self::Unknown(..) => {
                 "tenant_guard.record_baseline(relation) writes down the rows as they are: from then on \
                  they are known."
@@ -99,6 +106,11 @@ pub(crate) fn why_unknown(unknown: &Unknown) -> String {
         Why::Command => "a command took or gave values that no event holds".to_owned(),
         Why::Column(column) => {
             format!("column \"{column}\" got values that no event holds")
+        }
+        Why::Follows(column) => {
+            format!(
+                "column \"{column}\" says what other objects are, which no event of its rows tells"
+            )
         }
         Why::NoRow => "it changes a row that no event made".to_owned(),
         Why::Differs(columns) => {

@@ -73,7 +73,7 @@ unsafe fn rows(fcinfo: pg_sys::FunctionCallInfo, moment: Moment) {
         with_latest_snapshot(|| {
             let mut fold = folded(&relation, account.as_deref(), &moment);
             if let Err(unknown) = fold.known_of(account.as_deref()) {
-                refuse(&relation, unknown);
+                refuse(&relation, account.as_deref(), unknown);
             }
             if account.is_some() && !fold.bears_account() {
                 Error::Looking(Looking::NoAccounts(relation.clone())).raise();
@@ -88,14 +88,19 @@ unsafe fn rows(fcinfo: pg_sys::FunctionCallInfo, moment: Moment) {
                 }
                 match standing.row {
                     Ok(row) => answer.put_texts([Some(&row)]),
-                    Err(unknown) => refuse(&relation, unknown),
+                    Err(unknown) => refuse(&relation, account.as_deref(), unknown),
                 }
             }
         });
     });
 }
 
-fn refuse(relation: &str, unknown: Unknown) -> ! {
+/// Nobody of an account is told which event of another one it was.
+fn refuse(relation: &str, account: Option<&str>, unknown: Unknown) -> ! {
+    let unknown = match account {
+        Some(account) => unknown.told(account),
+        None => unknown,
+    };
     Error::Looking(Looking::Unknown(relation.to_owned(), unknown)).raise()
 }
 

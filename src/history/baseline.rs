@@ -7,7 +7,7 @@ use crate::audit::record::record_system;
 use crate::audit::standing;
 use crate::catalog::refuse_on_standby;
 use crate::error::{Error, OrRaise};
-use crate::isolation::{decides_capture, hold_off_writers};
+use crate::isolation::{decides_capture, following, hold_off_writers};
 
 /// Writes an event for each row of a captured relation. Holds writers of it off until the transaction
 /// ends, and nobody who reads.
@@ -22,6 +22,9 @@ fn record_baseline(relation: Option<pg_sys::Oid>) -> i64 {
     decides_capture(relation).or_raise();
     let tables = standing::tables_of(relation);
     standing::refuse_uncaptured(relation);
-    record_system("record_baseline", Some(relation), "", None);
+    let mut data = serde_json::json!({});
+    following::say(&mut data, relation);
+    let data = (data != serde_json::json!({})).then(|| data.to_string());
+    record_system("record_baseline", Some(relation), "", data.as_deref());
     tables.into_iter().map(standing::record).sum()
 }

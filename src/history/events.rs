@@ -60,8 +60,17 @@ impl Reading {
         if store::exists() {
             reading.incarnations = incarnations();
             reading.read_commands();
-            reading.names = Names::from_commands(name, &reading.commands);
+            let names = Names::from_commands(name, &reading.commands);
+            let free = { names.given_up() }.is_some_and(|event| !is_taken(name, event));
+            reading.names = if free { names.of_any() } else { names };
         }
+        reading
+    }
+
+    /// The same, with what other relations were that had the name before.
+    pub(super) fn of_any(name: &str) -> Self {
+        let mut reading = Self::of(name);
+        reading.names = reading.names.of_any();
         reading
     }
 
@@ -171,6 +180,28 @@ fn event_of<'a>(row: &Row<'a>) -> Event<'a> {
         personal: row.optional_text(13),
         erased: row.integer(14) == 1,
     }
+}
+
+/// Whether a relation has events under a name that another one gave up by an event.
+fn is_taken(name: &str, since: EventKey) -> bool {
+    let query = query_text(&format!(
+        "SELECT 1 FROM tenant_guard.audit_log AS t \
+         WHERE t.relation = $1 AND (t.kind = 'row' OR t.kind = 'system' AND t.action = ANY ({ACTIONS})) \
+             AND t.occurred_at > (SELECT e.occurred_at FROM tenant_guard.audit_log AS e \
+                 WHERE e.incarnation = $2 AND e.xid = $3 AND e.ordinal = $4) LIMIT 1"
+    ));
+    let arguments = [
+        (
+            pg_sys::TEXTOID,
+            name.into_datum().expect("a text is no NULL"),
+        ),
+        (pg_sys::INT8OID, pg_sys::Datum::from(since.incarnation)),
+        (pg_sys::INT8OID, pg_sys::Datum::from(since.xid)),
+        (pg_sys::INT4OID, pg_sys::Datum::from(since.ordinal)),
+    ];
+    let mut taken = false;
+    for_each_row(&query, &arguments, |_| taken = true);
+    taken
 }
 
 /// The databases the events are from, in the order of time; this one is the last.

@@ -68,17 +68,18 @@ fn history(relation: &str, key: &str, account: Option<&str>, answer: &Answer) {
     });
 }
 
-/// Hands over the events of rows of a relation, whatever keys they had: each of `keys` is that of a row
+/// Hands over the events of rows of a relation, whatever keys they had, and of relations that had its name
+/// before it: each of `keys` is that of a row
 /// with a number that comes back with the events. Under the active snapshot, as the owner.
 pub(crate) fn events_of_rows(
     relation: &str,
     keys: &[(&str, i64)],
     mut found: impl FnMut(EventKey, i64),
 ) {
-    let reading = Reading::of(relation);
+    let reading = Reading::of_any(relation);
     let track = |(key, number): &(&str, i64)| {
         (
-            Track::new(reading.names(), reading.commands(), key),
+            Track::new(reading.names(), reading.commands(), key).of_any(),
             *number,
         )
     };

@@ -60,6 +60,11 @@ fn verify(relation: pg_sys::Oid, answer: &Answer) {
                 let (code, detail) =
                     match fold.compare(row.account, row.row_key, row.data, row.personal) {
                         Difference::None => return,
+                        Difference::Unknown(unknown) => {
+                            let detail = said(&unknown);
+                            let found = [Some("state_unknown"), None, None, Some(&detail)];
+                            return answer.put_texts(found);
+                        }
                         Difference::NoEvents => ("row_unknown", None),
                         Difference::Account => ("account_differs", None),
                         Difference::Columns(columns) => ("row_differs", Some(columns.join(", "))),

@@ -11,7 +11,7 @@ use tenant_guard_core::trigger::CaptureRule;
 use super::members::Tree;
 use super::registry::{self, read};
 use super::request::{Request, text};
-use super::{execute, locking, lookup, manifest, numbering, require_admin, statements};
+use super::{execute, following, locking, lookup, manifest, numbering, require_admin, statements};
 use crate::audit::configuration::arguments;
 use crate::audit::hash_key;
 use crate::audit::record::record_system;
@@ -64,6 +64,7 @@ fn audit<'a>(
         locking::lock_trees(&[relation]);
         let mut data = described(&rule);
         data["empty"] = super::integrity::is_empty(relation).into();
+        following::say(&mut data, relation);
         store(relation, &rule);
         record_system("audit", Some(relation), "", Some(&data.to_string()));
     }
@@ -193,8 +194,9 @@ pub(super) fn join(root: pg_sys::Oid, coming: pg_sys::Oid) {
         rule_of(root).as_ref(),
     );
     execute(&plan);
-    let root = serde_json::json!({ "root": lookup::name_of(root) }).to_string();
-    record_system("audit", Some(coming), "", Some(&root));
+    let mut data = serde_json::json!({ "root": lookup::name_of(root) });
+    following::say(&mut data, coming);
+    record_system("audit", Some(coming), "", Some(&data.to_string()));
 }
 
 /// A relation that left its audited tree with triggers of ours on it.
@@ -273,12 +275,9 @@ pub(super) fn stay(left: &Left) {
     let members = Tree::of(&lookup::tree_of(left.relation), &bare(left.relation));
     let plan = plan::capture(&members.plan_members(|_| Vec::new()), "", Some(&left.rule));
     execute(&plan);
-    record_system(
-        "audit",
-        Some(left.relation),
-        "",
-        Some(&described(&left.rule).to_string()),
-    );
+    let mut data = described(&left.rule);
+    following::say(&mut data, left.relation);
+    record_system("audit", Some(left.relation), "", Some(&data.to_string()));
 }
 
 /// Lets the rule of a relation go that has come below an audited one with the same rule.

@@ -11,6 +11,7 @@ pub(crate) mod copy_from;
 mod explain;
 mod expression;
 pub(crate) mod floor_hook;
+pub(crate) mod following;
 mod foreign_keys;
 mod grants;
 mod guards;
@@ -168,6 +169,7 @@ fn register_protection<'a>(
     numbering::take(request.relation, numbering::By::Protect, &request.redact);
     let mut data = request.to_json();
     data["empty"] = integrity::is_empty(request.relation).into();
+    following::say(&mut data, request.relation);
     let data = data.to_string();
     record_system("protect", Some(request.relation), "", Some(&data));
 }

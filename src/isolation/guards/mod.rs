@@ -12,9 +12,11 @@ mod command;
 mod copies;
 mod created;
 mod dropped;
+mod gone;
 mod ledger;
 mod members;
 mod noted;
+mod reached;
 pub(super) mod recorded;
 mod refusal;
 pub(super) mod schemas;
@@ -35,6 +37,7 @@ raw_function! {
         // SAFETY: PostgreSQL passed `fcinfo`.
         if let Some(command) = unsafe { Command::guarded(fcinfo, "guard_command_start()") } {
             recorded::begun(&command);
+            recorded::detaching(&command);
             ledger::judge(&command);
             noted::note(&command);
             created::make_way(&command);
@@ -61,7 +64,7 @@ raw_function! {
         // SAFETY: PostgreSQL passed `fcinfo`.
         if let Some(command) = unsafe { Command::guarded(fcinfo, "guard_dropped()") } {
             dropped::judge(&command);
-            recorded::dropped(&command);
+            gone::record_dropped(&command);
             reading::dropped();
         }
         pg_sys::Datum::from(0)
@@ -70,6 +73,8 @@ raw_function! {
 
 fn judge_end(command: &Command) {
     match command.node() {
+        // Of an index, whose partitions are none of a table.
+        NodeTag::T_AlterTableStmt if command.tag == pg_sys::CommandTag::CMDTAG_ALTER_INDEX => {}
         NodeTag::T_AlterTableStmt => {
             created::left(command);
             members::altered(command);

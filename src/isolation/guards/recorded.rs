@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys::{self, AlterTableType, NodeTag, ObjectType};
 use serde_json::{Map, Value, json};
-use tenant_guard_core::trigger::{CAPTURE, CAPTURE_TRUNCATE};
 
-use super::command::{Action, Collected, Command, collected, name_parts, text};
+use super::command::{
+    Action, Collected, Command, collected, name_parts, pointers, relation_named, text,
+};
 use super::types::{self, CONSTRAINT};
 use super::wanted::{At, Member, POLICY, policy, trigger};
+use super::{noted, reached};
 use crate::audit::filling;
 use crate::audit::pinned::Settings;
-use crate::audit::record::{record_named_where_possible, record_where_possible};
-use crate::audit::text::qualified;
-use crate::isolation::capturing;
-use crate::isolation::registry::{self, read};
+use crate::audit::record::record_where_possible;
+use crate::isolation::registry::read;
+use crate::isolation::{capturing, following, lookup};
 use crate::ledger::rows::for_each_row;
 use crate::versions;
 
@@ -51,13 +52,46 @@ pub(super) fn begun(command: &Command) {
     }
 }
 
-fn is_ours(command: &Command) -> bool {
+pub(super) fn is_ours(command: &Command) -> bool {
     OURS.get() == command.address()
+}
+
+/// Records which partitions a DETACH CONCURRENTLY takes away: they are gone when the first of its two
+/// transactions ends, and what records other commands runs in the second.
+pub(super) fn detaching(command: &Command) {
+    if command.node() != NodeTag::T_AlterTableStmt || is_ours(command) || is_restoring() {
+        return;
+    }
+    // SAFETY: the statement is read as what its tag says, and nothing ran since its names were given their
+    // meaning.
+    let (parent, partitions) = unsafe {
+        let statement: &pg_sys::AlterTableStmt = command.statement();
+        let mut actions = pointers::<pg_sys::AlterTableCmd>(statement.cmds);
+        let concurrent = |action: &pg_sys::AlterTableCmd| {
+            action.subtype == AlterTableType::AT_DetachPartition
+                && (*action.def.cast::<pg_sys::PartitionCmd>()).concurrent
+        };
+        if !actions.any(concurrent) {
+            return;
+        }
+        (
+            relation_named(statement.relation),
+            noted::partitions(statement),
+        )
+    };
+    if parent != pg_sys::Oid::INVALID && !partitions.is_empty() {
+        let _settings = Settings::for_catalog();
+        record_in_tree(
+            command,
+            parent,
+            json!({ "detached": leaves_of(&partitions) }),
+        );
+    }
 }
 
 /// Whether the session restores a dump, as a superuser with the settings that pg_dump writes: what
 /// it does to a relation is what was done to it before.
-fn is_restoring() -> bool {
+pub(super) fn is_restoring() -> bool {
     let is_off = |name| {
         // SAFETY: two built-in settings, read with their names.
         let value = unsafe { pg_sys::GetConfigOption(name, false, false) };
@@ -82,26 +116,21 @@ pub(super) fn altered(command: &Command) {
     if makes || is_ours(command) || is_restoring() {
         return;
     }
+    let partitions = match command.node() {
+        NodeTag::T_AlterTableStmt => noted::take(command).unwrap_or_default().partitions,
+        _ => Vec::new(),
+    };
     let _settings = Settings::for_catalog();
     // DROP OWNED takes rights on a table and on each column one by one.
     let mut told = Vec::new();
     for collected in collected() {
         match collected {
+            Collected::AlterTable(relation, actions) if types::is_composite(relation) => {
+                let data = json!({ "actions": done(&actions) });
+                types::altered(command, (pg_sys::RelationRelationId, relation), data);
+            }
             Collected::AlterTable(relation, actions) => {
-                let done: Vec<_> = actions
-                    .iter()
-                    .map(|(kind, name)| format!("{} {name}", word(*kind)).trim_end().to_owned())
-                    .collect();
-                let mut data = json!({ "actions": done });
-                let filled = filled(relation, &actions);
-                if !filled.is_empty() {
-                    data["filled"] = filled.into();
-                }
-                if types::is_composite(relation) {
-                    types::altered(command, (pg_sys::RelationRelationId, relation), data);
-                } else {
-                    record(command, relation, data);
-                }
+                table_altered(command, relation, actions, &partitions);
             }
             Collected::Simple(address, _, before) => simple(command, &address, before),
             Collected::Grant(relations) => {
@@ -114,6 +143,86 @@ pub(super) fn altered(command: &Command) {
             }
         }
     }
+}
+
+fn done(actions: &[Action]) -> Vec<String> {
+    let actions = actions.iter();
+    actions
+        .map(|(kind, name)| format!("{} {name}", word(*kind)).trim_end().to_owned())
+        .collect()
+}
+
+fn leaves_of(partitions: &[pg_sys::Oid]) -> Vec<String> {
+    let leaves = partitions.iter().copied();
+    leaves.flat_map(reached::leaves).collect()
+}
+
+/// Records a change of which rows are in a tree also with its root, whose rows they are.
+fn record_in_tree(command: &Command, relation: pg_sys::Oid, data: Value) {
+    let member = Member::of(relation);
+    if let Some(part) = member.filter(|member| member.follows_parent) {
+        record(command, part.root, data.clone());
+    }
+    record(command, relation, data);
+}
+
+fn table_altered(
+    command: &Command,
+    relation: pg_sys::Oid,
+    mut actions: Vec<Action>,
+    partitions: &[pg_sys::Oid],
+) {
+    let mut data = json!({ "actions": done(&actions) });
+    let does = |what: &str| actions.iter().any(|(kind, _)| word(*kind) == what);
+    if does(ATTACH) || does(DETACH) {
+        // A name that came to mean another one since is not in its place.
+        let below = lookup::children_of(relation);
+        let is_below = |partition: &pg_sys::Oid| below.contains(partition);
+        let known = !partitions.is_empty();
+        if known && does(DETACH) && !partitions.iter().any(is_below) {
+            data["detached"] = leaves_of(partitions).into();
+        } else if known && does(ATTACH) && partitions.iter().all(is_below) {
+            let empty = partitions.iter().copied().all(reached::is_empty);
+            if empty {
+                data["empty"] = true.into();
+            }
+        }
+        return record_in_tree(command, relation, data);
+    }
+    describe_columns(&mut data, relation, &actions);
+    record(command, relation, data);
+    // What the tables below lose is told of each; columns come to them and change with those above.
+    actions.retain(|(kind, ..)| {
+        let kind = versions::action(*kind);
+        kind == AlterTableType::AT_AddColumn || changes_values(kind)
+    });
+    if !actions.is_empty() {
+        for heir in reached::heirs(relation) {
+            let mut data = json!({ "actions": done(&actions) });
+            describe_columns(&mut data, heir, &actions);
+            record(command, heir, data);
+        }
+    }
+}
+
+/// Says what rows have in columns that came, and which columns say what other objects are.
+fn describe_columns(data: &mut Value, relation: pg_sys::Oid, actions: &[Action]) {
+    let filled = filled(relation, actions);
+    if !filled.is_empty() {
+        data["filled"] = filled.into();
+    }
+    let new = |kind| kind == AlterTableType::AT_AddColumn || changes_values(kind);
+    if { actions.iter() }.any(|(kind, ..)| new(versions::action(*kind))) {
+        following::say(data, relation);
+    }
+}
+
+/// Whether a part of ALTER TABLE gives a column other values.
+fn changes_values(kind: AlterTableType::Type) -> bool {
+    matches!(
+        word(kind),
+        "change the type of column" | "change the expression of column"
+    )
 }
 
 /// What rows of before have in the columns that a command added: null for one that is not captured.
@@ -148,6 +257,7 @@ fn simple(command: &Command, address: &pg_sys::ObjectAddress, before: pg_sys::Ob
             return types::altered(command, of, said(command));
         }
         pg_sys::RelationRelationId => (address.objectId, None),
+        pg_sys::NamespaceRelationId => return schema_renamed(command, address.objectId),
         pg_sys::TypeRelationId => {
             let of = (pg_sys::TypeRelationId, address.objectId);
             return types::altered(command, of, said(command));
@@ -176,7 +286,24 @@ fn simple(command: &Command, address: &pg_sys::ObjectAddress, before: pg_sys::Ob
     if let Some((kind, name)) = object.filter(|_| command.node() != NodeTag::T_RenameStmt) {
         data[kind] = name.into();
     }
+    if data["object"] == "column" {
+        for heir in reached::heirs(relation) {
+            record(command, heir, data.clone());
+        }
+    }
     record(command, relation, data);
+}
+
+/// All tables of the schema have other names.
+fn schema_renamed(command: &Command, schema: pg_sys::Oid) {
+    if command.node() != NodeTag::T_RenameStmt {
+        return;
+    }
+    // SAFETY: the statement is what its tag says.
+    let before = unsafe { text(command.statement::<pg_sys::RenameStmt>().subname) };
+    for relation in reached::tables_in(schema) {
+        record(command, relation, json!({ "schema": before }));
+    }
 }
 
 /// What a statement says that names something anew.
@@ -201,7 +328,11 @@ fn said(command: &Command) -> Value {
                 let mut data = json!({ "renamed": before, "to": text(statement.newname) });
                 match statement.renameType {
                     ObjectType::OBJECT_COLUMN => data["object"] = "column".into(),
-                    ObjectType::OBJECT_TABLE => data["object"] = "table".into(),
+                    ObjectType::OBJECT_ATTRIBUTE => data["object"] = "attribute".into(),
+                    // ALTER INDEX renames tables as well.
+                    ObjectType::OBJECT_TABLE
+                    | ObjectType::OBJECT_FOREIGN_TABLE
+                    | ObjectType::OBJECT_INDEX => data["object"] = "table".into(),
                     _ => {}
                 }
                 data
@@ -212,7 +343,7 @@ fn said(command: &Command) -> Value {
                 if statement.oldVal.is_null() {
                     json!({ "added": new })
                 } else {
-                    json!({ "renamed": text(statement.oldVal), "to": new })
+                    json!({ "renamed": text(statement.oldVal), "to": new, "object": "value" })
                 }
             }
             _ => json!({}),
@@ -282,104 +413,8 @@ pub(super) fn record(command: &Command, relation: pg_sys::Oid, mut data: Value) 
     }
 }
 
-/// An object that a command dropped.
-struct Dropped {
-    catalog: pg_sys::Oid,
-    oid: pg_sys::Oid,
-    column: bool,
-    schema: String,
-    /// Of a trigger or policy its table; the name of anything else.
-    table: String,
-    name: String,
-    identity: String,
-}
-
-/// Records relations under protection or audit that a command dropped, and what it dropped from
-/// others.
-pub(super) fn dropped(command: &Command) {
-    if is_ours(command) || is_restoring() {
-        return;
-    }
-    let objects = dropped_objects();
-    if objects.is_empty() {
-        return;
-    }
-    let _settings = Settings::for_catalog();
-    let gone: Vec<_> = objects
-        .iter()
-        .filter(|o| o.catalog == pg_sys::RelationRelationId && !o.column)
-        .map(|o| o.oid)
-        .collect();
-    // What went with a relation says that its changes were captured, whatever was above it.
-    let captured = |relation: &Dropped| {
-        objects.iter().any(|object| {
-            object.catalog == pg_sys::TriggerRelationId
-                && (&object.schema, &object.table) == (&relation.schema, &relation.table)
-                && matches!(object.name.as_str(), CAPTURE | CAPTURE_TRUNCATE)
-        })
-    };
-    for object in &objects {
-        let relation = match object.catalog {
-            pg_sys::RelationRelationId if object.column => Some((object.oid, "column")),
-            pg_sys::RelationRelationId => {
-                if captured(object) || was_registered(object.oid) {
-                    let data = json!({ "command": command.tag_name(), "dropped": "relation" });
-                    let name = qualified(&object.schema, &object.table);
-                    record_named_where_possible("ddl", &name, &data.to_string());
-                }
-                None
-            }
-            POLICY => policy(object.oid, At::Before, false).map(|p| (p.relation, "policy")),
-            _ => trigger(object.oid, At::Before).map(|t| (t.relation, "trigger")),
-        };
-        if let Some((relation, kind)) = relation.filter(|(oid, _)| !gone.contains(oid)) {
-            record(
-                command,
-                relation,
-                json!({ "dropped": kind, "object": object.identity }),
-            );
-        }
-    }
-}
-
-fn was_registered(relation: pg_sys::Oid) -> bool {
-    let found = read(
-        "SELECT FROM tenant_guard.protection_member AS m WHERE m.relation = $1 \
-         UNION ALL SELECT FROM tenant_guard.capture_rule AS r WHERE r.relation = $1",
-        &[relation.into()],
-        |_| Ok(()),
-    );
-    !found.is_empty()
-}
-
-fn dropped_objects() -> Vec<Dropped> {
-    registry::read_as_caller(
-        "SELECT d.classid, d.objid, d.objsubid OPERATOR(pg_catalog.>) 0, \
-             d.address_names[1], d.address_names[2], \
-             d.address_names[pg_catalog.cardinality(d.address_names)], d.object_identity \
-         FROM pg_catalog.pg_event_trigger_dropped_objects() AS d \
-         WHERE NOT d.is_temporary AND (d.classid OPERATOR(pg_catalog.=) 3256 \
-             OR d.classid OPERATOR(pg_catalog.=) 2620 AND NOT d.object_identity ~ 'RI_ConstraintTrigger' \
-             OR d.classid OPERATOR(pg_catalog.=) 1259 \
-                 AND d.object_type IN ('table', 'table column'))",
-        |row| {
-            let text = |n| row.get::<String>(n).map(Option::unwrap_or_default);
-            let oid = |n| {
-                row.get::<pg_sys::Oid>(n)
-                    .map(|oid| oid.unwrap_or(pg_sys::Oid::INVALID))
-            };
-            Ok(Dropped {
-                catalog: oid(1)?,
-                oid: oid(2)?,
-                column: row.get(3)?.unwrap_or(false),
-                schema: text(4)?,
-                table: text(5)?,
-                name: text(6)?,
-                identity: text(7)?,
-            })
-        },
-    )
-}
+const ATTACH: &str = "attach partition";
+const DETACH: &str = "detach partition";
 
 /// What a part of ALTER TABLE does.
 fn word(kind: AlterTableType::Type) -> &'static str {
@@ -387,6 +422,8 @@ fn word(kind: AlterTableType::Type) -> &'static str {
         AlterTableType::AT_AddColumn => "add column",
         AlterTableType::AT_DropColumn => "drop column",
         AlterTableType::AT_AlterColumnType => "change the type of column",
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        AlterTableType::AT_SetExpression => "change the expression of column",
         AlterTableType::AT_ColumnDefault => "change the default of column",
         AlterTableType::AT_SetNotNull => "set not null on column",
         AlterTableType::AT_DropNotNull => "drop not null from column",
@@ -408,10 +445,8 @@ fn word(kind: AlterTableType::Type) -> &'static str {
         AlterTableType::AT_DisableRowSecurity => "disable row security",
         AlterTableType::AT_ForceRowSecurity => "force row security",
         AlterTableType::AT_NoForceRowSecurity => "take force off row security",
-        AlterTableType::AT_AttachPartition => "attach partition",
-        AlterTableType::AT_DetachPartition | AlterTableType::AT_DetachPartitionFinalize => {
-            "detach partition"
-        }
+        AlterTableType::AT_AttachPartition => ATTACH,
+        AlterTableType::AT_DetachPartition | AlterTableType::AT_DetachPartitionFinalize => DETACH,
         AlterTableType::AT_AddInherit => "inherit from",
         AlterTableType::AT_DropInherit => "end inheritance from",
         _ => "alter",

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::command::Command;
 use super::recorded::record;
 use super::wanted::Member;
+use crate::isolation::following;
 use crate::isolation::registry::read;
 
 /// `pg_constraint`, which pgrx does not bind.
@@ -25,9 +26,17 @@ pub(super) fn altered(command: &Command, of: Object, mut data: Value) {
     data["type"] = name(of).into();
     let mut told = Vec::new();
     for member in relations.into_iter().filter_map(Member::of) {
-        if !told.contains(&member.root) {
-            record(command, member.root, data.clone());
-            told.push(member.root);
+        // Partitions' rows are those of the tree; tables that inherit have their own.
+        let rows_of = if member.follows_parent {
+            member.root
+        } else {
+            member.relation
+        };
+        if !told.contains(&rows_of) {
+            let mut data = data.clone();
+            following::say(&mut data, rows_of);
+            record(command, rows_of, data);
+            told.push(rows_of);
         }
     }
 }

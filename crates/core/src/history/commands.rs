@@ -20,8 +20,8 @@ pub(super) enum Done {
     Changed(String),
     /// The relation is gone, with its rows.
     Dropped,
-    /// A partition left with its rows; as the command named it.
-    Detached(String),
+    /// Partitions left with their rows.
+    Detached(Vec<String>),
     /// Nothing is known of the rows any more.
     Lost,
 }
@@ -43,12 +43,15 @@ pub(super) fn done(relation: &str, data: &str) -> Vec<Done> {
         return vec![Done::Lost];
     };
     let text = |name: &str| -> Option<String> { serde_json::from_str(said.get(name)?).ok() };
-    let command = text("command").unwrap_or_default();
     let mut found = Vec::new();
+    let actions: Vec<String> = { said.get("actions") }
+        .and_then(|actions| serde_json::from_str(actions).ok())
+        .unwrap_or_default();
     if said.get("type").is_some() {
         // A label of an enumeration, or an attribute of a composite type, by another name is another
-        // value; more labels are none.
-        if command == "ALTER TYPE" && said.get("added").is_none() {
+        // value; more labels are none, nor is another name of the type.
+        let renamed = matches!(text("object").as_deref(), Some("attribute" | "value"));
+        if renamed || actions.iter().any(|action| action != "change the owner") {
             found.push(Done::Lost);
         }
         return found;
@@ -80,17 +83,24 @@ pub(super) fn done(relation: &str, data: &str) -> Vec<Done> {
         }
         _ => {}
     }
-    let actions: Vec<String> = { said.get("actions") }
-        .and_then(|actions| serde_json::from_str(actions).ok())
+    let detached: Vec<String> = { said.get("detached") }
+        .and_then(|detached| serde_json::from_str(detached).ok())
         .unwrap_or_default();
+    // Which partitions left must be known.
+    if detached.is_empty() && actions.iter().any(|a| a.starts_with("detach partition")) {
+        found.push(Done::Lost);
+    } else if !detached.is_empty() {
+        found.push(Done::Detached(detached));
+    }
     let filled: Value = { said.get("filled") }
         .and_then(|filled| serde_json::from_str(filled).ok())
         .unwrap_or_default();
-    found.extend(
-        actions
-            .iter()
-            .filter_map(|action| of_action(action, &filled)),
-    );
+    let arrived_empty = said.get("empty") == Some("true");
+    for action in &actions {
+        if !(arrived_empty && action.starts_with("attach partition")) {
+            found.extend(of_action(action, &filled));
+        }
+    }
     found
 }
 
@@ -115,8 +125,8 @@ fn of_action(action: &str, filled: &Value) -> Option<Done> {
         let plain = column.strip_suffix(" by an expression");
         return Some(Done::Changed(plain.map_or(column.clone(), str::to_owned)));
     }
-    if let Some(partition) = named("detach partition ") {
-        return Some(Done::Detached(partition));
+    if let Some(column) = named("change the expression of column ") {
+        return Some(Done::Changed(column));
     }
     let stops = match named("disable trigger ") {
         Some(trigger) => is_capture(&trigger),
@@ -175,16 +185,34 @@ mod tests {
             ),
             (r#"{"actions":["disable trigger mine"]}"#, vec![]),
             (
-                r#"{"command":"ALTER TYPE","renamed":"ok","to":"paid","type":"s.mood"}"#,
+                r#"{"command":"ALTER TYPE","renamed":"ok","to":"paid","object":"value","type":"s.mood"}"#,
                 vec![Done::Lost],
+            ),
+            (
+                r#"{"command":"ALTER TYPE","actions":["add column a"],"type":"s.pair"}"#,
+                vec![Done::Lost],
+            ),
+            (
+                r#"{"command":"ALTER TYPE","renamed":"pair","to":"two","type":"s.two"}"#,
+                vec![],
             ),
             (
                 r#"{"command":"ALTER TYPE","added":"new","type":"s.mood"}"#,
                 vec![],
             ),
             (
-                r#"{"actions":["detach partition s.p1"]}"#,
-                vec![Done::Detached("s.p1".into())],
+                r#"{"actions":["detach partition s.P 1"],"detached":["s.\"P 1\"","s.p2"]}"#,
+                vec![Done::Detached(vec!["s.\"P 1\"".into(), "s.p2".into()])],
+            ),
+            (r#"{"actions":["detach partition s.p1"]}"#, vec![Done::Lost]),
+            (r#"{"actions":["attach partition s.p1"]}"#, vec![Done::Lost]),
+            (
+                r#"{"actions":["attach partition s.p1"],"empty":true}"#,
+                vec![],
+            ),
+            (
+                r#"{"actions":["change the expression of column a"]}"#,
+                vec![Done::Changed(column("a"))],
             ),
             ("nonsense", vec![Done::Lost]),
         ] {

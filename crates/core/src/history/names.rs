@@ -83,10 +83,19 @@ pub fn names_before(relation: &str, data: &str) -> Vec<String> {
         .collect()
 }
 
+/// What one event did to the names that relations have.
+enum Change {
+    /// A relation of the first name has the second one since.
+    Renamed(String, String),
+    /// The relation of the name is gone.
+    Dropped(String),
+}
+
 /// The names one relation had, from the first to the one it has or had last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// What each change made of the name, in order; the first is where nothing had changed it.
+    /// What each change made of the name, in order; the first is where nothing had changed it, and empty
+    /// where another relation had the name until then.
     names: Vec<String>,
     /// The events of the changes.
     changes: Vec<EventKey>,
@@ -97,11 +106,34 @@ impl Names {
     /// Follows a name back. `renames` are all changes of names there are, in the order of changes: the
     /// event, the name before, the name after.
     pub fn of(last: &str, renames: &[(EventKey, String, String)]) -> Self {
+        let changed = renames.iter().map(|(event, before, after)| {
+            let change = Change::Renamed(before.clone(), after.clone());
+            (*event, change)
+        });
+        Self::through(last, &changed.collect::<Vec<_>>())
+    }
+
+    fn through(last: &str, changed: &[(EventKey, Change)]) -> Self {
         let (mut names, mut changes) = (vec![last.to_owned()], Vec::new());
-        for (event, before, after) in renames.iter().rev() {
-            if names.last() == Some(after) {
-                names.push(before.clone());
-                changes.push(*event);
+        for (event, change) in changed.iter().rev() {
+            let (name, renamed) = (names.last().cloned(), !changes.is_empty());
+            match change {
+                Change::Renamed(before, after) if name.as_ref() == Some(after) => {
+                    names.push(before.clone());
+                    changes.push(*event);
+                }
+                // Until then another relation had the name, and this one was not there, or not watched.
+                Change::Renamed(gone, _) if name.as_ref() == Some(gone) => {
+                    names.push(String::new());
+                    changes.push(*event);
+                    break;
+                }
+                Change::Dropped(gone) if renamed && name.as_ref() == Some(gone) => {
+                    names.push(String::new());
+                    changes.push(*event);
+                    break;
+                }
+                _ => {}
             }
         }
         names.reverse();
@@ -115,23 +147,45 @@ impl Names {
 
     /// The same from all events of action `ddl`, each with its relation and data.
     pub fn from_commands(last: &str, commands: &[(EventKey, String, String)]) -> Self {
-        let mut renames = Vec::new();
+        let mut changed = Vec::new();
         for (event, relation, data) in commands {
-            for before in names_before(relation, data) {
-                renames.push((*event, before, relation.clone()));
+            for done in done(relation, data) {
+                let change = match done {
+                    Done::Renamed(before) => Change::Renamed(before, relation.clone()),
+                    Done::Dropped => Change::Dropped(relation.clone()),
+                    _ => continue,
+                };
+                changed.push((*event, change));
             }
         }
-        Self::of(last, &renames)
+        Self::through(last, &changed)
     }
 
-    /// The name it has where reading stands.
+    /// The same, and what any other relation was that had the first of the names before.
+    #[must_use]
+    pub fn of_any(mut self) -> Self {
+        if self.names.len() > 1 && self.names[0].is_empty() {
+            self.names.remove(0);
+            self.changes.remove(0);
+        }
+        self
+    }
+
+    /// The name it has where reading stands; empty before it had any.
     pub fn current(&self) -> &str {
         &self.names[self.at]
+    }
+
+    /// The event by which another relation gave its only name up; none where it had others before.
+    pub fn given_up(&self) -> Option<EventKey> {
+        let only = self.names.len() == 2 && self.names[0].is_empty();
+        self.changes.first().copied().filter(|_| only)
     }
 
     /// All names it had, each once.
     pub fn all(&self) -> Vec<String> {
         let mut all = self.names.clone();
+        all.retain(|name| !name.is_empty());
         all.sort();
         all.dedup();
         all
@@ -186,5 +240,26 @@ mod tests {
         assert!(names.pass(event(2)));
         assert_eq!(names.current(), "s.t");
         assert_eq!(Names::of("s.old", &renames).all(), ["s.old", "s.t"]);
+        // What was made under a name that had become free has none of the events of before.
+        let mut names = Names::of("s.x", &renames);
+        assert_eq!((names.current(), names.all()), ("", vec!["s.x".to_owned()]));
+        assert_eq!(names.clone().of_any().current(), "s.x");
+        assert!(!names.pass(event(2)) && names.pass(event(3)));
+        assert_eq!(names.current(), "s.x");
+    }
+
+    #[test]
+    fn relation_that_was_dropped_under_an_earlier_name_is_another_one() {
+        let command =
+            |n, relation: &str, data: &str| (event(n), relation.to_owned(), data.to_owned());
+        let drop = r#"{"dropped":"relation"}"#;
+        let rename = r#"{"object":"table","renamed":"a","to":"b"}"#;
+        let commands = [command(1, "s.a", drop), command(2, "s.b", rename)];
+        let mut names = Names::from_commands("s.b", &commands);
+        assert_eq!(names.current(), "");
+        assert!(names.pass(event(1)));
+        assert_eq!(names.current(), "s.a");
+        // Under one name both are looked at: which one is meant, the time says.
+        assert_eq!(Names::from_commands("s.a", &commands[..1]).current(), "s.a");
     }
 }

@@ -53,6 +53,13 @@ pub struct Track {
     changes: Vec<(usize, String, String)>,
     /// By key, from which event of a row to which it is that of a row in question.
     spans: HashMap<String, Spans>,
+    /// The number of the first event of the relation that has the name last; of the relations that had it
+    /// before it nothing is shown.
+    first: usize,
+    /// Whether the relation was dropped, so that what comes next is another one's.
+    dropped: bool,
+    /// Whether rows of all relations that had the name are shown.
+    of_any: bool,
     watch: fn(),
     was_there: bool,
     before: Option<(EventKey, i64, bool)>,
@@ -83,6 +90,9 @@ impl Track {
             wanted: canonical(key),
             changes: Vec::new(),
             spans: HashMap::new(),
+            first: 0,
+            dropped: false,
+            of_any: false,
             watch: || (),
             was_there: false,
             before: None,
@@ -96,8 +106,28 @@ impl Track {
         self
     }
 
+    /// Shows rows of the key in every relation that had the name, one after the other.
+    #[must_use]
+    pub fn of_any(mut self) -> Self {
+        self.names = self.names.of_any();
+        self.start = self.names.clone();
+        self.of_any = true;
+        self
+    }
+
     /// Takes note of an event.
     pub fn look(&mut self, event: &Event<'_>) {
+        let here = event.relation == Some(self.names.current());
+        if here && event.kind == "system" && event.action == "ddl" {
+            self.dropped |= { done(self.names.current(), event.data.unwrap_or_default()) }
+                .contains(&Done::Dropped);
+        } else if here && self.dropped {
+            self.dropped = false;
+            if !self.of_any {
+                self.first = self.next;
+                self.changes.clear();
+            }
+        }
         if let Some((before, Some(after))) = self.keys(event)
             && before != after
         {
@@ -116,7 +146,7 @@ impl Track {
         }
         let changes = &self.changes;
         let mut spans: HashMap<&str, Spans> = HashMap::new();
-        let mut ahead = vec![(self.wanted.as_str(), 0, usize::MAX)];
+        let mut ahead = vec![(self.wanted.as_str(), self.first, usize::MAX)];
         while let Some((key, first, last)) = ahead.pop() {
             (self.watch)();
             // What was gone through before leads nowhere new.
@@ -142,7 +172,7 @@ impl Track {
                     let (at, before, _) = &changes[*n];
                     let comes = to.get(before.as_str()).map_or(&[][..], Vec::as_slice);
                     let earlier = comes.partition_point(|earlier| earlier < n).checked_sub(1);
-                    let since = earlier.map_or(0, |earlier| changes[comes[earlier]].0 + 1);
+                    let since = earlier.map_or(self.first, |earlier| changes[comes[earlier]].0 + 1);
                     ahead.push((before.as_str(), since, *at));
                 }
             }

@@ -1,5 +1,7 @@
 //! Events of random changes fold into the rows of a model that made them.
 
+mod relations;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

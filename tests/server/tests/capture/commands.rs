@@ -134,10 +134,10 @@ fn change_of_a_type_leaves_an_event_of_the_tables_that_have_it() {
     assert_eq!(
         commands(&mut client),
         [
-            r#"public.bill|{"command":"ALTER TYPE","renamed":"ok","to":"paid","type":"public.mood"}"#,
+            r#"public.bill|{"command":"ALTER TYPE","object":"value","renamed":"ok","to":"paid","type":"public.mood"}"#,
             r#"public.bill|{"added":"late","command":"ALTER TYPE","type":"public.mood"}"#,
             r#"public.bill|{"actions":["drop column city"],"command":"ALTER TYPE","type":"public.address"}"#,
-            r#"public.bill|{"command":"ALTER TYPE","renamed":"street","to":"road","type":"public.address"}"#,
+            r#"public.bill|{"command":"ALTER TYPE","object":"attribute","renamed":"street","to":"road","type":"public.address"}"#,
             r#"public.bill|{"command":"ALTER DOMAIN","type":"public.addresses"}"#,
             r#"public.bill|{"command":"ALTER DOMAIN","renamed":"short","to":"few","type":"public.addresses"}"#,
             r#"public.bill|{"command":"ALTER TYPE","renamed":"mood","to":"state","type":"public.state"}"#,

@@ -143,18 +143,20 @@ fn detached_partitions_stay_audited_by_the_same_rule() {
         "of audited relation shop.leaf",
     );
     let rule = r#"{"exclude":[],"hash":[],"include":null,"redact":["note"],"skip_unchanged":false,"truncate_rows":false}"#;
-    let detach = |name: &str| {
+    let detach = |name: &str, leaf: &str| {
         format!(
-            r#"ddl|shop.part|{{"actions":["detach partition shop.{name}"],"command":"ALTER TABLE"}}|<null>"#
+            r#"ddl|shop.part|{{"actions":["detach partition shop.{name}"],"command":"ALTER TABLE","detached":["shop.{leaf}"]}}|<null>"#
         )
     };
     assert_eq!(
         events(&mut client, &format!("xid > {before}")),
         [
             format!("audit|shop.part_1|{rule}|<null>"),
-            detach("part_1"),
+            detach("part_1", "part_1"),
+            // The first of its two transactions takes the rows away.
+            r#"ddl|shop.part|{"command":"ALTER TABLE","detached":["shop.leaf"]}|<null>"#.to_owned(),
             format!("audit|shop.part_2|{rule}|<null>"),
-            detach("part_2"),
+            detach("part_2", "leaf"),
             r#"insert|shop.part_1|{"id":1}|{note}"#.to_owned(),
             r#"insert|shop.leaf|{"id":2}|{note}"#.to_owned(),
         ]

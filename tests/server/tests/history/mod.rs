@@ -1,5 +1,6 @@
 //! Looking back: who may, and what is seen there.
 
+mod commands;
 mod feed;
 mod limits;
 mod moments;

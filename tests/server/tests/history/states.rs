@@ -449,6 +449,51 @@ fn misfit_of_another_account_is_not_told_to_this_one() {
     );
 }
 
+/// A row of one account went unseen, and another account took its key.
+#[test]
+fn error_names_no_event_of_another_account() {
+    let shop = Shop::with_items();
+    run(
+        &mut shop.db.superuser(),
+        "SET tenant_guard.guards = off;
+         ALTER EVENT TRIGGER tenant_guard_command_end DISABLE;
+         ALTER TABLE shop.item DISABLE TRIGGER tenant_guard_capture;
+         DELETE FROM shop.item WHERE id = 1;
+         ALTER TABLE shop.item ENABLE ALWAYS TRIGGER tenant_guard_capture;
+         ALTER EVENT TRIGGER tenant_guard_command_end ENABLE ALWAYS",
+    );
+    // The row came from a third one, so that all events are read.
+    run(
+        &mut shop.db.superuser(),
+        &format!(
+            "INSERT INTO shop.item (id, account_id) VALUES (1, '{ACCOUNT_B}');
+             UPDATE shop.item SET account_id = '{ACCOUNT_A}' WHERE id = 3"
+        ),
+    );
+    let detail = |account: &str| {
+        shop.within(account, &["manager"], |session| {
+            let looked = "SELECT tenant_guard.as_of('shop.item', now())";
+            let error = session.transaction().unwrap().batch_execute(looked);
+            let error = error.unwrap_err();
+            let error = error.as_db_error().unwrap();
+            assert_eq!(error.code().code(), "55000");
+            error.detail().unwrap().to_owned()
+        })
+    };
+    assert_eq!(detail(ACCOUNT_A), "Two rows have one key.");
+    let inserted = "SELECT event_id FROM tenant_guard.audit_event
+                    WHERE action = 'insert' AND row_key = '{\"id\":1}' ORDER BY xid DESC LIMIT 1";
+    let inserted = lines(&mut shop.db.superuser(), inserted).concat();
+    let looked = shop
+        .auditor()
+        .batch_execute("SELECT tenant_guard.as_of('shop.item', now())")
+        .unwrap_err();
+    assert_eq!(
+        looked.as_db_error().unwrap().detail(),
+        Some(format!("Since event {inserted}: two rows have one key.").as_str())
+    );
+}
+
 /// The account of a child stands in its parent, which may be gone: its events are in the account of
 /// whoever wrote them.
 #[test]
