@@ -3,6 +3,7 @@
 mod commands;
 mod feed;
 mod limits;
+mod load;
 mod moments;
 mod own_log;
 mod refusals;

@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use postgres::Client;
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, lines};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Cluster, Database, lines};
 
 use super::{Shop, same_as_table};
 use crate::capture::run;
 
 /// A small generator of its own: what failed once fails again.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -226,6 +226,28 @@ fn rows_as_of_a_time_are_those_of_the_transactions_that_were_over() {
         "55000",
         "the state of relation shop.item is not known",
     );
+}
+
+/// What was changed before a moment and committed after it happened after it, where the server keeps the time
+/// of the commit; else the last event has to do.
+#[test]
+fn time_of_the_commit_decides_where_it_is_kept() {
+    let kept = Cluster::start(&["track_commit_timestamp=on"]).database();
+    for (db, expected) in [(kept, ["0", "1"]), (Database::new(), ["1", "1"])] {
+        let (mut client, mut late) = (db.superuser(), db.superuser());
+        run(
+            &mut client,
+            "CREATE TABLE late (id int PRIMARY KEY); SELECT tenant_guard.audit('late')",
+        );
+        run(&mut late, "BEGIN; INSERT INTO late VALUES (1)");
+        let mut moments = lines(&mut client, "SELECT clock_timestamp()");
+        run(&mut late, "COMMIT");
+        moments.extend(lines(&mut client, "SELECT clock_timestamp()"));
+        for (at, expected) in moments.iter().zip(expected) {
+            let query = format!("SELECT count(*) FROM tenant_guard.as_of('public.late', '{at}')");
+            assert_eq!(lines(&mut client, &query), [expected]);
+        }
+    }
 }
 
 #[test]
