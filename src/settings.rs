@@ -2,10 +2,11 @@
 
 use std::ffi::CString;
 
+use pgrx::PostgresGucEnum;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
-use pgrx::{PostgresGucEnum, pg_sys};
 
 use crate::identity::binding;
+use crate::versions;
 
 /// What the readers do where no valid identity is bound.
 #[derive(Copy, Clone, PartialEq, Eq, PostgresGucEnum)]
@@ -149,7 +150,7 @@ pub(crate) fn define() {
             Some(binding::assign_identity),
             None,
         );
-        pg_sys::MarkGUCPrefixReserved(c"tenant_guard".as_ptr());
+        versions::reserve_settings(c"tenant_guard");
     }
 }
 

@@ -3,6 +3,8 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::versions::{self, SetRows};
+
 /// The result of the running function.
 pub(crate) struct Answer {
     store: *mut pg_sys::Tuplestorestate,
@@ -18,12 +20,8 @@ impl Answer {
         // SAFETY: the caller vouches; the caller's resources own what is set up here. The rows are those
         // the query expects, since a set of single values has no row type of its own.
         unsafe {
-            pg_sys::InitMaterializedSRF(fcinfo, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
-            let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-            Self {
-                store: (*info).setResult,
-                descriptor: (*info).setDesc,
-            }
+            let (store, descriptor) = versions::begin_set(fcinfo, SetRows::Expected);
+            Self { store, descriptor }
         }
     }
 

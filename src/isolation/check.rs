@@ -8,6 +8,7 @@ use tenant_guard_core::report::{self, Acceptance, Finding, Severity};
 use super::lookup;
 use super::registry::read;
 use crate::error::{Error, OrRaise};
+use crate::versions;
 
 /// Code and query of a check; the code is the file's name with hyphens.
 macro_rules! checks {
@@ -165,7 +166,8 @@ pub(super) fn found(schemas: &Option<Vec<String>>) -> Vec<Finding> {
 
 fn run(file: &str, query: &str, schemas: &Option<Vec<String>>) -> Vec<Finding> {
     let code = file.replace('_', "-");
-    read(query, &[schemas.clone().into()], |row| {
+    let query = versions::with_catalogs_of_this(query);
+    read(&query, &[schemas.clone().into()], |row| {
         let text =
             |column| Ok::<_, pgrx::spi::SpiError>(row.get::<String>(column)?.unwrap_or_default());
         Ok(Finding {

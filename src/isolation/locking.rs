@@ -81,7 +81,7 @@ fn acquire(relations: &dyn Fn() -> Vec<pg_sys::Oid>, mode: pg_sys::LOCKMODE) {
         let Err(missed) = had else {
             return;
         };
-        let Some(pause) = schedule.pause(turn, started.elapsed(), random()) else {
+        let Some(pause) = schedule.pause(turn, started.elapsed(), versions::any_number()) else {
             refuse(missed, mode, schedule.budget());
         };
         if !turn.is_zero() {
@@ -190,11 +190,6 @@ fn refuse(relation: pg_sys::Oid, mode: pg_sys::LOCKMODE, waited: Duration) -> ! 
         holders: holders.unwrap_or_default(),
     }
     .raise()
-}
-
-fn random() -> u32 {
-    // SAFETY: the backend's own generator, seeded when it started.
-    unsafe { pg_sys::pg_prng_uint32(&raw mut pg_sys::pg_global_prng_state) }
 }
 
 /// Sleeps for `pause`; a cancel or the end of the server ends it.

@@ -14,6 +14,7 @@ use super::verify::scope_of;
 use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
 use crate::raw::{raw_function, text_argument};
+use crate::versions::{self, SetRows};
 
 raw_function! {
     /// `export_ledger(account text) returns table(path text, content bytea)`.
@@ -28,9 +29,8 @@ raw_function! {
         // SAFETY: the function is declared to return a set, and the caller's resources own what
         // is set up here.
         let files = unsafe {
-            pg_sys::InitMaterializedSRF(fcinfo, 0);
-            let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-            Files { store: (*info).setResult, descriptor: (*info).setDesc }
+            let (store, descriptor) = versions::begin_set(fcinfo, SetRows::Declared);
+            Files { store, descriptor }
         };
         as_owner(|| with_latest_snapshot(|| export(account.as_deref(), files)));
         pg_sys::Datum::from(0)

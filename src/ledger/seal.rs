@@ -21,6 +21,7 @@ use crate::audit::transaction::incarnation;
 use crate::catalog::{as_owner, our_schema};
 use crate::error::{Error, OrRaise};
 use crate::random::random_bytes;
+use crate::versions;
 
 /// Leaves kept while the trees of new accounts are not loaded yet: 32 bytes each.
 const WAITING_LEAVES: usize = 65_536;
@@ -181,7 +182,7 @@ impl Round {
         let last = store::last_block();
         let incarnation = incarnation();
         // SAFETY: a backend that writes is not in recovery.
-        let timeline = unsafe { pg_sys::GetWALInsertionTimeLine() } as i32;
+        let timeline = unsafe { versions::timeline() } as i32;
         let snapshot = current_snapshot().cut(MOST_IN_PROGRESS);
         let text = snapshot.to_string();
 

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use tenant_guard_core::migration;
 
 use crate::error::Error;
+use crate::versions;
 
 /// At least one statement, none of which ends the transaction.
 pub(super) struct Statements {
@@ -101,7 +102,7 @@ fn execute(statement: &CStr) -> u64 {
             pg_sys::SPI_OK_INSERT,
             pg_sys::SPI_OK_UPDATE,
             pg_sys::SPI_OK_DELETE,
-            pg_sys::SPI_OK_MERGE,
+            versions::SPI_OK_MERGE,
             pg_sys::SPI_OK_INSERT_RETURNING,
             pg_sys::SPI_OK_UPDATE_RETURNING,
             pg_sys::SPI_OK_DELETE_RETURNING,

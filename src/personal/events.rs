@@ -12,6 +12,7 @@ use crate::error::{Error, OrRaise};
 use crate::ledger::reads_ledger;
 use crate::ledger::rows::{Row, for_each_row, with_latest_snapshot};
 use crate::raw::{raw_function, text_argument};
+use crate::versions::{self, SetRows};
 
 raw_function! {
     /// `personal_events(account text, relation text, row_keys text[])`; without the last, of all rows.
@@ -34,9 +35,8 @@ raw_function! {
         // SAFETY: the function is declared to return a set, and the caller's resources own what
         // is set up here.
         let mut found = unsafe {
-            pg_sys::InitMaterializedSRF(fcinfo, 0);
-            let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-            Found { store: (*info).setResult, descriptor: (*info).setDesc }
+            let (store, descriptor) = versions::begin_set(fcinfo, SetRows::Declared);
+            Found { store, descriptor }
         };
         as_owner(|| with_latest_snapshot(|| find(&account, &relation, wanted.as_ref(), &mut found)));
         pg_sys::Datum::from(0)

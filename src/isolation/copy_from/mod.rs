@@ -84,12 +84,6 @@ mod server {
         ) -> *mut QueryDesc;
         pub(super) fn FreeQueryDesc(execution: *mut QueryDesc);
         pub(super) fn ExecutorStart(execution: *mut QueryDesc, flags: c_int);
-        pub(super) fn ExecutorRun(
-            execution: *mut QueryDesc,
-            direction: ScanDirection::Type,
-            count: u64,
-            #[cfg(not(feature = "pg18"))] once: bool,
-        );
         pub(super) fn ExecutorFinish(execution: *mut QueryDesc);
         pub(super) fn ExecutorEnd(execution: *mut QueryDesc);
         pub(super) fn palloc0(size: usize) -> *mut c_void;
@@ -183,7 +177,8 @@ unsafe fn prepare(
         let lock = pg_sys::RowExclusiveLock as i32;
         let relation = pg_sys::table_openrv(copy.relation, lock);
         let oid = (*relation).rd_id;
-        let bound = pg_sys::check_enable_rls(oid, pg_sys::Oid::INVALID, false)
+        // That row_security is off is an error only for who has the rights, as in COPY.
+        let bound = pg_sys::check_enable_rls(oid, pg_sys::Oid::INVALID, true)
             == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32;
         if !bound || !is_protected(oid) {
             pg_sys::table_close(relation, pg_sys::NoLock as i32);

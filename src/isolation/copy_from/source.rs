@@ -7,6 +7,7 @@ use pgrx::pg_sys::{self, NodeTag};
 
 use super::rows::Rows;
 use super::server;
+use crate::versions;
 
 /// The INSERT, and the node of its plan that the rows come from. Nothing in it has a destructor.
 #[derive(Clone, Copy)]
@@ -117,11 +118,7 @@ impl Insertion {
             server::ExecutorStart(execution, 0);
             let mut lines = rows.line_numbers();
             pg_sys::error_context_stack = &raw mut lines;
-            let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            #[cfg(not(feature = "pg18"))]
-            server::ExecutorRun(execution, forward, 0, true);
-            #[cfg(feature = "pg18")]
-            server::ExecutorRun(execution, forward, 0);
+            versions::run_to_end(execution);
             pg_sys::error_context_stack = lines.previous;
             server::ExecutorFinish(execution);
             let stored = (*(*execution).estate).es_processed;

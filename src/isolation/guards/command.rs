@@ -233,8 +233,8 @@ pub(super) unsafe fn text(string: *const c_char) -> String {
 pub(super) unsafe fn name_parts(list: *mut pg_sys::List) -> Vec<String> {
     // SAFETY: the caller vouches for the elements.
     unsafe {
-        pointers::<pg_sys::String>(list)
-            .map(|part| text(part.sval))
+        pointers::<versions::StringNode>(list)
+            .map(|part| text(versions::string_of(part)))
             .collect()
     }
 }

@@ -15,8 +15,6 @@ use crate::versions;
 
 const NAME: &CStr = c"tenant_guard launcher";
 
-static mut PREVIOUS: pg_sys::shmem_request_hook_type = None;
-
 /// Called when the library is loaded; does nothing unless the postmaster loads it.
 pub(crate) fn install() {
     // SAFETY: hooks and workers of the postmaster, set by its one thread while it starts.
@@ -24,8 +22,7 @@ pub(crate) fn install() {
         if !pg_sys::process_shared_preload_libraries_in_progress {
             return;
         }
-        PREVIOUS = pg_sys::shmem_request_hook;
-        pg_sys::shmem_request_hook = Some(request_memory);
+        versions::request_shared_memory(shared::size);
         let mut worker = pg_sys::BackgroundWorker {
             bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS
                 | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as c_int,
@@ -38,17 +35,6 @@ pub(crate) fn install() {
         start::fill(&mut worker.bgw_library_name, c"tenant_guard");
         start::fill(&mut worker.bgw_function_name, c"tenant_guard_launcher_main");
         pg_sys::RegisterBackgroundWorker(&mut worker);
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn request_memory() {
-    // SAFETY: the hook that was there before, if any; then our own request.
-    unsafe {
-        if let Some(previous) = PREVIOUS {
-            previous();
-        }
-        pg_sys::RequestAddinShmemSpace(shared::size());
     }
 }
 
