@@ -200,6 +200,8 @@ unsafe fn require_rights(
             (*rights).insertedCols = pg_sys::bms_add_member((*rights).insertedCols, member);
         }
         versions::has_rights(state, true);
+        // Raises where row_security is off.
+        pg_sys::check_enable_rls((*rights).relid, pg_sys::Oid::INVALID, false);
     }
 }
 

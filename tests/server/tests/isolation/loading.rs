@@ -377,6 +377,30 @@ fn operator_of_an_ordinary_role_is_never_run_in_the_name_of_the_extension() {
 }
 
 #[test]
+fn row_security_switched_off_is_an_error_for_who_has_the_right_to_insert() {
+    let shop = Shop::contacts();
+    shop.run(
+        "CREATE TABLE shop.foreign (a int); ALTER TABLE shop.foreign ENABLE ROW LEVEL SECURITY",
+    );
+    let tried = |relation: &str| {
+        let mut session = shop.app();
+        let mut t = session.transaction().unwrap();
+        shop.issuer.sign_in(&mut t, ACCOUNT_A);
+        t.batch_execute("SET LOCAL row_security = off").unwrap();
+        copy(&mut t, &format!("COPY {relation} FROM STDIN"), "")
+    };
+    expect_error(
+        tried("shop.contact"),
+        "42501",
+        "query would be affected by row-level security policy for table \"contact\"",
+    );
+    shop.run(&format!("REVOKE INSERT ON shop.contact FROM {}", shop.app));
+    let denied = |relation| format!("permission denied for table {relation}");
+    expect_error(tried("shop.contact"), "42501", &denied("contact"));
+    expect_error(tried("shop.foreign"), "42501", &denied("foreign"));
+}
+
+#[test]
 fn loading_in_a_read_only_transaction_is_refused() {
     let shop = Shop::contacts();
     let mut session = shop.app();
