@@ -5,7 +5,7 @@ export PG PG_CONFIG
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop quick test test-long test-server bench verify-tool install installcheck package build setup
+.PHONY: help demo demo-stop quick test test-long test-server check-versions regression bench verify-tool install installcheck package build setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -26,12 +26,19 @@ test: build ## everything a change must pass, what CI runs
 	@tools/test.sh full
 
 test-long: build ## the same and the tests that take minutes
-	@tools/setup.sh demo test package
+	@tools/setup.sh demo test package regression
 	@tools/test.sh long
 
 test-server: build ## only the server tests; FILTER=name runs those that match
 	@tools/setup.sh test
 	@. tools/env.sh && CARGO_BUILD_RUSTFLAGS=$$pgrx_flags cargo test -q -p tenant_guard_tests --test main -- $(FILTER)
+
+check-versions: setup ## compiles against every supported version of PostgreSQL, warnings are errors
+	@tools/check_versions.sh
+
+regression: build ## PostgreSQL's own regression tests with the library in the server
+	@tools/setup.sh regression
+	@tools/regression.sh
 
 bench: setup ## what it costs, both sides in one run, on a release build: docs/benchmarks.md
 	@tools/setup.sh demo bench

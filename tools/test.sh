@@ -43,10 +43,20 @@ one_version() {
         die "META.json does not have version $version"
 }
 
+# Another version than Debian's has other bindings, and a target directory of its own.
+lints() {
+    if [ "$PG" = "$DEBIAN_PG" ]; then
+        cargo clippy -q --workspace --all-targets -- -D warnings
+    else
+        CARGO_TARGET_DIR=$root/target/pg$PG cargo clippy -q --workspace --all-targets --no-default-features \
+            --features "tenant_guard/pg$PG" -- -D warnings
+    fi
+}
+
 quick() {
     group "one version" one_version
     group "formatting" cargo fmt --all --check
-    group "lints" cargo clippy -q --workspace --all-targets -- -D warnings
+    group "lints" lints
     group "core" cargo test -q --no-fail-fast -p tenant_guard_core
     group "command line" cargo test -q --no-fail-fast -p tenant_guard_verify
     group "ledger format, second verifier" tests/vectors/verify_ledger_vectors.py
@@ -87,7 +97,10 @@ long() {
     full
     group "fuzzing, 5 min" fuzz 300
     group "server, long tests" cargo test -q -p tenant_guard_tests --test main -- --ignored
-    group "packages in a clean root" tools/package_test.sh
+    # Only where the server is a package of Debian's has its extension one.
+    [ "$PG" != "$DEBIAN_PG" ] || group "packages in a clean root" tools/package_test.sh
+    group "every version of PostgreSQL, compiled" tools/check_versions.sh
+    group "PostgreSQL's own tests" tools/regression.sh
 }
 
 case $tier in
