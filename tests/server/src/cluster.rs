@@ -245,6 +245,10 @@ impl Cluster {
         client
             .batch_execute("CREATE EXTENSION tenant_guard")
             .expect("the extension installs");
+        // As it is in databases made since PostgreSQL 15.
+        client
+            .batch_execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+            .expect("the superuser owns the schema");
         if let Ok(file) = std::env::var("TENANT_GUARD_SABOTAGE_SQL") {
             let script = std::fs::read_to_string(&file).expect("the sabotage script is readable");
             client

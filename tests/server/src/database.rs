@@ -63,6 +63,29 @@ impl Database {
             .get(0)
     }
 
+    /// Whether the right to set a setting can be granted.
+    pub fn grants_settings(&self) -> bool {
+        self.version() >= 15
+    }
+
+    /// The setting that sends statements to parallel workers although they are cheap.
+    pub fn parallel_setting(&self) -> &'static str {
+        if self.version() < 16 {
+            "force_parallel_mode"
+        } else {
+            "debug_parallel_query"
+        }
+    }
+
+    /// A number of rows as `EXPLAIN ANALYZE` prints it.
+    pub fn explained_rows(&self, rows: u32) -> String {
+        if self.version() < 18 {
+            format!("{rows}")
+        } else {
+            format!("{rows}.00")
+        }
+    }
+
     /// Whether the server was built with ICU's collations. A test that needs them has nothing to
     /// show without.
     pub fn has_icu(&self) -> bool {

@@ -40,7 +40,8 @@ fn function_in_a_parallel_worker_reads_in_sight() {
              AS 'BEGIN RETURN (SELECT string_agg(name, '','') FROM shop.seen); END'",
     );
     let mut owner = loaded(&shop.db);
-    owner.batch_execute("SET force_parallel_mode = on").unwrap();
+    let everywhere = format!("SET {} = on", shop.db.parallel_setting());
+    owner.batch_execute(&everywhere).unwrap();
     let plan = lines(&mut owner, "EXPLAIN (COSTS off) SELECT shop.names()");
     assert!(plan[0].contains("Gather"), "{plan:?}");
     assert_eq!(lines(&mut owner, "SELECT shop.names()"), ["x,y,z"]);
