@@ -379,9 +379,11 @@ fn operator_of_an_ordinary_role_is_never_run_in_the_name_of_the_extension() {
 #[test]
 fn row_security_switched_off_is_an_error_for_who_has_the_right_to_insert() {
     let shop = Shop::contacts();
-    shop.run(
-        "CREATE TABLE shop.foreign (a int); ALTER TABLE shop.foreign ENABLE ROW LEVEL SECURITY",
-    );
+    shop.run(&format!(
+        "CREATE TABLE shop.foreign (a int); ALTER TABLE shop.foreign ENABLE ROW LEVEL SECURITY;
+         REVOKE ALL ON shop.foreign FROM {}",
+        shop.app
+    ));
     let tried = |relation: &str| {
         let mut session = shop.app();
         let mut t = session.transaction().unwrap();
