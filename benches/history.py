@@ -13,17 +13,19 @@ import base64
 import hashlib
 import hmac
 import json
-import os
-import subprocess
-import sys
+import re
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import Results, drop, psql as run_psql, start, tool
+
 CLUSTER = "bench_history"
 SETTINGS = ["shared_buffers=1GB", "max_wal_size=8GB", "checkpoint_timeout=1h", "jit=off", "fsync=off",
             "autovacuum=off", "tenant_guard.seal_interval=0"]
 BATCH = 50_000
+# What the state of all accounts takes at a time is more than the default allows.
+UNBOUNDED = "SET tenant_guard.history_memory = '4GB';"
+OWN_MEMORY = ("awk '/^VmHWM/ { own = $2 } /^Rss(File|Shmem)/ { own -= $2 } "
+              "END { print \"own\", own }' /proc/$pid/status")
 SECRET = b"a secret of thirty-two bytes, yes"
 
 SETUP = """
@@ -40,18 +42,8 @@ FROM generate_series({first}, {last}) AS i;"""
 UPDATE = "UPDATE t SET status = 'sent', amount = amount + 1 WHERE id BETWEEN {first} AND {last};"
 
 
-def tool(script, *arguments, **options):
-    environment = {"TENANT_GUARD_BUILD": "release", **os.environ}
-    done = subprocess.run([ROOT / "tools" / script, *arguments], env=environment, text=True,
-                          stdout=subprocess.PIPE, **options)
-    if done.returncode:
-        sys.exit(f"tools/{script} {' '.join(arguments)} failed")
-    return done.stdout
-
-
 def psql(script):
-    return tool("cluster.sh", "psql", CLUSTER, "-XqAt", "-v", "ON_ERROR_STOP=1",
-                input="SET client_min_messages = warning;\n" + script)
+    return run_psql(CLUSTER, script)
 
 
 def encoded(data):
@@ -67,13 +59,21 @@ def token(account):
     return signed + "." + encoded(hmac.new(SECRET, signed.encode(), hashlib.sha256).digest())
 
 
-def measure(what, query, before=""):
-    timed = (f"{before}\nSELECT clock_timestamp() AS began \\gset\n"
-             f"SELECT count(*) FROM ({query}) AS q;\n"
-             "SELECT 'ms', extract(epoch FROM clock_timestamp() - :'began'::timestamptz) * 1000;\n")
-    found = [psql("SET track_io_timing = off;" + timed).split() for _ in range(3)]
-    times = sorted(float(lines[-1].split("|")[1]) for lines in found)
-    print(f"| {what} | {found[0][-2]} | {times[1]:.0f} ms |", flush=True)
+def measure(results, what, query, before="", digits=0):
+    """Milliseconds that passed, three times, and the most memory of its own that a session had."""
+    script = f"""{before}
+        SELECT pg_backend_pid() AS pid \\gset
+        \\setenv pid :pid
+        SELECT clock_timestamp() AS began \\gset
+        SELECT 'rows', count(*) FROM ({query}) AS q;
+        SELECT 'ms', extract(epoch FROM clock_timestamp() - :'began'::timestamptz) * 1000;
+        \\! {OWN_MEMORY}"""
+    found = [psql(script) for _ in range(3)]
+    times = [float(re.search(r"ms\|([0-9.]+)", printed).group(1)) for printed in found]
+    rows = re.search(r"rows\|([0-9]+)", found[0]).group(1)
+    memory = max(int(re.search(r"^own (-?[0-9]+)", printed, re.MULTILINE).group(1)) for printed in found) / 1024
+    results.value(f"{what}, {int(rows):,} rows", "ms", times, digits=digits)
+    results.note(f"    {what}: at most {memory:.0f} MB of memory of its own")
 
 
 def main():
@@ -82,7 +82,8 @@ def main():
     parser.add_argument("--accounts", type=int, default=100)
     arguments = parser.parse_args()
     rows = arguments.events // 2
-    tool("cluster.sh", "start", CLUSTER, *SETTINGS)
+    tool("build.sh")
+    start(CLUSTER, SETTINGS)
     try:
         keys = {"keys": [{"kty": "oct", "kid": "k", "alg": "HS256", "k": encoded(SECRET)}]}
         psql(SETUP.replace("{keys}", json.dumps(keys)))
@@ -92,32 +93,34 @@ def main():
                 psql(statement.format(accounts=arguments.accounts, first=first, last=last))
             psql("SELECT tenant_guard.seal();")
         psql("VACUUM ANALYZE tenant_guard.audit_log, tenant_guard.audit_context, t;")
+        results = Results(psql("SHOW server_version"), SETTINGS,
+                          f"{arguments.events:,} events of {arguments.accounts} accounts, three times, time that passed")
         account = hashlib.md5(b"7").hexdigest()
         account = "-".join((account[:8], account[8:12], account[12:16], account[16:20], account[20:]))
         sign_in = (f"BEGIN; SELECT tenant_guard.authenticate('{token(account)}') \\g /dev/null\n"
                    "SET LOCAL ROLE somebody;")
-        print(f"{arguments.events} events of {arguments.accounts} accounts\n")
-        print("| | rows | time |\n|---|---|---|")
         own = "SELECT * FROM tenant_guard.own_event"
-        measure("`own_event`, all of one account", own, sign_in)
-        measure("`row_history` of one row",
+        measure(results, "own_event, all of one account", own, sign_in)
+        measure(results, "row_history of one row",
                 "SELECT * FROM tenant_guard.row_history('public.t', '{\"id\": 7}')", sign_in)
-        measure("`as_of` now, one account", "SELECT tenant_guard.as_of('public.t', now())", sign_in)
-        measure("`as_of` now, all accounts", "SELECT tenant_guard.as_of('public.t', now())")
-        measure("`verify_state`", "SELECT * FROM tenant_guard.verify_state('t')")
-        measure("`audit_feed`, the first 10,000 lines", "SELECT * FROM tenant_guard.audit_feed(NULL, 10000)")
-        position = psql("SELECT position FROM tenant_guard.audit_feed(NULL, 200000) OFFSET 199999;").strip()
-        measure("`audit_feed`, 10,000 lines after 200,000",
+        measure(results, "as_of now, one account", "SELECT tenant_guard.as_of('public.t', now())", sign_in)
+        measure(results, "as_of now, all accounts", "SELECT tenant_guard.as_of('public.t', now())", UNBOUNDED)
+        measure(results, "verify_state, findings of all accounts", "SELECT * FROM tenant_guard.verify_state('t')",
+                UNBOUNDED)
+        measure(results, "audit_feed, the first 10,000 lines", "SELECT * FROM tenant_guard.audit_feed(NULL, 10000)")
+        position = psql("SELECT position FROM tenant_guard.audit_feed(NULL, 100000) OFFSET 99999;")
+        measure(results, "audit_feed, 10,000 lines after 100,000",
                 f"SELECT * FROM tenant_guard.audit_feed('{position}', 10000)")
-        month = psql("SELECT tableoid::regclass FROM tenant_guard.audit_log LIMIT 1;").strip()
+        month = psql("SELECT tableoid::regclass FROM tenant_guard.audit_log LIMIT 1;")
         psql(f"CREATE INDEX ON {month} (account_id, occurred_at); ANALYZE {month};")
-        measure("`own_event` with an index on the month", own, sign_in)
+        measure(results, "own_event with an index on the month", own, sign_in)
         psql(f"SET tenant_guard.guards = off; DROP INDEX {month}_account_id_occurred_at_idx;")
         began = time.monotonic()
         psql("SELECT tenant_guard.record_baseline('t');")
-        print(f"| `record_baseline` | {rows} | {(time.monotonic() - began) * 1000:.0f} ms |")
+        results.value(f"record_baseline of {rows:,} rows", "ms", [(time.monotonic() - began) * 1000], digits=0)
+        results.keep()
     finally:
-        tool("cluster.sh", "drop", CLUSTER)
+        drop(CLUSTER)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,7 @@
 # Installs what building, testing and the demo need and the machine lacks. Says what it does;
 # does nothing, quickly, when nothing is missing. Never starts, stops or changes a server.
 #
-<<<<<<< HEAD
-#   tools/setup.sh [build|demo|test|bench|package|pgaudit]... what to prepare for; "build" when nothing is given
-=======
-#   tools/setup.sh [build|demo|test|package|pgaudit|regression]... what to prepare for; "build" when nothing is given
->>>>>>> 9c801dd (Take any supported PostgreSQL from one Python package, compile against all, and run PostgreSQL's own tests)
+#   tools/setup.sh [build|demo|test|bench|package|pgaudit|regression]... what to prepare for; "build" when nothing is given
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
