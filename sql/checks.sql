@@ -255,6 +255,8 @@ BEGIN ATOMIC
     ) AS f (cve, effect, major, minor)
     WHERE f.major = version / 10000 AND f.minor > version % 10000;
 END;
+COMMENT ON FUNCTION tenant_guard.missing_fix(version integer) IS
+    'security fixes that a version of the server lacks';
 REVOKE ALL ON FUNCTION tenant_guard.missing_fix(integer) FROM PUBLIC;
 
 -- Whether an expression puts a constant, not an empty one, in the place of an unset setting.
@@ -262,6 +264,8 @@ CREATE FUNCTION tenant_guard.has_default_account(source text) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     RETURN source ~ ('coalesce\s*\(.*current_setting\s*\(\s*''[^'']*''(::text)?(,\s*(true|false)\s*)?\)'
         || '(,\s*''''(::text)?\s*\))?[^,'']*,\s*\(?(''[^'']+''|\d)');
+COMMENT ON FUNCTION tenant_guard.has_default_account(source text) IS
+    'whether an expression puts a constant in the place of an unset setting';
 REVOKE ALL ON FUNCTION tenant_guard.has_default_account(text) FROM PUBLIC;
 
 -- What somebody has decided to live with: findings of a code about an object, as they were then.
@@ -291,12 +295,16 @@ CREATE FUNCTION tenant_guard."check"(schemas name[] DEFAULT NULL, accepted boole
     SET jit = off SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'check_wrapper';
+COMMENT ON FUNCTION tenant_guard."check"(name[], boolean) IS
+    'what is wrong with isolation: a row for each finding, with the statement that mends it';
 CREATE FUNCTION tenant_guard.check_report(format text DEFAULT 'json', schemas name[] DEFAULT NULL)
     RETURNS jsonb
     LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     SET jit = off SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'check_report_wrapper';
+COMMENT ON FUNCTION tenant_guard.check_report(format text, schemas name[]) IS
+    'the findings of check() as JSON or SARIF';
 CREATE FUNCTION tenant_guard.check_gate(fail_on text DEFAULT 'error', schemas name[] DEFAULT NULL)
     RETURNS void
     LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -313,9 +321,13 @@ CREATE FUNCTION tenant_guard.accept_finding(
     SET jit = off SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'accept_finding_wrapper';
+COMMENT ON FUNCTION tenant_guard.accept_finding(text, text, text, timestamp with time zone) IS
+    'accepts a finding of check() on one object, with a reason, for good or until a day';
 CREATE FUNCTION tenant_guard.withdraw_acceptance(code text, object text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'withdraw_acceptance_wrapper';
+COMMENT ON FUNCTION tenant_guard.withdraw_acceptance(code text, object text) IS
+    'takes back what accept_finding() accepted';
 REVOKE ALL ON FUNCTION
     tenant_guard."check"(name[], boolean), tenant_guard.check_report(text, name[]),
     tenant_guard.check_gate(text, name[]),

@@ -27,6 +27,8 @@ COMMENT ON FUNCTION tenant_guard.govern_schema(name, name, regrole[], name[], bo
 CREATE FUNCTION tenant_guard.ungovern_schema(schema name)
     RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'ungovern_schema_wrapper';
+COMMENT ON FUNCTION tenant_guard.ungovern_schema(schema name) IS
+    'takes back what govern_schema() gave';
 REVOKE ALL ON FUNCTION
     tenant_guard.govern_schema(name, name, regrole[], name[], boolean),
     tenant_guard.ungovern_schema(name)
@@ -63,10 +65,16 @@ GRANT EXECUTE ON FUNCTION
 -- anything else.
 CREATE FUNCTION tenant_guard.guard_command_start() RETURNS event_trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_guard_command_start';
+COMMENT ON FUNCTION tenant_guard.guard_command_start() IS
+    'the event trigger before commands that leave nothing to look at afterwards';
 CREATE FUNCTION tenant_guard.guard_command_end() RETURNS event_trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_guard_command_end';
+COMMENT ON FUNCTION tenant_guard.guard_command_end() IS
+    'the event trigger at the end of commands: protects, records and refuses';
 CREATE FUNCTION tenant_guard.guard_dropped() RETURNS event_trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_guard_dropped';
+COMMENT ON FUNCTION tenant_guard.guard_dropped() IS
+    'the event trigger after objects are dropped';
 -- Event triggers ask nobody for the right.
 REVOKE ALL ON FUNCTION tenant_guard.guard_command_start(), tenant_guard.guard_command_end(),
     tenant_guard.guard_dropped() FROM PUBLIC;

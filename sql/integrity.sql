@@ -148,9 +148,13 @@ SELECT pg_catalog.pg_extension_config_dump('tenant_guard.allowed_origin', '');
 CREATE FUNCTION tenant_guard.allow_origin(account text, origin text) RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'allow_origin_wrapper';
+COMMENT ON FUNCTION tenant_guard.allow_origin(account text, origin text) IS
+    'lets an account be used from an origin';
 CREATE FUNCTION tenant_guard.disallow_origin(account text, origin text) RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'disallow_origin_wrapper';
+COMMENT ON FUNCTION tenant_guard.disallow_origin(account text, origin text) IS
+    'takes back what allow_origin() gave';
 CREATE FUNCTION tenant_guard.origin_allowed(origin text) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'origin_allowed_wrapper';

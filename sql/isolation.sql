@@ -103,6 +103,8 @@ CREATE FUNCTION tenant_guard.require_assurance(
     relation regclass, level text, commands text[] DEFAULT '{all}')
     RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'require_assurance_wrapper';
+COMMENT ON FUNCTION tenant_guard.require_assurance(relation regclass, level text, commands text[]) IS
+    'asks for a level of assurance for commands on a relation';
 REVOKE ALL ON FUNCTION tenant_guard.require_assurance(regclass, text, text[]) FROM PUBLIC;
 -- As protect: the admin's, who must also own the table.
 GRANT EXECUTE ON FUNCTION tenant_guard.require_assurance(regclass, text, text[])
@@ -147,6 +149,9 @@ CREATE FUNCTION tenant_guard.protect(
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'protect_wrapper';
+COMMENT ON FUNCTION tenant_guard.protect(regclass, name, regrole[], name[], boolean, text, name,
+    regclass, name, jsonb) IS
+    'protects a relation: floor and access policies, forced row security, capture, guards';
 CREATE FUNCTION tenant_guard.protection_plan(
     relation regclass, account_column name DEFAULT 'account_id', roles regrole[] DEFAULT NULL,
     redact name[] DEFAULT '{}', audit boolean DEFAULT true, archetype text DEFAULT NULL,
@@ -158,6 +163,9 @@ CREATE FUNCTION tenant_guard.protection_plan(
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'protection_plan_wrapper';
+COMMENT ON FUNCTION tenant_guard.protection_plan(regclass, name, regrole[], name[], boolean, text,
+    name, regclass, name, jsonb) IS
+    'the statements that protect() would execute, for a migration file';
 CREATE FUNCTION tenant_guard.register_protection(
     relation regclass, account_column name, roles regrole[], redact name[], audit boolean,
     archetype text DEFAULT NULL, via name DEFAULT NULL, parent regclass DEFAULT NULL,
@@ -179,6 +187,8 @@ CREATE FUNCTION tenant_guard.protect_schema(
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'protect_schema_wrapper';
+COMMENT ON FUNCTION tenant_guard.protect_schema(name, name, regrole[], name[], boolean) IS
+    'protects every table of a schema that has the account column, and governs the schema';
 CREATE FUNCTION tenant_guard.unprotect(relation regclass)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -186,6 +196,8 @@ CREATE FUNCTION tenant_guard.unprotect(relation regclass)
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'unprotect_wrapper';
+COMMENT ON FUNCTION tenant_guard.unprotect(relation regclass) IS
+    'takes the protection of a relation away';
 REVOKE ALL ON FUNCTION
     tenant_guard.protect(regclass, name, regrole[], name[], boolean, text, name, regclass, name, jsonb),
     tenant_guard.protection_plan(regclass, name, regrole[], name[], boolean, text, name, regclass, name, jsonb),
@@ -278,6 +290,8 @@ CREATE FUNCTION tenant_guard.altered_policy()
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'altered_policy_wrapper';
+COMMENT ON FUNCTION tenant_guard.altered_policy() IS
+    'policies of ours that somebody changed';
 REVOKE ALL ON FUNCTION tenant_guard.altered_policy() FROM PUBLIC;
 
 -- For our own code: the call that brings a relation back to what is registered for it.
@@ -299,6 +313,8 @@ BEGIN ATOMIC
     FROM tenant_guard.protected_relation AS p
     WHERE p.relation = protect_again.relation;
 END;
+COMMENT ON FUNCTION tenant_guard.protect_again(relation regclass) IS
+    'the call of protect() that brings back what is registered of a relation';
 REVOKE ALL ON FUNCTION tenant_guard.protect_again(regclass) FROM PUBLIC;
 
 -- Called by COPY ... FROM into a protected relation, with what a policy says of the row.

@@ -49,6 +49,8 @@ REVOKE ALL ON PROCEDURE
 CREATE FUNCTION tenant_guard.forget_run(run text) RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'forget_run_wrapper';
+COMMENT ON FUNCTION tenant_guard.forget_run(run text) IS
+    'forgets how far a run of for_each_account() has come';
 REVOKE ALL ON FUNCTION tenant_guard.forget_run(text) FROM PUBLIC;
 -- A run that is forgotten can be carried out a second time.
 GRANT EXECUTE ON FUNCTION tenant_guard.forget_run(text) TO tenant_guard_admin;

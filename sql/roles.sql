@@ -49,18 +49,24 @@ CREATE FUNCTION tenant_guard.define_role(name text, inherits text[] DEFAULT '{}'
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'define_role_wrapper';
+COMMENT ON FUNCTION tenant_guard.define_role(name text, inherits text[]) IS
+    'defines a role of the product, with the roles whose permissions it has as well';
 CREATE FUNCTION tenant_guard.drop_role(name text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'drop_role_wrapper';
+COMMENT ON FUNCTION tenant_guard.drop_role(name text) IS
+    'drops a role of the product that nothing names any more';
 CREATE FUNCTION tenant_guard.require_role_assurance(role text, level text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'require_role_assurance_wrapper';
+COMMENT ON FUNCTION tenant_guard.require_role_assurance(role text, level text) IS
+    'asks for a level of assurance for a role to count';
 CREATE FUNCTION tenant_guard.allow(
     role text, relation regclass, commands text[], scope text DEFAULT 'account',
     owner_column name DEFAULT NULL, assigned_column name DEFAULT NULL,
@@ -71,6 +77,9 @@ CREATE FUNCTION tenant_guard.allow(
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'allow_wrapper';
+COMMENT ON FUNCTION tenant_guard.allow(text, regclass, text[], text, name, name, regclass, name,
+    name, name, name[]) IS
+    'allows a role of the product commands on rows of a protected relation';
 CREATE FUNCTION tenant_guard.disallow(
     role text, relation regclass, commands text[] DEFAULT '{all}')
     RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -78,6 +87,8 @@ CREATE FUNCTION tenant_guard.disallow(
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'disallow_wrapper';
+COMMENT ON FUNCTION tenant_guard.disallow(role text, relation regclass, commands text[]) IS
+    'takes back what allow() gave';
 REVOKE ALL ON FUNCTION
     tenant_guard.define_role(text, text[]), tenant_guard.drop_role(text),
     tenant_guard.require_role_assurance(text, text),
@@ -103,6 +114,8 @@ CREATE FUNCTION tenant_guard.permission_matrix()
     SET quote_all_identifiers = off SET standard_conforming_strings = on
     SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'permission_matrix_wrapper';
+COMMENT ON FUNCTION tenant_guard.permission_matrix() IS
+    'what each role of the product may do on each relation, read from the policies that stand';
 REVOKE ALL ON FUNCTION tenant_guard.permission_matrix() FROM PUBLIC;
 -- It reads catalogs and declarations, as check() does.
 GRANT EXECUTE ON FUNCTION tenant_guard.permission_matrix()

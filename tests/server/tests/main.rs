@@ -1,6 +1,7 @@
 //! All server tests in one program: it links once, and they share one cluster.
 
 mod capture;
+mod functions_page;
 mod harness;
 mod history;
 mod identity;
