@@ -3,6 +3,7 @@
 mod drivers;
 mod getting_started;
 mod migrations;
+mod operations;
 mod pooler;
 mod postgrest;
 mod providers;
