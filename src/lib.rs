@@ -11,6 +11,7 @@ mod audit;
 mod catalog;
 mod clock;
 mod error;
+mod fault;
 mod history;
 mod identity;
 mod isolation;
@@ -119,6 +120,8 @@ extension_sql_file!(
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
+    #[cfg(feature = "fault_points")]
+    fault::define();
     ledger::sealer::launcher::install();
     isolation::copy_from::install();
     isolation::column_hook::install();

@@ -3,17 +3,22 @@
 # the demo, the tests and the benches start their servers. The system's own PostgreSQL is only
 # read. PostgreSQL finds lib and share relative to its programs, so a copy works anywhere.
 #
-# TENANT_GUARD_BUILD says which build: see tools/env.sh.
+# TENANT_GUARD_BUILD says which build: see tools/env.sh. Those for tests have fault points (src/fault.rs),
+# a release must not.
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 source=$root
 flags=(--debug)
+features="pg$PG fault_points"
 # Another version compiles other bindings: it has a target directory of its own.
 if [ "$PG" != "$DEBIAN_PG" ]; then export CARGO_TARGET_DIR=$root/target/pg$PG; fi
 case $build in
 debug) ;;
-release) flags=() ;;
+release)
+    flags=()
+    features="pg$PG"
+    ;;
 sabotage)
     source=$root/target/sabotage/source
     # Cargo gives the library of both sources the same file name, so they must not share this.
@@ -46,11 +51,17 @@ copy_postgres() {
 
 package() {
     cd "$source"
-    cargo pgrx package "${flags[@]}" --no-default-features --features "pg$PG" --pg-config "$PG_CONFIG" --out-dir "$staged" \
+    cargo pgrx package "${flags[@]}" --no-default-features --features "$features" --pg-config "$PG_CONFIG" --out-dir "$staged" \
         >"$staged.log" 2>&1 || {
         cat "$staged.log" >&2
         die "the extension does not build"
     }
+    local found=without
+    ! grep -q fault_points "$staged$("$PG_CONFIG" --pkglibdir)/tenant_guard.so" || found=with
+    case "$features $found" in
+    *" fault_points with" | "pg$PG without") ;;
+    *) die "the $build build is $found fault points" ;;
+    esac
 }
 
 # install(1) replaces a file instead of writing into it: a running server keeps the old library.

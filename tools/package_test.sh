@@ -57,6 +57,10 @@ expect 1 '^ insert +\| acme +\| dana '
 expect 1 '^ tenant_guard/[0-9a-f]{16}/1 +\+$'
 example=$shown
 
+# What tests make go wrong is in no package (src/fault.rs).
+shown=$(in_root sh -c "grep -c -e fault_points -e seal.block_written /usr/lib/postgresql/$PG/lib/tenant_guard.so") || true
+expect 1 '^0$'
+
 shown=$(in_root runuser -u postgres -- bash -euo pipefail -c '
     cd /tmp
     psql -qAtc "COPY (SELECT * FROM tenant_guard.export_ledger()) TO STDOUT" shop |

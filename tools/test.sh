@@ -46,10 +46,10 @@ one_version() {
 # Another version than Debian's has other bindings, and a target directory of its own.
 lints() {
     if [ "$PG" = "$DEBIAN_PG" ]; then
-        cargo clippy -q --workspace --all-targets -- -D warnings
+        cargo clippy -q --workspace --all-targets --features tenant_guard/fault_points -- -D warnings
     else
         CARGO_TARGET_DIR=$root/target/pg$PG cargo clippy -q --workspace --all-targets --no-default-features \
-            --features "tenant_guard/pg$PG" -- -D warnings
+            --features "tenant_guard/pg$PG tenant_guard/fault_points" -- -D warnings
     fi
 }
 

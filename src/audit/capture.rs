@@ -11,6 +11,7 @@ use super::relation::{self, Column, Relation, Shown};
 use super::text::checked;
 use super::values::{grow, same_image};
 use crate::error::Error;
+use crate::fault::fault_point;
 use crate::raw::{after_row, raw_function, trigger_data};
 
 raw_function! {
@@ -100,6 +101,7 @@ unsafe fn capture_row(trigger: &pg_sys::TriggerData) {
         let descriptor = (*trigger.tg_relation).rd_att;
         work.image.clear();
         work.old.read(trigger.tg_trigtuple, descriptor);
+        fault_point!("capture.row_read");
         match trigger.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
             pg_sys::TRIGGER_EVENT_UPDATE => {
                 work.new.read(trigger.tg_newtuple, descriptor);
@@ -242,6 +244,7 @@ pub(super) fn write(
     image: &Image,
     command_id: Option<pg_sys::CommandId>,
 ) {
+    fault_point!("capture.image_made");
     let named = |positions: &[usize]| -> Vec<&str> {
         let columns = positions.iter().filter_map(|&i| table.columns[i].as_ref());
         columns.map(|column| column.name.as_str()).collect()

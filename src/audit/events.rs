@@ -9,6 +9,7 @@ use tenant_guard_core::reads::Who;
 
 use super::log;
 use super::transaction;
+use crate::fault::fault_point;
 use crate::random;
 
 /// What happened; who, when and where from is found by [`Event::write`].
@@ -39,6 +40,7 @@ impl Event<'_> {
     /// Appends the event, with its leaf hash, to the log.
     pub(super) fn write(&self) -> EventKey {
         let key = transaction::next_key();
+        fault_point!("capture.key_taken");
         let context = transaction::context(key);
         // SAFETY: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
@@ -111,5 +113,6 @@ impl Event<'_> {
         }
         row.bytes(&leaf_hash);
         row.insert();
+        fault_point!("capture.event_written");
     }
 }

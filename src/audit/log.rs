@@ -12,6 +12,7 @@ use super::routing::{Part, part_of};
 use super::transaction;
 use crate::catalog::our_table;
 use crate::error::Error;
+use crate::fault::fault_point;
 use crate::versions;
 use crate::watch;
 
@@ -266,6 +267,7 @@ impl Row {
                 0,
                 std::ptr::null_mut(),
             );
+            fault_point!("capture.heap_written");
             match verified.only_index {
                 Some((index, info)) => {
                     insert_key(self.table, relation, index, info, tuple, &values);

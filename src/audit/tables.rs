@@ -11,6 +11,7 @@ use super::log::Table;
 use super::partitions::{self, PARTITIONED};
 use crate::catalog::{as_owner, our_table};
 use crate::error::Error;
+use crate::fault::fault_point;
 use crate::raw::{raw_function, trigger_data};
 
 /// The ledger's tables.
@@ -93,10 +94,13 @@ pub(crate) fn ensure_ledger() {
             }
         } else {
             run(include_str!("../../sql/ledger_tables.sql"));
+            fault_point!("ledger.tables_made");
             partitions::make_first();
+            fault_point!("ledger.partitions_made");
         }
         TABLES.iter().for_each(|table| adopt(table));
         partitions().iter().for_each(|partition| adopt(partition));
+        fault_point!("ledger.adopted");
         if !exists("audit_event") {
             run(include_str!("../../sql/ledger_views.sql"));
         }

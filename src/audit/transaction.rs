@@ -14,6 +14,7 @@ use tenant_guard_core::reads::Who;
 use super::log;
 use super::text::checked;
 use crate::error::{Error, OrRaise};
+use crate::fault::fault_point;
 use crate::identity::binding;
 use crate::ledger::sealer::start;
 
@@ -196,6 +197,7 @@ pub(super) fn context(key: EventKey) -> (i16, Hash) {
     let number = next_number();
     let roles = (role_name(session_role), role_name(current_role));
     let hash = write_context(key, number, &actor, &roles, application_name);
+    fault_point!("capture.context_written");
     STATE.with_borrow_mut(|state| {
         state.contexts.push(Written {
             number,

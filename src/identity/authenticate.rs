@@ -14,6 +14,7 @@ use crate::audit::reads::refusals;
 use crate::catalog;
 use crate::clock::statement_start_us;
 use crate::error::{Error, OrRaise};
+use crate::fault::fault_point;
 use crate::raw::{raw_function, text_argument, text_length};
 use crate::secrecy::hide_statement;
 use crate::settings::ALLOW_SESSION_IDENTITY;
@@ -45,6 +46,7 @@ raw_function! {
                 pgrx::fcinfo::pg_getarg::<bool>(fcinfo, 2),
             )
         };
+        fault_point!("authenticate.token_read");
         let token = token.ok_or(Error::NullArgument("token")).or_raise();
         let is_local = is_local.ok_or(Error::NullArgument("is_local")).or_raise();
         authenticate(&token, account.as_deref(), is_local).or_raise().claims()
@@ -70,6 +72,7 @@ impl Verified {
                 std::slice::from_raw_parts(value.cast::<u8>(), pgrx::varsize_4b(value)).into()
             }
         });
+        fault_point!("authenticate.claims_made");
         // SAFETY: palloc returns as many bytes as asked for, aligned for any type, or raises.
         unsafe {
             let copy = pg_sys::palloc(claims.len()).cast::<u8>();
@@ -99,10 +102,13 @@ fn admit(token: &str, account: Option<&str>, is_local: bool) -> Result<Rc<Verifi
         }
     }
     let verified = verify(token)?;
+    fault_point!("authenticate.verified");
     let identity = membership::identity(&verified.accepted, account)?;
     revocation::refuse_revoked(&identity)?;
     idle::use_session(&identity)?;
+    fault_point!("authenticate.session_used");
     bind(&identity, is_local)?;
+    fault_point!("authenticate.bound");
     Ok(verified)
 }
 
@@ -171,6 +177,7 @@ fn verify(token: &str) -> Result<Rc<Verified>, Error> {
             accepted: issuers.accept(token, now_us)?,
             claims: OnceCell::new(),
         });
+        fault_point!("authenticate.signature_checked");
         if token.len() <= REMEMBERED_TOKEN_BYTES {
             if remembered.len() >= REMEMBERED_TOKENS {
                 remembered.clear();

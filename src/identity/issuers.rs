@@ -8,6 +8,7 @@ use tenant_guard_core::issuer::{Issuer, IssuerSettings, Issuers};
 
 use crate::catalog::{as_owner, write};
 use crate::error::{Error, OrRaise};
+use crate::fault::fault_point;
 use crate::ledger::rows::{Row, for_each_row, with_latest_snapshot};
 use crate::raw::{json_argument, raw_function, trigger_data};
 use crate::secrecy::hide_statement;
@@ -49,6 +50,7 @@ fn load() -> Result<Vec<Issuer>, Error> {
                 &[],
                 |row| settings.push(settings_of(row)),
             );
+            fault_point!("authenticate.keys_read");
         });
     });
     settings

@@ -44,6 +44,7 @@ use tenant_guard_core::policy::AccountType;
 pub(crate) use self::manifest::{code_of, located};
 use crate::audit::record::record_system;
 use crate::error::{Error, Obstacle, OrRaise};
+use crate::fault::fault_point;
 use members::Tree;
 use ownership::Ownerships;
 use permissions::Permissions;
@@ -83,8 +84,11 @@ fn protect<'a>(
     require_admin().or_raise();
     let request = Request::new(arguments).or_raise();
     registry::lock();
+    fault_point!("protect.registry_locked");
     let tree = Tree::lock(&request).or_raise();
+    fault_point!("protect.tree_locked");
     apply(&request, &tree).or_raise();
+    fault_point!("protect.done");
 }
 
 /// The statements `protect` would execute, in order.
@@ -166,6 +170,7 @@ fn register_protection<'a>(
         .map_or(Ok(()), Err)
         .or_raise();
     registry::register(&request, &tree);
+    fault_point!("protect.registered");
     numbering::take(request.relation, numbering::By::Protect, &request.redact);
     let mut data = request.to_json();
     data["empty"] = integrity::is_empty(request.relation).into();
@@ -246,6 +251,7 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     }
     // The guards let go of what the registry no longer wants.
     registry::forget(relation);
+    fault_point!("unprotect.forgotten");
     numbering::take(relation, numbering::By::Protect, []);
     integrity::drop_of(tree.relations());
     let members = tree.plan_members(|_| Vec::new());
@@ -261,6 +267,7 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     if audited.is_none() {
         manifest::forget_annotations(relation);
     }
+    fault_point!("unprotect.taken_off");
     record_system("unprotect", Some(relation), "", None);
 }
 
@@ -303,6 +310,7 @@ pub(crate) fn leaves_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 /// Executes the plan for one relation; the caller has locked the registry and the tree.
 fn apply(request: &Request, tree: &Tree) -> Result<(), Error> {
     let plan = statements(request, tree)?;
+    fault_point!("protect.planned");
     if plan.is_empty() {
         notice!("relation {} is already protected in this way", tree.name());
     }
@@ -388,6 +396,7 @@ fn parents(request: &Request) -> Vec<Link> {
 fn execute(statements: &[String]) {
     for statement in statements {
         guards::recorded::as_ours(|| execute_as_theirs(statement));
+        fault_point!("protect.statement_run");
     }
 }
 

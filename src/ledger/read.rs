@@ -14,6 +14,7 @@ use super::rows::{Arguments, Cursor, NO_TEXT, Row, for_each_row, with_cursors};
 use super::store::{self, AUDIT_CONTEXT, AUDIT_LOG, EVENT_ORDER};
 use crate::audit::transaction;
 use crate::clock::to_unix;
+use crate::fault::fault_point;
 
 /// Hands over all rows under the active snapshot; none where there is no ledger.
 pub(super) fn read_ledger(rows: &mut impl Rows) {
@@ -68,8 +69,10 @@ impl<'r, R: Rows> Reader<'r, R> {
         if store::exists() {
             if self.rows.takes_trees() {
                 self.read_accounts();
+                fault_point!("verify.accounts_read");
             }
             self.read_blocks(&mut at_block);
+            fault_point!("verify.blocks_read");
             self.read_unsealed();
         } else {
             self.rows.begin_unsealed(server());
@@ -128,6 +131,7 @@ impl<'r, R: Rows> Reader<'r, R> {
             while let Some(block) = blocks.next() {
                 let number = block.bigint(1);
                 at_block(number);
+                fault_point!("verify.block_begun");
                 let claims = self.rows.begin_block(&block_of(&block));
                 let depth = self.rows.depth();
                 self.read_claims(&claims, depth);
@@ -139,6 +143,7 @@ impl<'r, R: Rows> Reader<'r, R> {
                     self.read_claims(&claims, Depth::Events);
                 }
                 self.rows.end_block();
+                fault_point!("verify.block_ended");
             }
             while let Some(row) = leaf {
                 self.rows.leaf(&leaf_of(&row));
@@ -202,6 +207,7 @@ impl<'r, R: Rows> Reader<'r, R> {
             }
             self.read.events += 1;
             with_event(&event, |event| self.rows.event(event));
+            fault_point!("verify.event_read");
         }
         while let Some(row) = context {
             self.context(&row);

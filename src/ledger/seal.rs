@@ -20,6 +20,7 @@ use crate::audit::tables::LedgerWriting;
 use crate::audit::transaction::incarnation;
 use crate::catalog::{as_owner, our_schema};
 use crate::error::{Error, OrRaise};
+use crate::fault::fault_point;
 use crate::random::random_bytes;
 use crate::versions;
 
@@ -70,16 +71,19 @@ fn refuse_unfit_transaction() -> Result<(), Error> {
 pub(super) fn seal_round(heartbeat: bool) -> Option<(i64, i64, i64)> {
     refuse_unfit_transaction().or_raise();
     take_sealer_lock();
+    fault_point!("seal.locked");
     let mut accounts = Accounts::default();
     let changes = Changes::so_far();
     let round = with_latest_snapshot(|| {
         let round = Round::plan(changes)?;
+        fault_point!("seal.planned");
         for claim in &round.claims {
             store::for_each_event("account_id, leaf_hash", claim, |row| {
                 accounts.append(row.text(0), leaf(row.bytes(1)));
             });
         }
         accounts.settle();
+        fault_point!("seal.events_read");
         (heartbeat || !accounts.0.is_empty()).then_some(round)
     });
     let Some(round) = round else {
@@ -243,17 +247,22 @@ impl Round {
             _ => Frontier::new(),
         };
         let sealed = make_block(&plan, accounts.participants(), &mut tree);
+        fault_point!("seal.block_made");
         // A block that a crash takes back must not have been seen: a checkpoint of it would
         // contradict the block that is made in its place.
         // SAFETY: sets a flag of the running transaction.
         unsafe { pg_sys::ForceSyncCommit() };
         let _writing = LedgerWriting::begin();
         write_accounts(accounts);
+        fault_point!("seal.accounts_written");
         write_leaves(&plan, &sealed);
+        fault_point!("seal.leaves_written");
         let changed = last.is_none_or(|last| last.configuration != plan.configuration);
         let configuration = changed.then_some(self.configuration.as_str());
         write_block(&plan, &sealed, &tree, configuration);
+        fault_point!("seal.block_written");
         publication::note_sealed(plan.block, &sealed.hash);
+        fault_point!("seal.noted");
         Some((plan.block, sealed.record.events, sealed.record.accounts))
     }
 }

@@ -8,6 +8,7 @@ use super::{publication, sealer, store};
 use crate::audit::transaction;
 use crate::catalog::as_owner;
 use crate::clock;
+use crate::fault::fault_point;
 
 /// Blocks, events, and how much is not sealed yet.
 #[pg_extern(sql = false)]
@@ -103,6 +104,8 @@ fn unsealed(incarnation: i64) -> (i64, Option<i64>) {
 #[pg_extern(sql = false)]
 fn checkpoint() -> String {
     let limit = publication::limit();
+    fault_point!("checkpoint.limited");
     let newest = as_owner(|| with_latest_snapshot(|| publication::newest_block(limit)));
+    fault_point!("checkpoint.read");
     newest.checkpoint().to_string()
 }

@@ -11,6 +11,7 @@ use super::rows::with_latest_snapshot;
 use super::{index, since};
 use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
+use crate::fault::fault_point;
 
 /// Recomputes the ledger: a row for each thing that is not as it was sealed, none when it is
 /// intact.
@@ -96,7 +97,9 @@ fn verify(mut verifier: Verifier, since: Option<Checkpoint>) -> Vec<Finding> {
     let read = Reader::new(&mut verifier)
         .after(after)
         .read(|block| progress.at(block));
+    fault_point!("verify.all_read");
     verifier.finish();
+    fault_point!("verify.finished");
     let mut findings = verifier.take_findings();
     if verifier.takes_trees() && after.is_none() {
         index::compare(&read, &mut findings);

@@ -11,6 +11,7 @@ use crate::audit::record::record_system;
 use crate::audit::tables::LedgerWriting;
 use crate::catalog::{as_owner, refuse_on_standby};
 use crate::error::{Error, OrRaise};
+use crate::fault::fault_point;
 use crate::isolation::require_admin;
 use crate::ledger::rows::{Arguments, for_each_row, with_latest_snapshot};
 
@@ -36,17 +37,21 @@ fn erase_personal(
     }
     // Held to the end of the transaction: what is judged here is what is erased.
     holds::lock();
+    fault_point!("erase.locked");
     let held = Holds::active(&account);
     as_owner(|| with_latest_snapshot(|| judge(&account, &keys, &held)));
+    fault_point!("erase.judged");
     let mut erased = 0;
     for keys in keys.chunks(MOST_NAMED) {
         let found = as_owner(|| erase(keys));
+        fault_point!("erase.emptied");
         if !found.is_empty() {
             let data = erasure::data(&found, &legal_basis, reason.as_deref());
             record_system(erasure::ACTION, None, &account, Some(&data));
         }
         erased += found.len() as i64;
     }
+    fault_point!("erase.recorded");
     erased
 }
 

@@ -16,6 +16,7 @@ use crate::audit::log;
 use crate::audit::tables::ensure_ledger;
 use crate::catalog::{our_schema, refuse_on_standby};
 use crate::error::Error;
+use crate::fault::fault_point;
 use crate::ledger::sealer::start::own_entry;
 
 /// How long a statement that runs is waited for, in microseconds.
@@ -84,6 +85,7 @@ pub(crate) fn flush(which: Which, wait: bool) -> Flushed {
             left: true,
         };
     }
+    fault_point!("reads.locked");
     register_callback();
     // SAFETY: reads the clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
@@ -107,10 +109,12 @@ pub(crate) fn flush(which: Which, wait: bool) -> Flushed {
         lost_reads: lost.0,
         lost_refusals: lost.1,
     }));
+    fault_point!("reads.taken");
     if !log::exists(&log::AUDIT_LOG) {
         ensure_ledger();
     }
     let written = taken.iter().filter(|taken| write(buffer, taken)).count();
+    fault_point!("reads.all_written");
     let unreadable = (taken.len() - written) as u64;
     let lost = (lost.0 + unreadable, lost.1);
     if lost != (0, 0) {
@@ -146,6 +150,7 @@ fn write(buffer: Buffer, taken: &Taken) -> bool {
         command_id: None,
     }
     .write_for(&record.who, taken.added_at);
+    fault_point!("reads.event_written");
     true
 }
 

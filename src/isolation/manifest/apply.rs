@@ -14,6 +14,7 @@ use super::catalog::Catalog;
 use super::{drift, export};
 use crate::audit::record::record_system;
 use crate::error::{Error, Obstacle};
+use crate::fault::fault_point;
 use crate::isolation::members::Tree;
 use crate::isolation::request::Request;
 use crate::isolation::{execute, locking, obstacles, registry};
@@ -181,17 +182,21 @@ pub(super) fn apply(wanted: Manifest) -> Result<Vec<Step>, Error> {
     registry::lock();
     let mut unlocked = Plan::new(wanted.clone())?;
     unlocked.mend();
+    fault_point!("manifest.planned");
     locking::lock_trees(&unlocked.touched());
+    fault_point!("manifest.locked");
     // Tables may have changed before they were locked.
     let mut plan = Plan::new(wanted)?;
     plan.mend();
     for step in &plan.steps {
         execute_at(step);
+        fault_point!("manifest.step_done");
     }
     if !plan.steps.is_empty() {
         let data = serde_json::json!({ "steps": plan.steps.len() }).to_string();
         record_system("apply_manifest", None, "", Some(&data));
     }
+    fault_point!("manifest.recorded");
     let after = finish(&plan.catalog, &plan.wanted);
     let mut steps: Vec<Step> = Vec::new();
     steps.extend(plan.steps.into_iter().map(|step| ("apply", step)));

@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 use super::shared::{self, Entry, Problem};
 use crate::audit::reads::flush;
 use crate::clock::now_us;
+use crate::fault::fault_point;
 use crate::settings;
 
 /// What the process is called in pg_stat_activity.
@@ -50,7 +51,10 @@ unsafe extern "C-unwind" fn transaction_ended(
     _argument: *mut std::ffi::c_void,
 ) {
     match event {
-        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT if HAS_EVENTS.get() => flush::with_commit(),
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT if HAS_EVENTS.get() => {
+            flush::with_commit();
+            fault_point!("capture.before_commit");
+        }
         pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PREPARE
             if HAS_EVENTS.replace(false) =>
         {

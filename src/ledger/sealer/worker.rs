@@ -16,6 +16,7 @@ use crate::audit::reads::flush::Which;
 use crate::audit::{partitions, reads};
 use crate::catalog::as_restricted_owner;
 use crate::clock::now_us;
+use crate::fault::fault_point;
 use crate::ledger::rows::with_latest_snapshot;
 use crate::ledger::seal::{seal_round, who_holds_it};
 use crate::ledger::store;
@@ -389,11 +390,13 @@ impl Sealer {
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
         let round = work(self);
+        fault_point!("sealer.before_commit");
         // SAFETY: ends what was begun above.
         unsafe {
             pg_sys::PopActiveSnapshot();
             pg_sys::CommitTransactionCommand();
         }
+        fault_point!("sealer.after_commit");
         round
     }
 

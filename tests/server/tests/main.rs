@@ -1,5 +1,6 @@
 //! All server tests in one program: it links once, and they share one cluster.
 
+mod bad_days;
 mod capture;
 mod functions_page;
 mod harness;
