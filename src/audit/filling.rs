@@ -20,12 +20,15 @@ pub(crate) fn of<'a>(
     let mut tables = Vec::new();
     for column in columns {
         if tables.is_empty() {
-            // A partitioned table has no rows; its partitions know what theirs have.
+            // A partitioned table has no rows; its partitions know what theirs have, each by itself.
             tables = tables_of(relation);
-            tables.truncate(1);
-            tables.push(relation);
+            if tables.is_empty() {
+                tables.push(relation);
+            }
         }
-        if let Some(value) = tables.first().and_then(|table| of_column(*table, column)) {
+        let value = of_column(tables[0], column);
+        let same = |table: &pg_sys::Oid| of_column(*table, column) == value;
+        if let Some(value) = value.clone().filter(|_| tables.iter().all(same)) {
             filled.insert(column.to_owned(), value.into());
         }
     }

@@ -61,6 +61,12 @@ impl Looking {
                     ..
                 },
             ) => "Rows are known in which it is null, and a baseline when it has another type.",
+            Self::Unknown(
+                _,
+                Unknown {
+                    why: Why::Unlogged, ..
+                },
+            ) => "ALTER TABLE ... SET LOGGED, and a baseline then.",
             Self::Unknown(..) => {
                 "tenant_guard.record_baseline(relation) writes down the rows as they are: from then on \
                  they are known."
@@ -107,6 +113,7 @@ pub(crate) fn why_unknown(unknown: &Unknown) -> String {
         Why::Column(column) => {
             format!("column \"{column}\" got values that no event holds")
         }
+        Why::Unlogged => "the table is unlogged, and a crash takes its rows".to_owned(),
         Why::Follows(column) => {
             format!(
                 "column \"{column}\" says what other objects are, which no event of its rows tells"

@@ -89,8 +89,15 @@ pub(super) enum Collected {
     Grant(Vec<pg_sys::Oid>),
 }
 
-/// A part of ALTER TABLE, with the trigger, column, ... it names.
-pub(super) type Action = (pg_sys::AlterTableType::Type, String);
+/// A part of ALTER TABLE.
+#[derive(Clone)]
+pub(super) struct Action {
+    pub(super) kind: AlterTableType::Type,
+    /// The trigger, column, ... it names.
+    pub(super) name: String,
+    /// Whether it gives rows values by an expression.
+    pub(super) computes: bool,
+}
 
 /// Everything the running command did, at ddl_command_end.
 pub(super) fn collected() -> Vec<Collected> {
@@ -157,21 +164,28 @@ unsafe fn action(part: &pg_sys::CollectedATSubcmd) -> Option<Action> {
             return None;
         }
         let parsed = &*part.parsetree.cast::<pg_sys::AlterTableCmd>();
-        let mut name = if parsed.name.is_null() && !parsed.def.is_null() {
+        let kind = versions::action(parsed.subtype);
+        let nothing = part.address.objectId == pg_sys::Oid::INVALID;
+        // IF NOT EXISTS of a column that was there.
+        if kind == AlterTableType::AT_AddColumn && nothing {
+            return None;
+        }
+        let name = if parsed.name.is_null() && !parsed.def.is_null() {
             defined(parsed.def)
         } else {
             text(parsed.name)
         };
         // USING gives the rows new values without an event of theirs.
-        if versions::action(parsed.subtype) == AlterTableType::AT_AlterColumnType
+        let computes = kind == AlterTableType::AT_AlterColumnType
             && !parsed.def.is_null()
             && !(*parsed.def.cast::<pg_sys::ColumnDef>())
                 .raw_default
-                .is_null()
-        {
-            name += " by an expression";
-        }
-        Some((parsed.subtype, name))
+                .is_null();
+        Some(Action {
+            kind: parsed.subtype,
+            name,
+            computes,
+        })
     }
 }
 

@@ -123,9 +123,9 @@ pub(super) fn left(command: &Command) {
         let Collected::AlterTable(altered, actions) = collected else {
             continue;
         };
-        for (action, _) in actions {
+        for action in actions {
             // DETACH names the parent; what left it may have another name by now.
-            let left = match action {
+            let left = match action.kind {
                 AlterTableType::AT_DropInherit => capturing::left(Some(altered)),
                 AlterTableType::AT_DetachPartition | AlterTableType::AT_DetachPartitionFinalize => {
                     capturing::left(None)
@@ -177,8 +177,8 @@ pub(super) fn attached(command: &Command) {
         let Collected::AlterTable(altered, actions) = collected else {
             continue;
         };
-        for (action, _) in actions {
-            match action {
+        for action in actions {
+            match action.kind {
                 // PostgreSQL does not say which one came, and its name may have changed its
                 // meaning. Whatever else is there without being registered has to be.
                 AlterTableType::AT_AttachPartition => {

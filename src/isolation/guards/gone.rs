@@ -5,7 +5,8 @@ use serde_json::json;
 use tenant_guard_core::trigger::{CAPTURE, CAPTURE_TRUNCATE};
 
 use super::command::Command;
-use super::recorded::{is_ours, is_restoring, record};
+use super::recorded::{is_being_restored, is_ours, record};
+use super::types;
 use super::wanted::{At, POLICY, policy, trigger};
 use crate::audit::pinned::Settings;
 use crate::audit::record::record_named_where_possible;
@@ -27,7 +28,7 @@ struct Dropped {
 /// Records relations under protection or audit that a command dropped, and what it dropped from
 /// others.
 pub(super) fn record_dropped(command: &Command) {
-    if is_ours(command) || is_restoring() {
+    if is_ours(command) {
         return;
     }
     let objects = dropped_objects();
@@ -50,12 +51,22 @@ pub(super) fn record_dropped(command: &Command) {
     };
     for object in &objects {
         let relation = match object.catalog {
+            pg_sys::RelationRelationId if object.column && types::is_composite(object.oid) => {
+                // ALTER TYPE says by itself what it did.
+                if command.tag != pg_sys::CommandTag::CMDTAG_ALTER_TYPE {
+                    let of = (pg_sys::RelationRelationId, object.oid);
+                    types::altered(command, of, json!({ "dropped": "attribute" }));
+                }
+                None
+            }
             pg_sys::RelationRelationId if object.column => Some((object.oid, "column")),
             pg_sys::RelationRelationId => {
                 if captured(object) || was_registered(object.oid) {
                     let data = json!({ "command": command.tag_name(), "dropped": "relation" });
                     let name = qualified(&object.schema, &object.table);
-                    record_named_where_possible("ddl", &name, &data.to_string());
+                    if !is_being_restored(|| name.clone()) {
+                        record_named_where_possible("ddl", &name, &data.to_string());
+                    }
                 }
                 None
             }
@@ -91,7 +102,7 @@ fn dropped_objects() -> Vec<Dropped> {
          WHERE NOT d.is_temporary AND (d.classid OPERATOR(pg_catalog.=) 3256 \
              OR d.classid OPERATOR(pg_catalog.=) 2620 AND NOT d.object_identity ~ 'RI_ConstraintTrigger' \
              OR d.classid OPERATOR(pg_catalog.=) 1259 \
-                 AND d.object_type IN ('table', 'table column'))",
+                 AND d.object_type IN ('table', 'table column', 'composite type column'))",
         |row| {
             let text = |n| row.get::<String>(n).map(Option::unwrap_or_default);
             let oid = |n| {

@@ -64,7 +64,8 @@ fn weakens(action: AlterTableType::Type, name: &str) -> Option<Part> {
     })
 }
 
-fn judge(command: &Command, member: &Member, (kind, name): &Action) {
+fn judge(command: &Command, member: &Member, action: &Action) {
+    let Action { kind, name, .. } = action;
     let refusal = match weakens(*kind, name) {
         None => return,
         Some(Part::RowSecurity(_)) if !member.protected => return,

@@ -8,11 +8,13 @@
 //! something else while a command runs.
 
 mod above;
+mod columns;
 mod command;
 mod copies;
 mod created;
 mod dropped;
 mod gone;
+mod leaving;
 mod ledger;
 mod members;
 mod noted;
@@ -37,7 +39,7 @@ raw_function! {
         // SAFETY: PostgreSQL passed `fcinfo`.
         if let Some(command) = unsafe { Command::guarded(fcinfo, "guard_command_start()") } {
             recorded::begun(&command);
-            recorded::detaching(&command);
+            leaving::begun(&command);
             ledger::judge(&command);
             noted::note(&command);
             created::make_way(&command);

@@ -1,10 +1,9 @@
 //! What a command is made from, noted before it begins: by its end PostgreSQL has resolved LIKE clauses
-//! away and planned the query of CREATE TABLE AS in its place; which partition ATTACH and DETACH were about
-//! it never says.
+//! away and planned the query of CREATE TABLE AS in its place.
 
 use std::cell::RefCell;
 
-use pgrx::pg_sys::{self, AlterTableType, CmdType, NodeTag};
+use pgrx::pg_sys::{self, CmdType, NodeTag};
 
 use super::command::{Command, pointers, relation_named, text};
 
@@ -15,8 +14,6 @@ pub(super) struct Noted {
     pub(super) likened: Likened,
     /// The relations its query names, views not looked into; none where they cannot be told.
     pub(super) read: Option<Vec<pg_sys::Oid>>,
-    /// The partitions it attaches or detaches.
-    pub(super) partitions: Vec<pg_sys::Oid>,
 }
 
 type Likened = Vec<(String, pg_sys::Oid)>;
@@ -40,10 +37,6 @@ pub(super) fn note(command: &Command) {
         match command.node() {
             NodeTag::T_CreateStmt => Noted {
                 likened: likened(command.statement()),
-                ..Noted::default()
-            },
-            NodeTag::T_AlterTableStmt => Noted {
-                partitions: partitions(command.statement()),
                 ..Noted::default()
             },
             NodeTag::T_CreateSchemaStmt => {
@@ -75,8 +68,7 @@ pub(super) fn note(command: &Command) {
         let statement = command.address();
         // What failed in this transaction may have left its statement's address to this one.
         begun.retain(|old| old.transaction == transaction && old.statement != statement);
-        let empty = noted.likened.is_empty() && noted.partitions.is_empty();
-        if !empty || noted.read.is_some() {
+        if !noted.likened.is_empty() || noted.read.is_some() {
             begun.push(Begun {
                 statement,
                 transaction,
@@ -148,29 +140,6 @@ pub(super) unsafe fn relations_executed(
         let relations = (*(*prepared).plansource).relationOids;
         let relations = pgrx::PgList::<pg_sys::Oid>::from_pg(relations);
         Some(Some(relations.iter_oid().collect()))
-    }
-}
-
-/// The partitions that ALTER TABLE attaches or detaches, those of indexes aside.
-///
-/// # Safety
-/// Nothing may have run since the names of the statement were given their meaning.
-pub(super) unsafe fn partitions(statement: &pg_sys::AlterTableStmt) -> Vec<pg_sys::Oid> {
-    // SAFETY: the caller vouches; actions are AlterTableCmd nodes, and the definition of these names the
-    // partition.
-    unsafe {
-        pointers::<pg_sys::AlterTableCmd>(statement.cmds)
-            .filter(|action| {
-                matches!(
-                    action.subtype,
-                    AlterTableType::AT_AttachPartition
-                        | AlterTableType::AT_DetachPartition
-                        | AlterTableType::AT_DetachPartitionFinalize
-                )
-            })
-            .map(|action| relation_named((*action.def.cast::<pg_sys::PartitionCmd>()).name))
-            .filter(|partition| *partition != pg_sys::Oid::INVALID)
-            .collect()
     }
 }
 

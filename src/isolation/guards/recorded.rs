@@ -7,19 +7,18 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use pgrx::pg_sys::{self, AlterTableType, NodeTag, ObjectType};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::command::{
-    Action, Collected, Command, collected, name_parts, pointers, relation_named, text,
-};
+use super::command::{Action, Collected, Command, collected, name_parts, text};
 use super::types::{self, CONSTRAINT};
 use super::wanted::{At, Member, POLICY, policy, trigger};
-use super::{noted, reached};
-use crate::audit::filling;
+use super::{columns, leaving, reached};
 use crate::audit::pinned::Settings;
 use crate::audit::record::record_where_possible;
+use crate::audit::text::qualified_name;
+use crate::audit::{tables, transaction};
+use crate::isolation::lookup;
 use crate::isolation::registry::read;
-use crate::isolation::{capturing, following, lookup};
 use crate::ledger::rows::for_each_row;
 use crate::versions;
 
@@ -56,42 +55,9 @@ pub(super) fn is_ours(command: &Command) -> bool {
     OURS.get() == command.address()
 }
 
-/// Records which partitions a DETACH CONCURRENTLY takes away: they are gone when the first of its two
-/// transactions ends, and what records other commands runs in the second.
-pub(super) fn detaching(command: &Command) {
-    if command.node() != NodeTag::T_AlterTableStmt || is_ours(command) || is_restoring() {
-        return;
-    }
-    // SAFETY: the statement is read as what its tag says, and nothing ran since its names were given their
-    // meaning.
-    let (parent, partitions) = unsafe {
-        let statement: &pg_sys::AlterTableStmt = command.statement();
-        let mut actions = pointers::<pg_sys::AlterTableCmd>(statement.cmds);
-        let concurrent = |action: &pg_sys::AlterTableCmd| {
-            action.subtype == AlterTableType::AT_DetachPartition
-                && (*action.def.cast::<pg_sys::PartitionCmd>()).concurrent
-        };
-        if !actions.any(concurrent) {
-            return;
-        }
-        (
-            relation_named(statement.relation),
-            noted::partitions(statement),
-        )
-    };
-    if parent != pg_sys::Oid::INVALID && !partitions.is_empty() {
-        let _settings = Settings::for_catalog();
-        record_in_tree(
-            command,
-            parent,
-            json!({ "detached": leaves_of(&partitions) }),
-        );
-    }
-}
-
 /// Whether the session restores a dump, as a superuser with the settings that pg_dump writes: what
 /// it does to a relation is what was done to it before.
-pub(super) fn is_restoring() -> bool {
+fn is_restoring() -> bool {
     let is_off = |name| {
         // SAFETY: two built-in settings, read with their names.
         let value = unsafe { pg_sys::GetConfigOption(name, false, false) };
@@ -113,13 +79,9 @@ pub(super) fn altered(command: &Command) {
             | NodeTag::T_CreateTableAsStmt
             | NodeTag::T_CreateSchemaStmt
     );
-    if makes || is_ours(command) || is_restoring() {
+    if makes || is_ours(command) {
         return;
     }
-    let partitions = match command.node() {
-        NodeTag::T_AlterTableStmt => noted::take(command).unwrap_or_default().partitions,
-        _ => Vec::new(),
-    };
     let _settings = Settings::for_catalog();
     // DROP OWNED takes rights on a table and on each column one by one.
     let mut told = Vec::new();
@@ -130,7 +92,7 @@ pub(super) fn altered(command: &Command) {
                 types::altered(command, (pg_sys::RelationRelationId, relation), data);
             }
             Collected::AlterTable(relation, actions) => {
-                table_altered(command, relation, actions, &partitions);
+                table_altered(command, relation, &actions);
             }
             Collected::Simple(address, _, before) => simple(command, &address, before),
             Collected::Grant(relations) => {
@@ -148,100 +110,84 @@ pub(super) fn altered(command: &Command) {
 fn done(actions: &[Action]) -> Vec<String> {
     let actions = actions.iter();
     actions
-        .map(|(kind, name)| format!("{} {name}", word(*kind)).trim_end().to_owned())
+        .map(|action| {
+            format!("{} {}", word(action.kind), action.name)
+                .trim_end()
+                .to_owned()
+        })
         .collect()
 }
 
-fn leaves_of(partitions: &[pg_sys::Oid]) -> Vec<String> {
-    let leaves = partitions.iter().copied();
-    leaves.flat_map(reached::leaves).collect()
+/// The actions as an event says them.
+fn said_of(actions: &[Action]) -> Value {
+    let mut data = json!({ "actions": done(actions) });
+    let computed = { actions.iter() }.filter(|action| action.computes);
+    let computed: Vec<_> = computed.map(|action| action.name.as_str()).collect();
+    if !computed.is_empty() {
+        data["by_expression"] = computed.into();
+    }
+    data
 }
 
 /// Records a change of which rows are in a tree also with its root, whose rows they are.
-fn record_in_tree(command: &Command, relation: pg_sys::Oid, data: Value) {
-    let member = Member::of(relation);
-    if let Some(part) = member.filter(|member| member.follows_parent) {
-        record(command, part.root, data.clone());
+pub(super) fn record_in_tree(command: &str, relation: pg_sys::Oid, data: &Value) {
+    let Some(member) = Member::of(relation) else {
+        return;
+    };
+    if member.follows_parent {
+        record_as(command, member.root, data.clone());
     }
-    record(command, relation, data);
+    record_as(command, relation, data.clone());
 }
 
-fn table_altered(
-    command: &Command,
-    relation: pg_sys::Oid,
-    mut actions: Vec<Action>,
-    partitions: &[pg_sys::Oid],
-) {
-    let mut data = json!({ "actions": done(&actions) });
-    let does = |what: &str| actions.iter().any(|(kind, _)| word(*kind) == what);
+fn table_altered(command: &Command, relation: pg_sys::Oid, actions: &[Action]) {
+    let does = |what: &str| actions.iter().any(|action| word(action.kind) == what);
     if does(ATTACH) || does(DETACH) {
-        // A name that came to mean another one since is not in its place.
-        let below = lookup::children_of(relation);
-        let is_below = |partition: &pg_sys::Oid| below.contains(partition);
-        let known = !partitions.is_empty();
-        if known && does(DETACH) && !partitions.iter().any(is_below) {
-            data["detached"] = leaves_of(partitions).into();
-        } else if known && does(ATTACH) && partitions.iter().all(is_below) {
-            let empty = partitions.iter().copied().all(reached::is_empty);
-            if empty {
-                data["empty"] = true.into();
-            }
-        }
-        return record_in_tree(command, relation, data);
+        return partitions_altered(command, relation, actions);
     }
-    describe_columns(&mut data, relation, &actions);
-    record(command, relation, data);
+    if Member::of(relation).is_some() {
+        let mut data = said_of(actions);
+        columns::describe(&mut data, relation, actions);
+        record(command, relation, data);
+    }
     // What the tables below lose is told of each; columns come to them and change with those above.
-    actions.retain(|(kind, ..)| {
-        let kind = versions::action(*kind);
-        kind == AlterTableType::AT_AddColumn || changes_values(kind)
-    });
-    if !actions.is_empty() {
+    let below: Vec<_> = { actions.iter() }
+        .filter(|action| {
+            let kind = versions::action(action.kind);
+            kind == AlterTableType::AT_AddColumn || columns::changes_values(kind)
+        })
+        .cloned()
+        .collect();
+    if !below.is_empty() {
         for heir in reached::heirs(relation) {
-            let mut data = json!({ "actions": done(&actions) });
-            describe_columns(&mut data, heir, &actions);
+            let mut data = said_of(&below);
+            columns::describe(&mut data, heir, &below);
             record(command, heir, data);
         }
     }
 }
 
-/// Says what rows have in columns that came, and which columns say what other objects are.
-fn describe_columns(data: &mut Value, relation: pg_sys::Oid, actions: &[Action]) {
-    let filled = filled(relation, actions);
-    if !filled.is_empty() {
-        data["filled"] = filled.into();
+/// Records which tables came to a tree or left it, by what the command did to the catalog: its locks hold
+/// everybody else off, and a name may mean another table by now.
+fn partitions_altered(command: &Command, relation: pg_sys::Oid, actions: &[Action]) {
+    if Member::of(relation).is_none() {
+        return;
     }
-    let new = |kind| kind == AlterTableType::AT_AddColumn || changes_values(kind);
-    if { actions.iter() }.any(|(kind, ..)| new(versions::action(*kind))) {
-        following::say(data, relation);
+    let mut data = said_of(actions);
+    let now = lookup::children_of(relation);
+    if let Some(mut before) = reached::children_before(relation, leaving::is_concurrent(command)) {
+        let came = now.iter().filter(|child| !before.contains(child)).copied();
+        let came: Vec<_> = came.collect();
+        if !came.is_empty() && came.into_iter().all(reached::is_empty) {
+            data["empty"] = true.into();
+        }
+        before.retain(|child| !now.contains(child));
+        let leaves: Vec<_> = before.into_iter().flat_map(reached::leaves).collect();
+        if !leaves.is_empty() {
+            data["detached"] = leaves.into();
+        }
     }
-}
-
-/// Whether a part of ALTER TABLE gives a column other values.
-fn changes_values(kind: AlterTableType::Type) -> bool {
-    matches!(
-        word(kind),
-        "change the type of column" | "change the expression of column"
-    )
-}
-
-/// What rows of before have in the columns that a command added: null for one that is not captured.
-fn filled(relation: pg_sys::Oid, actions: &[Action]) -> Map<String, Value> {
-    let added: Vec<&str> = { actions.iter() }
-        .filter(|(kind, _)| versions::action(*kind) == AlterTableType::AT_AddColumn)
-        .map(|(_, name)| name.as_str())
-        .collect();
-    if added.is_empty() || Member::of(relation).is_none() {
-        return Map::new();
-    }
-    let rule = capturing::root_of(relation).and_then(capturing::rule_of);
-    match rule.and_then(|rule| rule.include) {
-        // What is listed was there before.
-        Some(_) => { added.into_iter() }
-            .map(|name| (name.to_owned(), Value::Null))
-            .collect(),
-        None => filling::of(relation, added.into_iter()),
-    }
+    record_in_tree(&command.tag_name(), relation, &data);
 }
 
 fn schema_name(schema: pg_sys::Oid) -> Option<String> {
@@ -258,6 +204,9 @@ fn simple(command: &Command, address: &pg_sys::ObjectAddress, before: pg_sys::Ob
         }
         pg_sys::RelationRelationId => (address.objectId, None),
         pg_sys::NamespaceRelationId => return schema_renamed(command, address.objectId),
+        pg_sys::ExtensionRelationId => {
+            return extension_moved(command, address.objectId, before.objectId);
+        }
         pg_sys::TypeRelationId => {
             let of = (pg_sys::TypeRelationId, address.objectId);
             return types::altered(command, of, said(command));
@@ -286,6 +235,10 @@ fn simple(command: &Command, address: &pg_sys::ObjectAddress, before: pg_sys::Ob
     if let Some((kind, name)) = object.filter(|_| command.node() != NodeTag::T_RenameStmt) {
         data[kind] = name.into();
     }
+    // Columns of tables, by the words for a composite type.
+    if data["object"] == "attribute" {
+        data["object"] = "column".into();
+    }
     if data["object"] == "column" {
         for heir in reached::heirs(relation) {
             record(command, heir, data.clone());
@@ -294,14 +247,28 @@ fn simple(command: &Command, address: &pg_sys::ObjectAddress, before: pg_sys::Ob
     record(command, relation, data);
 }
 
-/// All tables of the schema have other names.
+/// All tables of the schema have other names. Writers go on under the old ones until the command is
+/// committed, unless they wait for that.
 fn schema_renamed(command: &Command, schema: pg_sys::Oid) {
     if command.node() != NodeTag::T_RenameStmt {
         return;
     }
     // SAFETY: the statement is what its tag says.
     let before = unsafe { text(command.statement::<pg_sys::RenameStmt>().subname) };
-    for relation in reached::tables_in(schema) {
+    for relation in reached::held_off(|| reached::tables_in(schema)) {
+        record(command, relation, json!({ "schema": before }));
+    }
+}
+
+/// All tables of an extension are in another schema; PostgreSQL has locked them.
+fn extension_moved(command: &Command, extension: pg_sys::Oid, before: pg_sys::Oid) {
+    if command.node() != NodeTag::T_AlterObjectSchemaStmt {
+        return;
+    }
+    let Some(before) = schema_name(before) else {
+        return;
+    };
+    for relation in reached::tables_of_extension(extension) {
         record(command, relation, json!({ "schema": before }));
     }
 }
@@ -406,18 +373,40 @@ fn granted(command: &Command, relation: pg_sys::Oid) {
     record(command, relation, json!({ "privileges": changed }));
 }
 
-pub(super) fn record(command: &Command, relation: pg_sys::Oid, mut data: Value) {
-    if Member::of(relation).is_some() {
-        data["command"] = command.tag_name().into();
+pub(super) fn record(command: &Command, relation: pg_sys::Oid, data: Value) {
+    record_as(&command.tag_name(), relation, data);
+}
+
+fn record_as(command: &str, relation: pg_sys::Oid, mut data: Value) {
+    if Member::of(relation).is_some() && !is_being_restored(|| qualified_name(relation)) {
+        data["command"] = command.into();
         record_where_possible("ddl", Some(relation), &data.to_string());
     }
+}
+
+/// Whether what a session does to a relation is part of restoring it: one that has events here was
+/// there before.
+pub(super) fn is_being_restored(name: impl FnOnce() -> String) -> bool {
+    is_restoring() && !has_events(&name())
+}
+
+fn has_events(name: &str) -> bool {
+    if !tables::is_there("audit_log") {
+        return false;
+    }
+    let found = read(
+        "SELECT FROM tenant_guard.audit_log AS l WHERE l.incarnation = $1 AND l.relation = $2 LIMIT 1",
+        &[transaction::incarnation().into(), name.into()],
+        |_| Ok(()),
+    );
+    !found.is_empty()
 }
 
 const ATTACH: &str = "attach partition";
 const DETACH: &str = "detach partition";
 
 /// What a part of ALTER TABLE does.
-fn word(kind: AlterTableType::Type) -> &'static str {
+pub(super) fn word(kind: AlterTableType::Type) -> &'static str {
     match versions::action(kind) {
         AlterTableType::AT_AddColumn => "add column",
         AlterTableType::AT_DropColumn => "drop column",
@@ -449,6 +438,8 @@ fn word(kind: AlterTableType::Type) -> &'static str {
         AlterTableType::AT_DetachPartition | AlterTableType::AT_DetachPartitionFinalize => DETACH,
         AlterTableType::AT_AddInherit => "inherit from",
         AlterTableType::AT_DropInherit => "end inheritance from",
+        AlterTableType::AT_SetLogged => "set logged",
+        AlterTableType::AT_SetUnLogged => "set unlogged",
         _ => "alter",
     }
 }

@@ -5,8 +5,10 @@ use pgrx::pg_sys;
 use serde_json::Value;
 
 use super::command::Command;
+use super::reached;
 use super::recorded::record;
 use super::wanted::Member;
+use crate::audit::text::qualified;
 use crate::isolation::following;
 use crate::isolation::registry::read;
 
@@ -19,7 +21,14 @@ pub(super) type Object = (pg_sys::Oid, pg_sys::Oid);
 /// Records a change of a type with each tree of relations whose columns are of it, be it through
 /// arrays, domains and other types.
 pub(super) fn altered(command: &Command, of: Object, mut data: Value) {
-    let relations = using(of);
+    let renamed = matches!(data["object"].as_str(), Some("attribute" | "value"));
+    let changes = renamed || !data["dropped"].is_null() || !data["actions"].is_null();
+    let relations = if changes {
+        hold(of);
+        reached::held_off(|| using(of))
+    } else {
+        using(of)
+    };
     if relations.is_empty() {
         return;
     }
@@ -34,10 +43,47 @@ pub(super) fn altered(command: &Command, of: Object, mut data: Value) {
         };
         if !told.contains(&rows_of) {
             let mut data = data.clone();
+            // Names of attributes stand in no value.
+            if data["object"] == "attribute" && is_made_of(rows_of, type_of(of)) {
+                data["made_of"] = true.into();
+            }
             following::say(&mut data, rows_of);
             record(command, rows_of, data);
             told.push(rows_of);
         }
+    }
+}
+
+/// Whether a table was made of a type, whose attributes are its columns.
+fn is_made_of(relation: pg_sys::Oid, type_id: pg_sys::Oid) -> bool {
+    let found = read(
+        "SELECT FROM pg_class AS c WHERE c.oid = $1 AND c.reloftype = $2",
+        &[relation.into(), type_id.into()],
+        |_| Ok(()),
+    );
+    !found.is_empty()
+}
+
+/// Waits for whoever takes note of the values of a type, and has them wait, until the transaction ends:
+/// before that they would take those of before.
+fn hold(of: Object) {
+    // SAFETY: the command altered the type, which is there.
+    unsafe {
+        pg_sys::LockDatabaseObject(
+            pg_sys::TypeRelationId,
+            type_of(of),
+            0,
+            pg_sys::AccessExclusiveLock as i32,
+        );
+    }
+}
+
+fn type_of((catalog, object): Object) -> pg_sys::Oid {
+    if catalog == pg_sys::RelationRelationId {
+        // SAFETY: a catalog look-up by oid.
+        unsafe { pg_sys::get_rel_type_id(object) }
+    } else {
+        object
     }
 }
 
@@ -65,16 +111,11 @@ pub(super) fn constrained(constraint: pg_sys::Oid) -> Option<Object> {
     })
 }
 
-/// The tables with columns of a type.
-fn using((catalog, object): Object) -> Vec<pg_sys::Oid> {
-    let type_id = if catalog == pg_sys::RelationRelationId {
-        // SAFETY: a catalog look-up by oid.
-        unsafe { pg_sys::get_rel_type_id(object) }
-    } else {
-        object
-    };
+/// The tables of ours with columns of a type.
+fn using(of: Object) -> Vec<pg_sys::Oid> {
+    let type_id = type_of(of);
     // The class of a composite type depends on the type, and not the other way round as that of a table.
-    read(
+    reached::captured(read(
         "WITH RECURSIVE used AS ( \
              SELECT 'pg_type'::regclass::oid AS class, $1::oid AS object \
              UNION \
@@ -89,16 +130,18 @@ fn using((catalog, object): Object) -> Vec<pg_sys::Oid> {
          WHERE c.relkind IN ('r', 'p', 'f') ORDER BY 1",
         &[type_id.into()],
         |row| Ok(row.get(1)?.unwrap_or(pg_sys::Oid::INVALID)),
-    )
+    ))
 }
 
-fn name((catalog, object): Object) -> String {
+fn name(of: Object) -> String {
     let found = read(
-        "SELECT format('%I.%I', n.nspname, t.typname) FROM pg_type AS t \
-         JOIN pg_namespace AS n ON n.oid = t.typnamespace \
-         WHERE CASE WHEN $1 = 'pg_type'::regclass THEN t.oid ELSE t.typrelid END = $2",
-        &[catalog.into(), object.into()],
-        |row| row.get::<String>(1),
+        "SELECT n.nspname::text, t.typname::text FROM pg_type AS t \
+         JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = $1",
+        &[type_of(of).into()],
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
     );
-    found.into_iter().next().flatten().unwrap_or_default()
+    let found = found.into_iter().next();
+    found.map_or_else(String::new, |(schema, name)| {
+        qualified(&schema.unwrap_or_default(), &name.unwrap_or_default())
+    })
 }

@@ -136,7 +136,7 @@ impl Member {
     }
 
     /// The account column, empty where there is none, and how changes are captured.
-    fn captured(&self) -> Option<(String, CaptureRule)> {
+    pub(super) fn captured(&self) -> Option<(String, CaptureRule)> {
         if !self.protected {
             return Some((String::new(), capturing::rule_of(self.root)?));
         }

@@ -22,6 +22,10 @@ pub(super) enum Done {
     Dropped,
     /// Partitions left with their rows.
     Detached(Vec<String>),
+    /// Partitions left with their rows, and transactions that began before may still write them.
+    Leaving(Vec<String>),
+    /// A crash may take the rows, without an event.
+    Unlogged,
     /// Nothing is known of the rows any more.
     Lost,
 }
@@ -48,10 +52,15 @@ pub(super) fn done(relation: &str, data: &str) -> Vec<Done> {
         .and_then(|actions| serde_json::from_str(actions).ok())
         .unwrap_or_default();
     if said.get("type").is_some() {
-        // A label of an enumeration, or an attribute of a composite type, by another name is another
-        // value; more labels are none, nor is another name of the type.
-        let renamed = matches!(text("object").as_deref(), Some("attribute" | "value"));
-        if renamed || actions.iter().any(|action| action != "change the owner") {
+        // A label of an enumeration by another name is another value, and so is a composite value with
+        // more attributes or fewer; more labels are none, nor is another name of the type. An attribute by
+        // another name is a column of the tables that were made of the type.
+        let renamed = match text("object").as_deref() {
+            Some("attribute") => said.get("made_of") == Some("true"),
+            object => object == Some("value"),
+        };
+        let dropped = said.get("dropped").is_some();
+        if renamed || dropped || actions.iter().any(|action| action != "change the owner") {
             found.push(Done::Lost);
         }
         return found;
@@ -89,6 +98,8 @@ pub(super) fn done(relation: &str, data: &str) -> Vec<Done> {
     // Which partitions left must be known.
     if detached.is_empty() && actions.iter().any(|a| a.starts_with("detach partition")) {
         found.push(Done::Lost);
+    } else if said.get("leaving") == Some("true") {
+        found.push(Done::Leaving(detached));
     } else if !detached.is_empty() {
         found.push(Done::Detached(detached));
     }
@@ -122,15 +133,17 @@ fn of_action(action: &str, filled: &Value) -> Option<Done> {
         return Some(Done::DroppedColumn(column));
     }
     if let Some(column) = named("change the type of column ") {
-        let plain = column.strip_suffix(" by an expression");
-        return Some(Done::Changed(plain.map_or(column.clone(), str::to_owned)));
+        return Some(Done::Changed(column));
     }
     if let Some(column) = named("change the expression of column ") {
         return Some(Done::Changed(column));
     }
+    if action == "set unlogged" {
+        return Some(Done::Unlogged);
+    }
     let stops = match named("disable trigger ") {
         Some(trigger) => is_capture(&trigger),
-        None => ["attach partition ", "disable triggers"]
+        None => ["attach partition ", "disable triggers", "set logged"]
             .iter()
             .any(|prefix| action.starts_with(prefix)),
     };
@@ -171,8 +184,12 @@ mod tests {
                 ],
             ),
             (
-                r#"{"actions":["change the type of column a by an expression","drop column b"]}"#,
-                vec![Done::Changed(column("a")), Done::DroppedColumn(column("b"))],
+                r#"{"actions":["change the type of column a by an expression","drop column b"],
+                    "by_expression":["a by an expression"]}"#,
+                vec![
+                    Done::Changed(column("a by an expression")),
+                    Done::DroppedColumn(column("b")),
+                ],
             ),
             (
                 r#"{"dropped":"column","object":"s.t.\"A\""}"#,
@@ -205,6 +222,16 @@ mod tests {
                 vec![Done::Detached(vec!["s.\"P 1\"".into(), "s.p2".into()])],
             ),
             (r#"{"actions":["detach partition s.p1"]}"#, vec![Done::Lost]),
+            (
+                r#"{"detached":["s.p1"],"leaving":true}"#,
+                vec![Done::Leaving(vec!["s.p1".into()])],
+            ),
+            (
+                r#"{"command":"DROP TYPE","dropped":"attribute","type":"s.pair"}"#,
+                vec![Done::Lost],
+            ),
+            (r#"{"actions":["set unlogged"]}"#, vec![Done::Unlogged]),
+            (r#"{"actions":["set logged"]}"#, vec![Done::Lost]),
             (r#"{"actions":["attach partition s.p1"]}"#, vec![Done::Lost]),
             (
                 r#"{"actions":["attach partition s.p1"],"empty":true}"#,

@@ -96,6 +96,10 @@ pub struct Fold {
     rehashed: bool,
     last: Option<Last>,
     doubled: Vec<(String, Unknown)>,
+    /// Partitions that are gone, while transactions that began before may write them.
+    leaving: Vec<String>,
+    /// Since when a crash may take the rows.
+    unlogged: Option<Unknown>,
     begun: u64,
     watch: fn(),
 }
@@ -130,6 +134,8 @@ impl Fold {
             rehashed: false,
             last: None,
             doubled: Vec::new(),
+            leaving: Vec::new(),
+            unlogged: None,
             begun: 0,
             watch: || (),
         }

@@ -158,7 +158,7 @@ fn values_given_by_an_expression_and_renamed_constraints_show_in_the_event() {
     assert_eq!(
         commands(&mut client),
         [
-            r#"public.plan|{"actions":["change the type of column name by an expression"],"command":"ALTER TABLE"}"#,
+            r#"public.plan|{"actions":["change the type of column name"],"by_expression":["name"],"command":"ALTER TABLE"}"#,
             r#"public.plan|{"actions":["add constraint one"],"command":"ALTER TABLE"}"#,
             r#"public.plan|{"command":"ALTER TABLE","renamed":"one","to":"positive"}"#,
         ]

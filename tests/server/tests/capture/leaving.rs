@@ -154,7 +154,7 @@ fn detached_partitions_stay_audited_by_the_same_rule() {
             format!("audit|shop.part_1|{rule}|<null>"),
             detach("part_1", "part_1"),
             // The first of its two transactions takes the rows away.
-            r#"ddl|shop.part|{"command":"ALTER TABLE","detached":["shop.leaf"]}|<null>"#.to_owned(),
+            r#"ddl|shop.part|{"command":"ALTER TABLE","detached":["shop.leaf"],"leaving":true}|<null>"#.to_owned(),
             format!("audit|shop.part_2|{rule}|<null>"),
             detach("part_2", "leaf"),
             r#"insert|shop.part_1|{"id":1}|{note}"#.to_owned(),

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use postgres::Client;
+use postgres::error::SqlState;
 use tenant_guard_tests::{Database, lines};
 
 use super::commands::{live, looked, snapshot};
@@ -22,8 +24,8 @@ const SETUP: &str = "SELECT tenant_guard.init_ledger(); CREATE SCHEMA s;
     CREATE TABLE s.\"P 2\" PARTITION OF s.parts FOR VALUES FROM (20) TO (30);
     SELECT tenant_guard.audit('s.plain'), tenant_guard.audit('s.parts')";
 
-/// One transaction of random changes of one table or both.
-fn change(client: &mut Client, dice: &mut Dice) {
+/// One transaction of random changes of one table or both; whether nothing failed.
+fn change(client: &mut Client, dice: &mut Dice) -> bool {
     let mut statements = vec!["BEGIN".to_owned()];
     for step in 0..1 + dice.below(6) {
         let table = ["s.plain", "s.parts"][dice.below(2) as usize];
@@ -50,11 +52,32 @@ fn change(client: &mut Client, dice: &mut Dice) {
         }
     }
     statements.push(["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"][dice.below(4) as usize].to_owned());
+    let Err(error) = client.batch_execute(&statements.join(";")) else {
+        return true;
+    };
     // What a command took away, or another session holds, undoes the whole.
-    if client.batch_execute(&statements.join(";")).is_err() {
-        let _ = client.batch_execute("ROLLBACK");
-    }
+    let code = error.as_db_error().map(|error| error.code().clone());
+    assert!(
+        code.as_ref().is_some_and(|code| EXPECTED.contains(code)),
+        "{error:?}"
+    );
+    run(client, "ROLLBACK");
+    false
 }
+
+/// What a change may fail of: a lock of a command or another writer, a table that has another name for a while,
+/// a row no partition takes, a key that is there.
+const EXPECTED: [SqlState; 6] = [
+    SqlState::LOCK_NOT_AVAILABLE,
+    SqlState::T_R_DEADLOCK_DETECTED,
+    SqlState::UNDEFINED_TABLE,
+    SqlState::INVALID_SCHEMA_NAME,
+    SqlState::CHECK_VIOLATION,
+    SqlState::UNIQUE_VIOLATION,
+];
+
+/// How long writers may take to commit something.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the documented rules say of looking back at a table.
 #[derive(Clone, Copy, PartialEq)]
@@ -107,7 +130,7 @@ impl Load {
             return (baseline, Box::new(|table| table.rule = Rule::Answers));
         }
         let column = table.added.last().cloned();
-        match (dice.below(13), column) {
+        match (dice.below(15), column) {
             (1, Some(column)) => (
                 format!("ALTER TABLE {name} DROP COLUMN {column}"),
                 Box::new(|table| drop(table.added.pop())),
@@ -161,6 +184,10 @@ impl Load {
                     }),
                 )
             }
+            (12 | 13, _) if table.name == "parts" && !table.detached => (
+                format!("ALTER TABLE {name} DETACH PARTITION s.\"P 2\" CONCURRENTLY"),
+                Box::new(|table| table.detached = true),
+            ),
             (11, _) if table.name == "parts" => ("TRUNCATE s.p1".to_owned(), Box::new(|_| ())),
             _ => (baseline, Box::new(|table| table.rule = Rule::Answers)),
         }
@@ -216,26 +243,37 @@ fn loaded(seed: u64, rounds: usize) -> BTreeMap<String, usize> {
                 self.0.store(true, Ordering::Relaxed);
             }
         }
-        let _stop = Stop(&stop);
+        let stopping = Stop(&stop);
+        let mut writers = Vec::new();
         for writer in 1..4 {
             let (stop, mut client) = (&stop, db.superuser());
-            scope.spawn(move || {
+            writers.push(scope.spawn(move || {
                 run(&mut client, "SET lock_timeout = '20ms'");
                 let mut dice = Dice(seed * 10 + writer);
+                let mut succeeded = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    change(&mut client, &mut dice);
+                    succeeded += usize::from(change(&mut client, &mut dice));
                 }
-            });
+                succeeded
+            }));
         }
         let events = "SELECT count(*) FROM tenant_guard.audit_log";
         for _ in 0..rounds {
             let which = load.dice.below(2) as usize;
             let (command, then) = load.command(which);
             let name = load.tables[which].named();
-            run(
-                &mut altering,
-                &format!("BEGIN; LOCK TABLE {name}; {command}"),
-            );
+            if command.ends_with("CONCURRENTLY") {
+                run(&mut altering, &command);
+                then(&mut load.tables[which]);
+                dumps.push(dump(&mut dumping, &load, which));
+                continue;
+            }
+            // Locked by the command itself, or before it.
+            let lock = match load.dice.below(2) {
+                0 => String::new(),
+                _ => format!("LOCK TABLE {name};"),
+            };
+            run(&mut altering, &format!("BEGIN; {lock} {command}"));
             // The other one, while this one is being changed.
             dumps.push(dump(&mut dumping, &load, 1 - which));
             if load.dice.below(6) == 0 {
@@ -246,11 +284,22 @@ fn loaded(seed: u64, rounds: usize) -> BTreeMap<String, usize> {
             }
             dumps.push(dump(&mut dumping, &load, which));
             // Between two commands something is committed.
-            let before = lines(&mut dumping, events);
+            let (before, since) = (lines(&mut dumping, events), Instant::now());
             while lines(&mut dumping, events) == before {
+                assert!(
+                    since.elapsed() < PATIENCE,
+                    "seed {seed}: nothing is written"
+                );
                 thread::yield_now();
             }
             dumps.push(dump(&mut dumping, &load, which));
+        }
+        drop(stopping);
+        for writer in writers {
+            let succeeded = writer
+                .join()
+                .expect("a writer fails of what is expected only");
+            assert!(succeeded > rounds, "seed {seed}: {succeeded} of {rounds}");
         }
     });
     let mut counted = BTreeMap::new();

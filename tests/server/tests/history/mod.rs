@@ -1,6 +1,8 @@
 //! Looking back: who may, and what is seen there.
 
+mod columns;
 mod commands;
+mod crossing;
 mod feed;
 mod limits;
 mod load;

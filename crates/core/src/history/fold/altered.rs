@@ -2,7 +2,7 @@
 
 use super::super::commands::{Done, Filling, done};
 use super::rows::{Column, Row};
-use super::{AccountColumn, Event, Fold, Why};
+use super::{AccountColumn, Event, Fold, Unknown, Why};
 
 impl Fold {
     pub(super) fn command(&mut self, event: &Event<'_>, relation: &str, data: &str) {
@@ -25,7 +25,13 @@ impl Fold {
                 }
                 Done::Detached(partitions) => {
                     partitions.iter().for_each(|leaf| self.detach(leaf));
+                    self.leaving.retain(|leaf| !partitions.contains(leaf));
                 }
+                Done::Leaving(partitions) => {
+                    partitions.iter().for_each(|leaf| self.detach(leaf));
+                    self.leaving.extend(partitions);
+                }
+                Done::Unlogged => self.unlogged = Some(Unknown::at(event, Why::Unlogged)),
                 Done::Lost => self.lose(event, Why::Command),
             }
         }
@@ -41,6 +47,9 @@ impl Fold {
                     self.lose(event, Why::Command);
                 }
                 Done::Renamed(before) => {
+                    for leaf in self.leaving.iter_mut().filter(|leaf| **leaf == before) {
+                        relation.clone_into(leaf);
+                    }
                     if let Some(leaf) = self.numbers.get(&before).copied() {
                         let leaf_now = self.number(relation);
                         for row in self.rows.values_mut().flatten() {
@@ -50,7 +59,13 @@ impl Fold {
                         }
                     }
                 }
-                Done::Dropped => self.detach(relation),
+                Done::Dropped => {
+                    self.detach(relation);
+                    self.leaving.retain(|leaf| leaf != relation);
+                }
+                Done::Unlogged if self.has_leaf(relation) => {
+                    self.unlogged = Some(Unknown::at(event, Why::Unlogged));
+                }
                 Done::Lost if self.has_leaf(relation) => self.lose(event, Why::Command),
                 _ => {}
             }

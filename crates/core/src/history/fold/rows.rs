@@ -52,6 +52,10 @@ impl Row {
 
 impl Fold {
     pub(super) fn row(&mut self, event: &Event<'_>) -> Result<(), Misfit> {
+        let of_leaving = |leaf: &str| self.leaving.iter().any(|leaving| leaving == leaf);
+        if event.leaf.is_some_and(of_leaving) {
+            return Ok(());
+        }
         let truncated = event.action == "truncate" && event.data.is_none();
         if truncated && event.leaf.is_none() {
             self.begin();

@@ -19,6 +19,8 @@ pub enum Why {
     Command,
     /// The same of one column.
     Column(String),
+    /// The table is not logged, so that a crash takes its rows.
+    Unlogged,
     /// A column says how other objects are called or what they are made of, and changes with them.
     Follows(String),
     /// An event changes a row that no event before it made.
@@ -100,6 +102,9 @@ impl Fold {
 
     pub(super) fn known_but_for(&self, asked: impl Fn(&Row) -> bool) -> Result<(), Unknown> {
         self.known.clone()?;
+        if let Some(unknown) = &self.unlogged {
+            return Err(unknown.clone());
+        }
         let double = |(key, _): &&(String, Unknown)| {
             let twice = |rows: &Vec<Row>| rows.len() > 1 && rows.iter().any(&asked);
             !self.whole && self.rows.get(key).is_some_and(twice)
@@ -135,6 +140,8 @@ impl Fold {
             .and_then(|follows| serde_json::from_str(follows).ok())
             .unwrap_or_default();
         if all {
+            let unlogged = said.get("unlogged") == Some("true");
+            self.unlogged = unlogged.then(|| Unknown::at(event, Why::Unlogged));
             self.following.retain(|column| named.contains(&column.name));
         }
         for name in named {
