@@ -64,8 +64,9 @@ pub(super) fn record_dropped(command: &Command) {
                 if captured(object) || was_registered(object.oid) {
                     let data = json!({ "command": command.tag_name(), "dropped": "relation" });
                     let name = qualified(&object.schema, &object.table);
-                    if !is_being_restored(|| name.clone()) {
-                        record_named_where_possible("ddl", &name, &data.to_string());
+                    let data = data.to_string();
+                    if !is_being_restored(&name, &data) {
+                        record_named_where_possible("ddl", &name, &data);
                     }
                 }
                 None

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys::{self, AlterTableType, NodeTag, ObjectType};
 use serde_json::{Value, json};
+use tenant_guard_core::history::names_before;
 
 use super::command::{Action, Collected, Command, collected, name_parts, text};
 use super::types::{self, CONSTRAINT};
@@ -378,25 +379,32 @@ pub(super) fn record(command: &Command, relation: pg_sys::Oid, data: Value) {
 }
 
 fn record_as(command: &str, relation: pg_sys::Oid, mut data: Value) {
-    if Member::of(relation).is_some() && !is_being_restored(|| qualified_name(relation)) {
-        data["command"] = command.into();
-        record_where_possible("ddl", Some(relation), &data.to_string());
+    if Member::of(relation).is_none() {
+        return;
+    }
+    data["command"] = command.into();
+    let data = data.to_string();
+    if !is_being_restored(&qualified_name(relation), &data) {
+        record_where_possible("ddl", Some(relation), &data);
     }
 }
 
 /// Whether what a session does to a relation is part of restoring it: one that has events here was
-/// there before.
-pub(super) fn is_being_restored(name: impl FnOnce() -> String) -> bool {
-    is_restoring() && !has_events(&name())
+/// there before. `data` is what the event would say.
+pub(super) fn is_being_restored(name: &str, data: &str) -> bool {
+    is_restoring() && !has_events(name, data)
 }
 
-fn has_events(name: &str) -> bool {
+fn has_events(name: &str, data: &str) -> bool {
     if !tables::is_there("audit_log") {
         return false;
     }
+    let mut names = names_before(name, data);
+    names.push(name.to_owned());
     let found = read(
-        "SELECT FROM tenant_guard.audit_log AS l WHERE l.incarnation = $1 AND l.relation = $2 LIMIT 1",
-        &[transaction::incarnation().into(), name.into()],
+        "SELECT FROM tenant_guard.audit_log AS l \
+         WHERE l.incarnation = $1 AND (l.relation = ANY ($2) OR l.leaf_relation = ANY ($2)) LIMIT 1",
+        &[transaction::incarnation().into(), names.into()],
         |_| Ok(()),
     );
     !found.is_empty()

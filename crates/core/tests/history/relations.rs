@@ -46,6 +46,34 @@ fn partitions_that_left_are_those_the_event_names() {
     ));
 }
 
+/// Who began before a partition left may still write it, until the command is over.
+#[test]
+fn rows_written_to_a_partition_that_is_leaving_are_none_of_the_table() {
+    let mut log = with_command(r#"{"detached":["s.p1"],"leaving":true}"#);
+    log.apply(Change::Insert(3, "a".into()));
+    log.system(
+        "ddl",
+        r#"{"actions":["detach partition s.p1"],"detached":["s.p1"]}"#,
+    );
+    log.apply(Change::Insert(4, "a".into()));
+    let mut fold = fold(&log, |n| (n > 0).then_some("s.p1"));
+    assert!(fold.known().is_ok());
+    // The first two left with it; one of the name that comes later is another one.
+    assert_eq!(fold.rows().count(), 1);
+}
+
+#[test]
+fn rows_of_a_table_that_a_crash_empties_are_not_known_until_it_is_logged() {
+    let why = |log: &Log| fold(log, |_| None).known().err().map(|unknown| unknown.why);
+    let mut log = with_command(r#"{"actions":["set unlogged"]}"#);
+    log.system("record_baseline", r#"{"unlogged":true}"#);
+    assert_eq!(why(&log), Some(Why::Unlogged));
+    log.system("ddl", r#"{"actions":["set logged"]}"#);
+    assert!(why(&log).is_some());
+    log.system("record_baseline", "{}");
+    assert_eq!(why(&log), None);
+}
+
 /// What a row says of another object is not known, but where it says nothing.
 #[test]
 fn columns_that_follow_other_objects_are_not_known() {

@@ -181,12 +181,20 @@ fn dump_restored_over_an_audited_table_makes_its_rows_unknown() {
     assert_eq!(looked(&mut client, "s.t", &at), Err(COMMAND.into()));
     assert_eq!(looked(&mut client, "s.t", &then), Ok(rows));
     // The settings alone hide nothing.
-    let (_db, mut client) = plain();
+    let (_db, mut client) = with_rows(
+        "CREATE TABLE s.t (id int PRIMARY KEY, v text) PARTITION BY LIST (id);
+         CREATE TABLE s.p1 PARTITION OF s.t FOR VALUES IN (1);
+         CREATE TABLE s.p2 PARTITION OF s.t FOR VALUES IN (2)",
+        "(1, 'a'), (2, 'b')",
+    );
     run(
         &mut client,
-        "SET row_security = off; SET check_function_bodies = off; ALTER TABLE s.t RENAME v TO w",
+        "SET row_security = off; SET check_function_bodies = off; ALTER TABLE s.t RENAME v TO w;
+         ALTER TABLE s.t RENAME TO u; ALTER TABLE s.p1 RENAME TO p3",
     );
-    known(&mut client, "s.t");
+    known(&mut client, "s.u");
+    run(&mut client, "DROP TABLE s.p3");
+    known(&mut client, "s.u");
 }
 
 #[test]
