@@ -26,7 +26,7 @@ test: build ## everything a change must pass, what CI runs
 	@tools/test.sh full
 
 test-long: build ## the same and the tests that take minutes
-	@tools/setup.sh demo test package regression
+	@tools/setup.sh demo test package regression fuzz
 	@tools/test.sh long
 
 test-server: build ## only the server tests; FILTER=name runs those that match

@@ -211,7 +211,7 @@ try:
         without = bulks["none"][-1][operation][1]
         for variant in VARIANTS[1:]:
             _, wal, size = bulks[variant][-1][operation]
-            found.note(f"    {variant}: WAL of an event {(wal - without) / options.rows:.0f} B, stored {size / options.rows:.0f} B")
+            found.note(f"    {operation}, {variant}: WAL of an event {(wal - without) / options.rows:.0f} B, stored {size / options.rows:.0f} B")
     for operation, cells in singles.items():
         compare(found, f"{operation} of one row, audited, synchronous_commit off", "us",
                 {v: [run[0] for run in cells[v]] for v in VARIANTS}, TIME_BUDGET[f"single {operation}"])

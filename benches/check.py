@@ -126,7 +126,7 @@ def main():
             taken, worse = seconds(cursor)
             results.value(f"check(), {tables:,} tables", "s", taken, at_most=BUDGET_S if tables == 1000 else None,
                           digits=2)
-            results.note(f"    worse than info: {worse}")
+            results.note(f"    findings worse than info, {tables:,} tables: {worse}")
             points.append((tables, statistics.median(taken)))
             if arguments.each:
                 print("    " + ", ".join(f"{name} {taken:.2f} s" for name, taken in each(cursor)[:12]), flush=True)

@@ -6,10 +6,12 @@ Writes docs/benchmarks.md, docs/benchmarks.json and docs/benchmarks/*.svg, and t
 """
 
 import json
+import math
 import re
 
 import matplotlib
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 from common import RESULTS, ROOT
 
@@ -73,7 +75,7 @@ def page(found):
         for growth in bench["growth"]:
             points = ", ".join(f"{x:,}: {number(y)} {growth['unit']}" for x, y in growth["points"])
             parts.append(f"* {growth['path']} by {growth['by']}: {points}; grows with the power {growth['power']:.2f}")
-        for note in bench.get("notes", []):
+        for note in dict.fromkeys(bench.get("notes", [])):
             parts.append(f"* {note.strip()}")
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
@@ -102,6 +104,7 @@ def plot_ratios(found):
             place -= 1
         place -= 0.6
     axes.axvline(1, color="black", linewidth=0.8)
+    axes.margins(x=0.12, y=0.01)
     axes.set_xscale("log")
     axes.set_yticks([at for at, _ in labels], [name if len(name) < 70 else name[:67] + "..." for _, name in labels])
     axes.set_xlabel("times the cost of the base (1: nothing added)")
@@ -117,6 +120,12 @@ def plot_growth(found):
     figure, grid = plt.subplots(height, 3, figsize=(9, 2.6 * height), squeeze=False)
     for axes, growth in zip(grid.flat, all_growth):
         axes.loglog(*zip(*growth["points"]), marker="o", color="#1f6f8b")
+        # What hardly grows shall look so: the axis spans a hundredfold at least.
+        low, high = axes.get_ylim()
+        widen = max(1, math.sqrt(100 / (high / low)))
+        axes.set_ylim(low / widen, high * widen)
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(f"{growth['path'][:44]}\npower {growth['power']:.2f}", fontsize=8)
         axes.set_xlabel(growth["by"])
         axes.set_ylabel(growth["unit"])
@@ -133,7 +142,10 @@ def save(figure, name):
 
 
 def main():
-    found = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))]
+    found = [json.loads(file.read_text()) for file in RESULTS.glob("*.json")]
+    scripts = [f"benches/{name}.py" for name in PROMISED]
+    found.sort(key=lambda bench: (bench["script"] not in scripts, scripts.index(bench["script"])
+                                  if bench["script"] in scripts else 0, bench["script"]))
     (DOCS / "benchmarks.json").write_text(json.dumps(found, indent=1) + "\n")
     (DOCS / "benchmarks.md").write_text(page(found))
     plot_ratios(found)

@@ -187,6 +187,8 @@ hold() {
 }
 
 bin=$(bindir)
+# Extensions of a server that is no package of the system's must not load the system's libpq.
+[ "$PG" = "$DEBIAN_PG" ] || export LD_LIBRARY_PATH="$(dirname "$bin")/lib"
 [ -x "$bin/postgres" ] || die "there is no private PostgreSQL yet: run \"make build\""
 [ "$command" != bindir ] || { printf '%s\n' "$bin" && exit; }
 case $name in '' | *[!a-z0-9_]*) usage ;; esac

@@ -33,6 +33,8 @@ else
 fi
 # shellcheck disable=SC2034  # for the scripts that source this
 PGRX_VERSION=0.18.1
+# shellcheck disable=SC2034
+CARGO_FUZZ_VERSION=0.13.2
 build=${TENANT_GUARD_BUILD:-debug}
 export PGRX_HOME=$root/target/pgrx
 # rustup's directory is often missing from the path of shells that are no login shells.

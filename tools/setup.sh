@@ -2,7 +2,7 @@
 # Installs what building, testing and the demo need and the machine lacks. Says what it does;
 # does nothing, quickly, when nothing is missing. Never starts, stops or changes a server.
 #
-#   tools/setup.sh [build|demo|test|bench|package|pgaudit|regression]... what to prepare for; "build" when nothing is given
+#   tools/setup.sh [build|demo|test|bench|package|pgaudit|regression|fuzz]... what to prepare for; "build" when nothing is given
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -145,6 +145,18 @@ rust() {
     fi
 }
 
+# Coverage is the instrumentation of the nightly compiler.
+fuzzer() {
+    if ! rustup toolchain list | grep -q ^nightly; then
+        say "installing the nightly compiler, for fuzzing"
+        rustup toolchain install nightly --profile minimal >&2
+    fi
+    if [ "$(cargo fuzz --version 2>/dev/null)" != "cargo-fuzz $CARGO_FUZZ_VERSION" ]; then
+        say "building cargo-fuzz $CARGO_FUZZ_VERSION into target/tools (about a minute, once)"
+        cargo install --locked --version "=$CARGO_FUZZ_VERSION" --root "$root/target/tools" cargo-fuzz >&2
+    fi
+}
+
 [ $# -gt 0 ] || set -- build
 for purpose in "$@"; do
     case $purpose in
@@ -171,6 +183,10 @@ for purpose in "$@"; do
         system_packages dpkg-dev binutils mmdebstrap
         ;;
     pgaudit) pgaudit ;;
+    fuzz)
+        system_packages sqlsmith
+        fuzzer
+        ;;
     regression)
         system_packages gcc dpkg-dev
         regression_source

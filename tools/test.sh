@@ -96,6 +96,7 @@ full() {
 long() {
     full
     group "fuzzing, 5 min" fuzz 300
+    group "cargo-fuzz, 20 s a target" tools/fuzz.sh 20
     group "server, long tests" cargo test -q -p tenant_guard_tests --test main -- --ignored
     # Only where the server is a package of Debian's has its extension one.
     [ "$PG" != "$DEBIAN_PG" ] || group "packages in a clean root" tools/package_test.sh

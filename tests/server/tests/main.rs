@@ -12,6 +12,7 @@ mod ledger;
 mod product;
 mod reads;
 mod surface;
+mod upgrade;
 
 #[path = "../../tokens/signing.rs"]
 #[expect(dead_code, reason = "the tests of the core use the rest")]

@@ -142,3 +142,58 @@ fn database_in_another_encoding_is_refused() {
         "tenant_guard needs a database in encoding UTF8",
     );
 }
+
+/// Calls, reads and writes that a session of each kind has no right to, every one of them tried.
+#[test]
+fn everything_is_refused_to_every_role_without_the_right() {
+    let db = Database::new();
+    let mut superuser = db.superuser();
+    superuser
+        .batch_execute("SELECT tenant_guard.init_ledger()")
+        .unwrap();
+    // A strict function of a constant NULL would be none at all before rights are looked at.
+    let attempts = "
+        SELECT format('SELECT tenant_guard.%I(%s)', p.proname, (
+                   SELECT string_agg(format(CASE p.prokind WHEN 'p' THEN 'NULL::%s' ELSE '(SELECT NULL::%s)' END, format_type(t, NULL)), ', ' ORDER BY n)
+                   FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n))),
+               'permission denied for ' || CASE p.prokind WHEN 'p' THEN 'procedure ' ELSE 'function ' END || p.proname
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'tenant_guard'::regnamespace
+            AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+            AND NOT has_function_privilege(p.oid, 'EXECUTE')
+        UNION ALL
+        SELECT format(v.statement, c.relname), 'permission denied for ' || k.kind || c.relname
+        FROM pg_class AS c JOIN (VALUES ('r', 'table '), ('p', 'table '), ('v', 'view ')) AS k (relkind, kind)
+                 ON k.relkind = c.relkind::text
+             JOIN (VALUES ('SELECT', 'SELECT FROM tenant_guard.%I'), ('INSERT', 'INSERT INTO tenant_guard.%I DEFAULT VALUES'),
+                          ('DELETE', 'DELETE FROM tenant_guard.%I'), ('TRUNCATE', 'TRUNCATE tenant_guard.%I'))
+                 AS v (privilege, statement) ON v.privilege = 'SELECT' OR k.relkind <> 'v'
+        WHERE c.relnamespace = 'tenant_guard'::regnamespace AND NOT has_table_privilege(c.oid, v.privilege)
+            AND NOT CASE WHEN v.privilege IN ('SELECT', 'INSERT') THEN has_any_column_privilege(c.oid, v.privilege) ELSE false END
+        ORDER BY 1";
+    for (group, least) in [
+        ("", 100),
+        ("tenant_guard_auditor", 90),
+        ("tenant_guard_admin", 70),
+    ] {
+        let role = db.role(if group.is_empty() { "app" } else { group });
+        if !group.is_empty() {
+            superuser
+                .batch_execute(&format!("GRANT {group} TO {role}"))
+                .unwrap();
+        }
+        let mut session = db.connect_as(&role);
+        let refusals = session.query(attempts, &[]).unwrap();
+        assert!(refusals.len() >= least, "{group}: {}", refusals.len());
+        for refusal in refusals {
+            let (statement, message): (String, String) = (refusal.get(0), refusal.get(1));
+            let call = statement.replacen("SELECT tenant_guard", "CALL tenant_guard", 1);
+            let statement = if message.contains("procedure") {
+                call
+            } else {
+                statement
+            };
+            expect_error(session.batch_execute(&statement), "42501", &message);
+        }
+    }
+}

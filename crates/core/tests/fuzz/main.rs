@@ -10,6 +10,7 @@ mod proofs;
 #[path = "../../../../tests/tokens/signing.rs"]
 #[expect(dead_code, reason = "one key is enough here")]
 mod signing;
+mod stored;
 mod targets;
 
 use std::collections::HashSet;
@@ -17,6 +18,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use mutation::{Corpus, Random};
+use stored::STORED;
 use targets::{TARGETS, Target};
 
 /// Inputs of one target between two looks at the clock.
@@ -82,7 +84,7 @@ fn hostile_input_is_read_or_refused() {
             .expect("TENANT_GUARD_FUZZ_SECONDS is a whole number")
     });
     let mut random = Random::new(RandomState::new().hash_one("seed"));
-    let mut runs: Vec<_> = TARGETS.iter().map(Run::new).collect();
+    let mut runs: Vec<_> = TARGETS.iter().chain(&STORED).map(Run::new).collect();
 
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
@@ -107,4 +109,23 @@ fn hostile_input_is_read_or_refused() {
     }
     let total = runs.iter().map(|run| run.executions).sum();
     println!("{total} executions, {:.0}/s", per_second(total));
+}
+
+/// cargo-fuzz has a program for each target, and for nothing else.
+#[test]
+fn each_target_is_one_of_cargo_fuzz() {
+    let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/fuzz_targets");
+    let mut programs: Vec<_> = std::fs::read_dir(programs)
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .map(|text| text.split('"').nth(1).expect("a name").to_owned())
+        .collect();
+    let mut targets: Vec<_> = TARGETS
+        .iter()
+        .chain(&STORED)
+        .map(|target| target.name)
+        .collect();
+    programs.sort();
+    targets.sort();
+    assert_eq!(programs, targets);
 }

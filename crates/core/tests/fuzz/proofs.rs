@@ -12,11 +12,10 @@ const NOTE: &str = "If you think cryptography is the answer to your problem,\n\
     \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
 const KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
 
-fn vector(name: &str) -> Vec<u8> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/vectors/ledger")
-        .join(name);
-    std::fs::read(path).expect("vectors are there")
+macro_rules! vector {
+    ($name:literal) => {
+        include_str!(concat!("../../../../tests/vectors/ledger/", $name))
+    };
 }
 
 pub(crate) fn note_seeds() -> Vec<Vec<u8>> {
@@ -70,9 +69,12 @@ pub(crate) fn policy(input: &[u8]) -> String {
 
 /// Opening and proof, a line between them, so that mutants reach the JSON below the base64.
 pub(crate) fn receipt_seeds() -> Vec<Vec<u8>> {
-    let seeds = ["receipt.tlog-proof", "receipt_without_values.tlog-proof"].map(|name| {
-        let text = String::from_utf8(vector(name)).expect("UTF-8");
-        let proof = LogProof::parse(&text).expect("a proof");
+    let texts = [
+        vector!("receipt.tlog-proof"),
+        vector!("receipt_without_values.tlog-proof"),
+    ];
+    let seeds = texts.map(|text| {
+        let proof = LogProof::parse(text).expect("a proof");
         let mut seed = proof.extra.clone().expect("an opening");
         let rest = LogProof {
             extra: None,
@@ -111,8 +113,7 @@ pub(crate) fn receipt(input: &[u8]) -> String {
 }
 
 pub(crate) fn openings_seeds() -> Vec<Vec<u8>> {
-    let text = String::from_utf8(vector("bundle.copy")).expect("UTF-8");
-    let line = text
+    let line = vector!("bundle.copy")
         .lines()
         .find_map(|line| line.strip_prefix("openings/000\t\\\\x"));
     vec![hex::decode(line.expect("openings")).expect("hexadecimal")]

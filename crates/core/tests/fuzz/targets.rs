@@ -286,11 +286,11 @@ fn signed_token(input: &[u8]) -> String {
     }
 }
 
-/// No text but the one that was signed is accepted.
 /// No constant is left, whatever it holds, and what is left stays as it is.
 fn statement(input: &[u8]) -> String {
     let text = String::from_utf8_lossy(input);
-    let hidden = text.replace("$fz$", "");
+    // Nothing of the delimiter, whatever its ends make of it.
+    let hidden = text.replace('f', "");
     assert_eq!(
         reduced(&format!("select $fz${hidden}$fz$ , 'q'"), false),
         "select ?"
@@ -302,6 +302,7 @@ fn statement(input: &[u8]) -> String {
     format!("{words} {} {}", once.contains('"'), once.contains('?'))
 }
 
+/// No text but the one that was signed is accepted.
 fn token(input: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(input) else {
         return "not UTF-8".into();
@@ -394,7 +395,7 @@ fn identity(input: &[u8]) -> String {
 }
 
 /// What parses is what is printed: one value, one text.
-fn canonical<T: FromStr + Display>(input: &[u8]) -> String {
+pub(crate) fn canonical<T: FromStr + Display>(input: &[u8]) -> String {
     let parsed = std::str::from_utf8(input)
         .ok()
         .and_then(|text| text.parse::<T>().ok());

@@ -15,6 +15,7 @@ mod manifest;
 mod plans;
 mod probe;
 mod probe_attacks;
+mod random_statements;
 mod refusals;
 mod restoring;
 mod roles;

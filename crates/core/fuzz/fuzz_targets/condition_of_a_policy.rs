@@ -1,0 +1,6 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tenant_guard_fuzz::judge(
+    "condition of a policy",
+    input
+));
