@@ -112,6 +112,17 @@ impl Cluster {
         self.create_database(&format!("TEMPLATE {}", original.name()))
     }
 
+    /// Stops the server; its data stays, for [`Self::restart`].
+    pub fn stop(&self) {
+        let status = Command::new(tool("cluster.sh"))
+            .args(["stop", &self.name])
+            .status();
+        assert!(
+            status.expect("tools/cluster.sh is executable").success(),
+            "stop failed"
+        );
+    }
+
     /// Stops the server and starts it again on the same data.
     pub fn restart(&self) {
         let status = Command::new(tool("cluster.sh"))

@@ -233,7 +233,7 @@ fn assert_fault(error: &Error, fault: &str, code: Option<&str>) {
 
 /// The ledger is intact, and every row that was added has its one event.
 #[track_caller]
-fn check_ledger(shop: &Shop, fault: &str) {
+pub(super) fn check_ledger(shop: &Shop, fault: &str) {
     let mut superuser = shop.db.superuser();
     let findings = lines(&mut superuser, "SELECT * FROM tenant_guard.verify_ledger()");
     assert!(findings.is_empty(), "{fault}: {findings:?}");
@@ -252,7 +252,7 @@ fn check_ledger(shop: &Shop, fault: &str) {
 
 /// Everything that a step may change: rows of our tables and of the product's, and what the catalog says
 /// of them.
-fn state(client: &mut Client) -> Vec<String> {
+pub(super) fn state(client: &mut Client) -> Vec<String> {
     let tables = lines(
         client,
         "SELECT c.oid::regclass FROM pg_class AS c
