@@ -1,6 +1,7 @@
 -- Row 34: logical decoding reads every row of every account, policies or not.
 -- Finds roles with REPLICATION that log in and hold rights on protected relations (error) or none
--- (info), and publications that carry protected relations without a row filter (warning).
+-- (info), publications that carry protected relations without a row filter (warning), and those that carry
+-- tables of ours (error): keys of issuers, the log of every account, the registry.
 -- Fix: take the attribute away; take the relations out of the publication.
 SELECT CASE WHEN p.role IS NULL THEN 'info' ELSE 'error' END, quote_ident(r.rolname),
     'may read every row by logical decoding',
@@ -50,3 +51,16 @@ WHERE to_jsonb(t) ->> 'rowfilter' IS NULL
     AND m.archetype NOT IN ('reference', 'public_read')
     AND ($1 IS NULL OR m.schema = ANY ($1))
 GROUP BY b.pubname, b.puballtables
+UNION ALL
+SELECT 'error', quote_ident(b.pubname),
+    'publishes tables of tenant_guard: keys of issuers, the log, what is protected',
+    CASE WHEN b.puballtables THEN format('DROP PUBLICATION %I;', b.pubname)
+        ELSE coalesce((
+            SELECT string_agg(format('ALTER PUBLICATION %I DROP TABLE %s;', b.pubname, c.oid::regclass), ' '
+                ORDER BY c.relname)
+            FROM pg_publication_rel AS p JOIN pg_class AS c ON c.oid = p.prrelid
+            WHERE p.prpubid = b.oid AND c.relnamespace = 'tenant_guard'::regnamespace
+        ), format('ALTER PUBLICATION %I DROP TABLES IN SCHEMA tenant_guard;', b.pubname)) END
+FROM pg_publication AS b
+WHERE EXISTS (SELECT FROM pg_publication_tables AS t
+    WHERE t.pubname = b.pubname AND t.schemaname = 'tenant_guard')

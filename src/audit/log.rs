@@ -134,8 +134,9 @@ thread_local! {
 /// Largest buffer that is kept from one row to the next, in words.
 const KEPT_WORDS: usize = 128 * 1024;
 
-/// Most bytes of all values of a row together. A tuple, before it is compressed, cannot be larger
-/// than 1 GB, and a line of a bundle, in which escapes make at most two bytes of one, not than 2 GB.
+/// Most bytes of all values of a row together, as COPY writes them. A tuple, before it is compressed,
+/// cannot be larger than 1 GB, nor a line of COPY: an event beyond it could not be dumped, ever. A line
+/// of a bundle, in which escapes make at most two bytes of one, is not larger than 2 GB then.
 pub(super) const MAX_VALUE: usize = 768 << 20;
 
 /// Columns of the widest table.
@@ -204,7 +205,7 @@ impl Row {
 
     pub(super) fn bytes(&mut self, value: &[u8]) {
         let start = self.buffer.len();
-        if start * size_of::<u64>() + value.len() > MAX_VALUE {
+        if self.is_too_large(value) {
             Error::EventTooLarge.raise();
         }
         if self.buffer.try_reserve(value.len() / 8 + 1).is_err() {
@@ -215,6 +216,19 @@ impl Row {
         target[..4].copy_from_slice(&varlena_header(value.len()));
         target[4..4 + value.len()].copy_from_slice(value);
         self.push(Value::Buffered(start));
+    }
+
+    /// Whether the row would be with one more value.
+    fn is_too_large(&self, value: &[u8]) -> bool {
+        let size = size_of_val(&*self.buffer) + value.len();
+        if size <= MAX_VALUE / 2 {
+            return false;
+        }
+        // These COPY writes in two bytes.
+        let is_escaped = |byte: &&u8| matches!(**byte, b'\\' | 0x08..=0x0d);
+        let escapes = |bytes: &[u8]| bytes.iter().filter(is_escaped).count();
+        let buffered = self.buffer.iter().map(|word| escapes(&word.to_ne_bytes()));
+        size + escapes(value) + buffered.sum::<usize>() > MAX_VALUE
     }
 
     /// A one-dimensional array of texts, as the server lays it out.

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use serde::Serialize;
 use tenant_guard_core::account::AccountId;
 use tenant_guard_core::bundle::rows::{ContextRow, EventRow};
+use tenant_guard_core::event::Entry;
 use tenant_guard_core::history::Position;
 use tenant_guard_core::ledger::{Claim, StoredEvent};
 use tenant_guard_core::merkle::Hash;
@@ -62,12 +63,19 @@ struct Feed {
     answer: Answer,
 }
 
+/// Most bytes of a column that stands in a line, which a receiver reads as a whole: one of 1 GB would be none that
+/// a client can be sent, and the feed would never get past it.
+const LONGEST: usize = 16 << 20;
+
 /// One line. What may be erased later is not in it: nothing could erase it where it was shipped to.
 #[derive(Serialize)]
 struct Line<'a> {
     block: i64,
     event_id: String,
     event: EventRow<'a>,
+    /// Columns that are longer than that, which are not in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<&'a serde_json::value::RawValue>,
 }
@@ -177,14 +185,27 @@ impl Feed {
     fn line(&mut self, number: i64, hash: &Hash, event: &StoredEvent<'_>, known: &Known) {
         let key = event.entry.key;
         let context = { known.of.iter() }.find(|(of, _)| Some(*of) == event.context);
+        let mut left_out = Vec::new();
+        let mut unless_long = |name, value: Option<_>| {
+            let long = value.is_some_and(|value: &str| value.len() > LONGEST);
+            left_out.extend(long.then_some(name));
+            if long { None } else { value }
+        };
+        let entry = Entry {
+            row_key: unless_long("row_key", event.entry.row_key),
+            data: unless_long("data", event.entry.data),
+            ..event.entry
+        };
+        let event = StoredEvent { entry, ..*event };
         let line = Line {
             block: number,
             event_id: key.to_string(),
             event: EventRow {
                 personal: None,
                 personal_salt: None,
-                ..EventRow::of(event)
+                ..EventRow::of(&event)
             },
+            left_out,
             context: context.map(|(_, json)| &**json),
         };
         let line = serde_json::to_string(&line).expect("names and texts make JSON");

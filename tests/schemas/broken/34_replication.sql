@@ -2,6 +2,8 @@
 -- cluster: dangerous
 -- finds: error|34-replication|APP
 -- finds: error|34-replication|DB_reader
+-- finds: error|34-replication|everything
+-- finds: error|34-replication|of_ours
 -- finds: info|34-replication|DB_standby
 -- finds: warning|34-replication|by_schema
 -- finds: warning|34-replication|by_table
@@ -12,6 +14,7 @@ GRANT SELECT ON shop.contact TO DB_reader;
 CREATE PUBLICATION by_table FOR TABLE shop.contact, shop.message, shop.currency;
 CREATE PUBLICATION by_schema FOR TABLES IN SCHEMA shop;
 CREATE PUBLICATION everything FOR ALL TABLES;
+CREATE PUBLICATION of_ours FOR TABLE tenant_guard.issuer, shop.currency;
 CREATE PUBLICATION filtered FOR TABLE shop.contact WHERE (account_id = '00000000-0000-4000-8000-00000000000a');
 CREATE PUBLICATION harmless FOR TABLE shop.currency;
 -- outside: SELECT slot_name FROM pg_create_logical_replication_slot('DB', 'test_decoding')

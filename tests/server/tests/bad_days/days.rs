@@ -80,17 +80,19 @@ fn deadlock_leaves_no_event_of_its_victim_and_the_retry_one() {
                 let mut transaction = begin(shop, &mut session, IsolationLevel::ReadCommitted);
                 count_up(&mut transaction, rows[0]).unwrap();
                 both.wait();
-                match count_up(&mut transaction, rows[1]) {
-                    Ok(()) => transaction.commit().unwrap(),
-                    Err(error) => {
-                        expect_error(Err::<(), _>(error), "40P01", "deadlock");
-                        transaction.rollback().unwrap();
-                        let mut again = begin(shop, &mut session, IsolationLevel::ReadCommitted);
-                        count_up(&mut again, rows[0]).unwrap();
-                        count_up(&mut again, rows[1]).unwrap();
-                        again.commit().unwrap();
-                    }
+                let second = count_up(&mut transaction, rows[1]);
+                if second.is_ok() {
+                    transaction.commit().unwrap();
+                    both.wait();
+                    return;
                 }
+                expect_error(second, "40P01", "deadlock");
+                transaction.rollback().unwrap();
+                both.wait();
+                let mut again = begin(shop, &mut session, IsolationLevel::ReadCommitted);
+                count_up(&mut again, rows[0]).unwrap();
+                count_up(&mut again, rows[1]).unwrap();
+                again.commit().unwrap();
             });
         }
     });

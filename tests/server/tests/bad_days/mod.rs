@@ -3,7 +3,9 @@
 
 mod days;
 mod disk;
+mod huge;
 mod points;
+mod replication;
 mod sealer;
 mod steps;
 mod timeouts;

@@ -102,6 +102,40 @@ fn line_holds_the_event_its_block_and_its_context() {
     );
 }
 
+/// A row of the size of a film must not stop the feed for good.
+#[test]
+fn columns_too_long_for_a_line_are_left_out_and_named() {
+    let shop = Shop::with_items();
+    shop.run(
+        "CREATE TABLE shop.film (account_id uuid, data text);
+         SELECT tenant_guard.protect('shop.film')",
+    );
+    let film = |mebibytes| {
+        format!(
+            "INSERT INTO shop.film VALUES ('{ACCOUNT_B}', repeat('x', ({mebibytes} << 20) - 1000))"
+        )
+    };
+    shop.write(ACCOUNT_B, &film(17));
+    shop.write(ACCOUNT_B, &film(1));
+    shop.write(
+        ACCOUNT_B,
+        "DELETE FROM shop.film WHERE length(data) > 10000000",
+    );
+    run(&mut shop.db.superuser(), "SELECT tenant_guard.seal()");
+    let found = all(&mut shop.auditor(), 1, &format!(", '{ACCOUNT_B}'"));
+    let parsed = |line: &String| serde_json::from_str::<Value>(line).unwrap();
+    let [.., long, short, gone] = &*found.iter().map(parsed).collect::<Vec<_>>() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(long["left_out"], serde_json::json!(["data"]));
+    // Without a key a row is its own.
+    assert_eq!(gone["left_out"], serde_json::json!(["row_key", "data"]));
+    assert!(long["event"].get("data").is_none());
+    assert_eq!(long["event"]["leaf_hash"].as_str().unwrap().len(), 64);
+    assert!(short.get("left_out").is_none());
+    assert!(short["event"]["data"].as_str().unwrap().len() > 1_000_000);
+}
+
 #[test]
 fn account_is_fed_alone_and_resumed() {
     let shop = Shop::with_items();
