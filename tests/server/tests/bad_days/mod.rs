@@ -4,6 +4,7 @@
 mod days;
 mod disk;
 mod huge;
+mod owners;
 mod points;
 mod replication;
 mod sealer;

@@ -217,7 +217,7 @@ fn replicating_the_tables_of_ours_is_found_on_both_sides() {
         .batch_execute("SELECT * FROM tenant_guard.seal()")
         .unwrap();
     let found = "SELECT DISTINCT code FROM tenant_guard.verify_ledger()";
-    assert_eq!(lines(&mut arrived, found), ["unsealed_event"]);
+    assert_eq!(lines(&mut arrived, found), ["event_unclaimed"]);
     drop_subscription(&mut arrived, "log");
 }
 
