@@ -1,6 +1,7 @@
 //! Bad days: what goes wrong in the middle of every step, and what an operator lives through. Nothing is
 //! lost, nothing is half done, the server goes on.
 
+mod cancels;
 mod days;
 mod disk;
 mod huge;
