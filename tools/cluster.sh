@@ -12,7 +12,7 @@
 #                                                    recovery or none
 #   tools/cluster.sh hold_upgrade NAME OLD [SETTING=VALUE]...
 #                                                    hold, of what pg_upgrade makes of the cluster
-#                                                    OLD, which it stops
+#                                                    OLD, of this version or another, which it stops
 #   tools/cluster.sh pool NAME ROLE...               starts PgBouncer before a running cluster, with
 #                                                    the settings of standard input, lets the roles
 #                                                    in and prints its socket directory, port 6432
@@ -60,7 +60,7 @@ start_server() {
 create() {
     as_server_user mkdir -m 0700 "$dir"
     as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C -N \
-        --no-instructions >/dev/null || die "initdb of cluster \"$name\" failed"
+        --no-instructions "${initdb_options[@]}" >/dev/null || die "initdb of cluster \"$name\" failed"
     configure "$@"
 }
 
@@ -114,14 +114,18 @@ start_backup() {
 }
 
 start_upgrade() {
-    local log=$dir/upgrade.log old
+    local log=$dir/upgrade.log old old_version old_bin
     old=$(place_of "$1")
     shift
+    old_version=$(cat "$old/data/PG_VERSION")
+    old_bin=$(env -u PG_CONFIG PG="$old_version" "${BASH_SOURCE[0]}" bindir)
     drop
+    # Both sides have checksums or none, and from 18 on a new one has them by default.
+    if [ "$PG" -ge 18 ] && [ "$old_version" -lt 18 ]; then initdb_options=(--no-data-checksums); fi
     create "$@"
-    as_server_user "$bin/pg_ctl" -D "$old/data" -s -w stop -m fast
+    as_server_user "$old_bin/pg_ctl" -D "$old/data" -s -w stop -m fast
     as_server_user mkdir "$dir/upgrade"
-    as_server_user env -C "$dir/upgrade" "$bin/pg_upgrade" -U postgres -b "$bin" -B "$bin" \
+    as_server_user env -C "$dir/upgrade" "$bin/pg_upgrade" -U postgres -b "$old_bin" -B "$bin" \
         -d "$old/data" -D "$dir/data" -s "$dir" >"$log" 2>&1 || {
         cat "$log" >&2
         die "pg_upgrade of cluster \"$name\" failed"
@@ -186,6 +190,7 @@ hold() {
     drop
 }
 
+initdb_options=()
 bin=$(bindir)
 # Extensions of a server that is no package of the system's must not load the system's libpq.
 [ "$PG" = "$DEBIAN_PG" ] || export LD_LIBRARY_PATH="$(dirname "$bin")/lib"

@@ -57,11 +57,41 @@ impl Cluster {
         Self::hold("hold_upgrade", &[&old.name], &[])
     }
 
+    /// The same with the programs of another major version, or nothing where this checkout has not built the
+    /// extension for it.
+    pub fn upgrade_to(version: &str, old: &Self) -> Option<Arc<Self>> {
+        let mut script = Self::script(Some(version));
+        let status = script.arg("bindir").stderr(Stdio::null()).output();
+        if !status.is_ok_and(|output| output.status.success()) {
+            return None;
+        }
+        let script = Self::script(Some(version));
+        Some(Self::hold_by(script, "hold_upgrade", &[&old.name], &[]))
+    }
+
+    /// `tools/cluster.sh`, of a version other than that of this run.
+    fn script(version: Option<&str>) -> Command {
+        let mut command = Command::new(tool("cluster.sh"));
+        if let Some(version) = version {
+            command.env("PG", version).env_remove("PG_CONFIG");
+        }
+        command
+    }
+
     fn hold(command: &str, source: &[&str], settings: &[&str]) -> Arc<Self> {
+        Self::hold_by(Self::script(None), command, source, settings)
+    }
+
+    fn hold_by(
+        mut script: Command,
+        command: &str,
+        source: &[&str],
+        settings: &[&str],
+    ) -> Arc<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{number}", std::process::id());
-        let mut holder = Command::new(tool("cluster.sh"))
+        let mut holder = script
             .args([command, &name])
             .args(source)
             .args(SETTINGS)

@@ -4,7 +4,9 @@
 mod cancels;
 mod days;
 mod disk;
+mod dumps;
 mod huge;
+mod many;
 mod owners;
 mod points;
 mod replication;

@@ -8,13 +8,13 @@ use super::steps::{expect, insert, shop, sign_in};
 use crate::isolation::Shop;
 
 /// What is wrong with the protection of anything, but for what the fixture is.
-const FINDINGS: &str = "SELECT code, object, detail FROM tenant_guard.check()
+pub(super) const FINDINGS: &str = "SELECT code, object, detail FROM tenant_guard.check()
     WHERE code ~ '^(12|13|15|37|40|5[1-9])-' ORDER BY 1, 2";
 const DRIFT: &str = "SELECT object, detail FROM tenant_guard.drift() WHERE state = 'drift'";
 
 /// Everything works: each account sees its own, what it writes is logged once, nothing drifted.
 #[track_caller]
-fn check_works(shop: &Shop, id: usize) {
+pub(super) fn check_works(shop: &Shop, id: usize) {
     shop.within(ACCOUNT_A, |session| insert(session, id).unwrap());
     let ids = "SELECT id FROM shop.contact ORDER BY 1";
     assert_eq!(shop.within(ACCOUNT_B, |session| lines(session, ids)), ["2"]);
