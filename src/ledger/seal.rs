@@ -21,6 +21,7 @@ use crate::audit::transaction::incarnation;
 use crate::catalog::{as_owner, our_schema};
 use crate::error::{Error, OrRaise};
 use crate::fault::fault_point;
+use crate::memory::Memory;
 use crate::random::random_bytes;
 use crate::versions;
 
@@ -328,10 +329,9 @@ impl Accounts {
             .filter(|(_, account)| account.tree.is_none())
             .map(|(name, _)| name.clone())
             .collect();
-        let names = unknown
-            .clone()
-            .into_datum()
-            .expect("a vector is never NULL");
+        let memory = Memory::new(c"tenant_guard names of accounts");
+        let names = memory.within(|| unknown.clone().into_datum());
+        let names = names.expect("a vector is never NULL");
         for_each_row(
             c"SELECT account_id, size, state, blinding FROM tenant_guard.ledger_account \
               WHERE account_id OPERATOR(pg_catalog.=) ANY ($1)",
@@ -384,52 +384,61 @@ impl Accounts {
     }
 }
 
+/// Frees what a batch is handed to the server in, which is as large as the batch, before the next.
+fn write_batch(work: impl FnOnce()) {
+    Memory::new(c"tenant_guard batch of a block").within(work);
+}
+
 fn write_accounts(accounts: &Accounts) {
     let rows: Vec<_> = accounts.settled().collect();
     for rows in rows.chunks(WRITE_BATCH) {
-        write(
-            "INSERT INTO tenant_guard.ledger_account AS a (account_id, blinding, size, state) \
+        write_batch(|| {
+            write(
+                "INSERT INTO tenant_guard.ledger_account AS a (account_id, blinding, size, state) \
              SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), \
                 pg_catalog.unnest($3), pg_catalog.unnest($4)) \
              ON CONFLICT (account_id) DO UPDATE \
              SET size = EXCLUDED.size, state = EXCLUDED.state",
-            &[
-                column(rows, |(name, _, _)| name.to_string()).into(),
-                column(rows, |(_, _, blinding)| blinding.to_vec()).into(),
-                column(rows, |(_, round, _)| round.tree().size() as i64).into(),
-                column(rows, |(_, round, _)| round.tree().state().to_vec()).into(),
-            ],
-        );
+                &[
+                    column(rows, |(name, _, _)| name.to_string()).into(),
+                    column(rows, |(_, _, blinding)| blinding.to_vec()).into(),
+                    column(rows, |(_, round, _)| round.tree().size() as i64).into(),
+                    column(rows, |(_, round, _)| round.tree().state().to_vec()).into(),
+                ],
+            )
+        });
     }
 }
 
 fn write_leaves(plan: &BlockPlan<'_>, sealed: &Sealed<'_>) {
     for rows in sealed.leaves.chunks(WRITE_BATCH) {
-        write(
-            "INSERT INTO tenant_guard.ledger_leaf (epoch, block, position, leaf_hash, \
+        write_batch(|| {
+            write(
+                "INSERT INTO tenant_guard.ledger_leaf (epoch, block, position, leaf_hash, \
                 account_id, blinded_id, events, events_root, account_size, account_root) \
              SELECT $1, $2, * FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), \
                 pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), \
                 pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10))",
-            &[
-                plan.epoch.into(),
-                plan.block.into(),
-                column(rows, |leaf| leaf.position).into(),
-                column(rows, |leaf| leaf.hash.to_vec()).into(),
-                column(rows, |leaf| leaf.account.map(|(name, _)| name.to_owned())).into(),
-                column(rows, |leaf| {
-                    leaf.account.map(|(_, a)| a.blinded_id.to_vec())
-                })
-                .into(),
-                column(rows, |leaf| leaf.account.map(|(_, a)| a.events)).into(),
-                column(rows, |leaf| {
-                    leaf.account.map(|(_, a)| a.events_root.to_vec())
-                })
-                .into(),
-                column(rows, |leaf| leaf.account.map(|(_, a)| a.size)).into(),
-                column(rows, |leaf| leaf.account.map(|(_, a)| a.root.to_vec())).into(),
-            ],
-        );
+                &[
+                    plan.epoch.into(),
+                    plan.block.into(),
+                    column(rows, |leaf| leaf.position).into(),
+                    column(rows, |leaf| leaf.hash.to_vec()).into(),
+                    column(rows, |leaf| leaf.account.map(|(name, _)| name.to_owned())).into(),
+                    column(rows, |leaf| {
+                        leaf.account.map(|(_, a)| a.blinded_id.to_vec())
+                    })
+                    .into(),
+                    column(rows, |leaf| leaf.account.map(|(_, a)| a.events)).into(),
+                    column(rows, |leaf| {
+                        leaf.account.map(|(_, a)| a.events_root.to_vec())
+                    })
+                    .into(),
+                    column(rows, |leaf| leaf.account.map(|(_, a)| a.size)).into(),
+                    column(rows, |leaf| leaf.account.map(|(_, a)| a.root.to_vec())).into(),
+                ],
+            )
+        });
     }
 }
 

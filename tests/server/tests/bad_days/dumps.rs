@@ -121,7 +121,7 @@ fn upgrade_to_18_loses_nothing() {
         eprintln!("SKIPPED: there is no newer version to upgrade to");
         return;
     }
-    let unknown = "SELECT DISTINCT attoptions FROM pg_attribute WHERE attoptions IS NOT NULL";
+    let unknown = "SELECT DISTINCT split_part(unnest(attoptions), '=', 1) FROM pg_attribute";
     let unknown = lines(&mut shop.db.superuser(), unknown);
     if !unknown.is_empty() {
         // 15.20 marks every column so, with the extension or without; 18.6 refuses such a table.

@@ -1,4 +1,4 @@
-//! Much of everything: a million accounts, ten thousand protected relations.
+//! Much of everything: a million accounts, thousands of protected relations.
 
 use std::fs;
 use std::process::Stdio;
@@ -82,9 +82,9 @@ fn million_accounts_are_sealed_and_verified_in_the_memory_that_is_documented() {
 }
 
 #[test]
-#[ignore = "protects ten thousand tables"]
-fn ten_thousand_protected_relations_are_checked_dumped_and_used() {
-    const TABLES: usize = 10_000;
+#[ignore = "protects two thousand tables"]
+fn thousands_of_protected_relations_are_checked_dumped_and_used() {
+    const TABLES: usize = 2_000;
     let cluster = Cluster::start(&["max_locks_per_transaction=1024", "shared_buffers=256MB"]);
     let shop = Shop::of(cluster.database());
     let mut owner = shop.owner();
@@ -94,15 +94,17 @@ fn ten_thousand_protected_relations_are_checked_dumped_and_used() {
             .collect();
         owner.batch_execute(&ddl).unwrap();
     }
-    let steps = timed(
-        &mut owner,
-        &format!(
-            "SELECT count(*) FROM tenant_guard.apply_manifest(jsonb_set(tenant_guard.export_manifest(), '{{relations}}',
-                 (SELECT jsonb_object_agg('shop.t' || n, '{{}}'::jsonb) FROM generate_series(0, {}) AS n)))",
-            TABLES - 1
-        ),
-    );
-    println!("{steps:?} steps");
+    // One transaction for each, as a migration would.
+    for last in (499..TABLES).step_by(500) {
+        timed(
+            &mut owner,
+            &format!(
+                "SELECT count(*) FROM tenant_guard.apply_manifest(jsonb_set(tenant_guard.export_manifest(),
+                     '{{relations}}', (SELECT jsonb_object_agg('shop.t' || n, '{{}}'::jsonb)
+                         FROM generate_series(0, {last}) AS n)))"
+            ),
+        );
+    }
     let mut superuser = shop.db.superuser();
     let protected = "SELECT count(*) FROM tenant_guard.protected_member";
     assert_eq!(timed(&mut superuser, protected), [TABLES.to_string()]);
@@ -121,9 +123,9 @@ fn ten_thousand_protected_relations_are_checked_dumped_and_used() {
     let mut app = shop.app();
     let mut transaction = app.transaction().unwrap();
     sign_in(&shop, &mut transaction, true).unwrap();
-    let insert = format!("INSERT INTO shop.t7777 VALUES (1, '{ACCOUNT_A}', 'first')");
+    let insert = format!("INSERT INTO shop.t1777 VALUES (1, '{ACCOUNT_A}', 'first')");
     transaction.batch_execute(&insert).unwrap();
-    assert_eq!(lines(&mut transaction, "SELECT id FROM shop.t7777"), ["1"]);
+    assert_eq!(lines(&mut transaction, "SELECT id FROM shop.t1777"), ["1"]);
     transaction.commit().unwrap();
     let first = begun.elapsed();
     println!(
