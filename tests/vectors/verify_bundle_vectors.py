@@ -13,17 +13,19 @@ import sys
 from verify_ledger_vectors import (
     Damaged, VECTORS, blinded_id, check_claims, check_opening, checkpoint, commitment, context_record, entry, event_id,
     account_record, block_record, epoch_record, is_damaged, leaf_hash, load, parse_adopted,
-    parse_checkpoint, parse_json, parse_snapshot, check_erased, require, root, sha256, state, unbase64, unhex,
+    parse_checkpoint, parse_json, parse_snapshot, check_erased, check_removed, check_configuration,
+    kept_trees, place_events, Tree, require, root, sha256, state, unbase64, unhex,
     verify,
 )
 
 COLUMNS = {
     "audit_log": ("incarnation xid ordinal command_id kind action account_id relation "
                   "leaf_relation row_key target occurred_at context data personal personal_salt "
-                  "personal_commitment redacted hashed leaf_hash"),
+                  "personal_commitment data_hash redacted hashed leaf_hash"),
     "audit_context": ("incarnation xid number issuer token_id session subject role session_role "
                       "current_role client_address application_name transaction_start hash"),
     "ledger_account": "account_id blinding size state",
+    "ledger_pruned": "block account_id size state",
     "ledger_block": ("version block epoch incarnation timeline snapshot adopted events accounts "
                      "sealed_at previous_hash previous_size previous_root previous_checkpoint "
                      "configuration_hash configuration hash tree_size root state"),
@@ -82,6 +84,7 @@ def verify_receipt(text):
     members = {"receipt", "version", "event", "data_hash", "context", "account", "index", "path"}
     require(set(extra) <= members, "unknown members")
     event, context = full("audit_log", extra["event"]), None
+    require(event["data_hash"] is None, "a hash of the data in the row")
     require((event["context"] is None) == ("context" not in extra), "context")
     if "context" in extra:
         row = full("audit_context", extra["context"])
@@ -210,8 +213,9 @@ def check_order(order):
 
 
 def check_accounts_order(tables):
-    names = [row["account_id"].encode() for row in tables["ledger_account"]]
-    require(names == sorted(set(names)), "accounts out of order, or twice")
+    for table in ("ledger_account", "ledger_pruned"):
+        names = [row["account_id"].encode() for row in tables[table]]
+        require(names == sorted(set(names)), "accounts out of order, or twice")
 
 
 def check_unsealed(about, order, blocks):
@@ -283,8 +287,13 @@ def verify_one_account(tables, account):
         require((context is None) == (event["context"] is None), "a context is missing")
         require(leaf_hash(entry(event, hashed)) == unhex(event["leaf_hash"]), "event")
         check_opening(event)
-    check_erased(tables["audit_log"])
-    sees, tree, global_tree, last, left = {}, [], [], None, list(tables["audit_log"])
+    pruned = tables["ledger_pruned"]
+    require([row["account_id"] for row in pruned] in ([], [account]), "another account")
+    placed = place_events(tables)
+    through = check_removed(tables["ledger_block"], placed, pruned)
+    check_erased(tables["audit_log"], tables["ledger_block"], through)
+    last_leaf, tree = (0, None), Tree()
+    sees, _, global_tree, last, left = {}, [], [], None, list(tables["audit_log"])
     for number, block in enumerate(tables["ledger_block"], 1):
         opens = last is None or any(block[c] != last[c] for c in ("incarnation", "timeline"))
         global_tree = [] if opens else global_tree
@@ -302,7 +311,8 @@ def verify_one_account(tables, account):
             held.sort(key=lambda event: (event["xid"], event["ordinal"]))
             added += [unhex(event["leaf_hash"]) for event in held]
             sees[incarnation] = visible
-        tree += added
+        for leaf in added:
+            tree.append(leaf)
         own = 0
         leaves = [leaf for leaf in tables["ledger_leaf"] if leaf["block"] == number]
         for leaf in leaves:
@@ -314,19 +324,27 @@ def verify_one_account(tables, account):
             require(leaf["account_id"] is not None
                     or unhex(leaf["blinded_id"]) != blinded_id(blinding, account),
                     "a leaf of the account does not name it")
-            if leaf["account_id"] is not None:
+            if leaf["account_id"] is not None and number <= through:
+                own += 1
+                found = blinded_id(blinding, account).hex(), last_leaf[0] + leaf["events"], account
+                require(found == (leaf["blinded_id"], leaf["account_size"], leaf["account_id"]), "leaf")
+                last_leaf = leaf["account_size"], leaf["account_root"]
+            elif leaf["account_id"] is not None:
                 own += 1
                 expected = (blinded_id(blinding, account).hex(), len(added), root(added).hex(),
-                            len(tree), root(tree).hex())
+                            tree.size, tree.root().hex())
                 found = tuple(leaf[c] for c in ("blinded_id", "events", "events_root",
                                                 "account_size", "account_root"))
                 require(found == expected and leaf["account_id"] == account, "the account's leaf")
-        require(own == bool(added), "the account's leaf")
+        require(own == bool(added) or number <= through, "the account's leaf")
+        if number == through:
+            tree = kept_trees(pruned, {account: last_leaf})[account]
+        check_configuration(block, last)
         require((len(global_tree), root(global_tree).hex()) == (block["tree_size"], block["root"]), "root")
         require(global_tree[-1] == unhex(block["hash"]), "the leaf of the block")
         last = block
     row = tables["ledger_account"][0]
-    require((row["size"], row["state"]) == (len(tree), state(tree).hex()), "account")
+    require((row["size"], row["state"]) == (tree.size, tree.state().hex()), "account")
 
 
 def verify_bundle(text):
@@ -338,6 +356,9 @@ def verify_bundle(text):
     require(order[-1:] and any(what == "unsealed" for what, _ in order), "it ends early")
     check_order(order)
     check_accounts_order(tables)
+    kinds = [what for what, _ in order]
+    early = [what for what in kinds if what in ("ledger_account", "ledger_pruned")]
+    require(early == sorted(early) and kinds[:len(early)] == early, "accounts out of order")
     check_unsealed(about, order, tables["ledger_block"])
     files = {path: parse_checkpoint(content.decode())[0].encode() if path.endswith("/checkpoint")
              else content for path, content in files.items()}
@@ -458,7 +479,8 @@ def main(arguments):
         return
     check_strictness()
     noticed = 0
-    for name in ("bundle.copy", "bundle_of_one.copy", "erased.copy", "erased_of_one.copy"):
+    for name in ("bundle.copy", "bundle_of_one.copy", "erased.copy", "erased_of_one.copy",
+                 "pruned.copy", "pruned_of_one.copy"):
         text = (VECTORS / name).read_text()
         verify_bundle(text)
         noticed += damage(text, safely(verify_bundle))

@@ -107,10 +107,46 @@ def context_record(row):
     return cbor(["context", 1, *(row[column] for column in columns)])
 
 
+LONGEST = 100 * 365 * 86400 * 10**6
+
+
+class Tree:
+    """A tree that grows, by the roots of its complete subtrees."""
+
+    def __init__(self, size=0, roots=b""):
+        require(type(size) is int and size >= 0, "a size that is none")
+        self.size = size
+        self.roots = [roots[at:at + 32] for at in range(0, len(roots), 32)]
+        require(len(self.roots) == size.bit_count() and len(roots) % 32 == 0, "a state that is none")
+
+    def append(self, leaf):
+        height = 0
+        while self.size >> height & 1:
+            leaf = sha256(b"\1", self.roots.pop(), leaf)
+            height += 1
+        self.roots.append(leaf)
+        self.size += 1
+
+    def root(self):
+        if not self.roots:
+            return sha256(b"")
+        digest = self.roots[-1]
+        for left in self.roots[-2::-1]:
+            digest = sha256(b"\1", left, digest)
+        return digest
+
+    def state(self):
+        return b"".join(self.roots)
+
+
 def entry(event, context_hash, data_hash=None):
     columns = ("incarnation", "xid", "ordinal", "command_id", "kind", "action", "account_id",
                "relation", "leaf_relation", "row_key", "target", "occurred_at")
     data = event["data"]
+    require(data is None or event["data_hash"] is None, "data and its hash")
+    left = unhex(event["data_hash"])
+    require(left is None or len(left) == 32, "a hash of another length")
+    data_hash = left if data_hash is None else data_hash
     return cbor([
         "entry", 1, *(event[column] for column in columns),
         context_hash,
@@ -243,7 +279,6 @@ def check_events(ledger):
             context = contexts[key]
         require(leaf_hash(entry(event, context)) == unhex(event["leaf_hash"]), "event")
         check_opening(event)
-    check_erased(ledger["audit_log"])
     require(named == contexts.keys(), "a context without an event")
 
 
@@ -307,12 +342,117 @@ def erased_by(event):
         return set()
 
 
-def check_erased(events):
-    """What is gone was erased in its account, and what was erased is gone."""
-    gone = {(event["account_id"], event_id(event)) for event in events
-            if event["personal_commitment"] is not None and event["personal"] is None}
+def check_erased(events, blocks, through):
+    """What is gone was erased in its account, or with its data, and what was erased is gone."""
+    gone, with_data = set(), set()
+    for event in events:
+        if event["personal_commitment"] is not None and event["personal"] is None:
+            pruned = event["data"] is None and event["data_hash"] is not None
+            (with_data if pruned else gone).add((event["account_id"], event_id(event)))
     named = {(event["account_id"], name) for event in events for name in erased_by(event)}
-    require(gone == named, "personal values are gone or there, and erasures say otherwise")
+    sees = {}
+    for block in blocks:
+        if block["block"] <= through:
+            sees.update(parse_adopted(block["adopted"]))
+            sees[block["incarnation"]] = parse_snapshot(block["snapshot"])
+    removed = set()
+    for account, name in named:
+        incarnation = int.from_bytes(bytes.fromhex(name[:16]), "big", signed=True)
+        if sees.get(incarnation, lambda xid: False)(int(name.split("-")[1])):
+            removed.add((account, name))
+    require(gone <= named and named <= gone | with_data | removed,
+            "personal values are gone or there, and erasures say otherwise")
+
+
+def rules_of(configuration):
+    """The rules of retention that a block states, by relation; None stands for events."""
+    class Pairs(list):
+        pass
+
+    def members(value):
+        require(isinstance(value, Pairs), "no object")
+        return value
+
+    try:
+        stated = [value for name, value in members(json.loads(configuration, object_pairs_hook=Pairs))
+                  if name == "retention"]
+        rules = {}
+        require(len(stated) < 2, "a member twice")
+        for rule in stated[0] if stated else []:
+            found = dict(members(rule))
+            require(len(found) == len(rule), "a member twice")
+            kind = {"payload", "events"} & set(found)
+            require(len(kind) == 1 and set(found) <= kind | {"relation", "before"}, "members")
+            require(all(type(found[name]) is int for name in set(found) - {"relation"}), "no integer")
+            relation = found.get("relation", "" if "payload" in found else None)
+            require("relation" not in found or (isinstance(relation, str) and relation
+                                                and "payload" in found), "relation")
+            (relation or "").encode()
+            keep, before = found[min(kind)], found.get("before")
+            require(0 <= keep <= LONGEST, "a time that is none")
+            require(before is None or -2**63 <= before < 2**63, "a time that is none")
+            require(relation not in rules, "a rule twice")
+            rules[relation] = keep, before
+        require(not stated or (type(stated[0]) is list and 0 < len(rules) <= 1000), "a list of rules")
+        return rules
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Damaged(str(error)) from error
+
+
+def check_rules(blocks):
+    """Rules only grow, and let go what is old enough. Returns what each relation's let go, and the
+    age of each block."""
+    keeps, gone, ages, latest = {}, {}, {}, -2**63
+    for block in blocks:
+        latest = ages[block["block"]] = max(latest, block["sealed_at"])
+        if block["configuration"] is None:
+            continue
+        rules = rules_of(block["configuration"])
+        require(set(keeps) <= set(rules), "a rule is gone")
+        of_all, gone_of_all = keeps.get(""), gone.get("", -2**63)
+        for relation, (keep, before) in rules.items():
+            known = keeps.get(relation, of_all if relation is not None else None)
+            require(known is None or keep >= known, "a rule that keeps less")
+            if relation not in keeps:
+                gone[relation] = -2**63 if relation is None else gone_of_all
+            keeps[relation] = keep
+            if before is not None:
+                require(before + keep <= block["sealed_at"], "what a rule keeps was let go")
+                gone[relation] = max(gone[relation], before)
+        if None in keeps:
+            require(max(keeps.values()) == keeps[None], "events are kept for less than their data")
+    return gone, ages
+
+
+def check_removed(blocks, placed, pruned):
+    """Whatever is gone was let go. Returns the block up to which events were removed."""
+    gone, ages = check_rules(blocks)
+    for number, events in placed.items():
+        for event in events:
+            if event["data_hash"] is not None:
+                require(number in ages and event["kind"] != "system", "data that cannot go is gone")
+                rule = event["relation"] if event["relation"] in gone else ""
+                require(ages[number] < gone.get(rule, -2**63), "data is gone that no rule let go")
+    if not pruned:
+        return 0
+    through = pruned[0]["block"]
+    require(all(row["block"] == through for row in pruned), "more than one block")
+    require(through in ages, "no such block")
+    require(ages[through] < gone.get(None, -2**63), "events are gone that no rule let go")
+    require(not any(events for number, events in placed.items()
+                    if number != UNSEALED and number <= through), "events are there that were removed")
+    return through
+
+
+def kept_trees(pruned, last_leaves):
+    """The trees of accounts at the end of the removed blocks."""
+    trees = {}
+    for row in pruned:
+        require(row["account_id"] not in trees, "an account twice")
+        trees[row["account_id"]] = Tree(row["size"], unhex(row["state"]))
+    found = {name: (tree.size, tree.root().hex()) for name, tree in trees.items()}
+    require(found == last_leaves, "the trees that were kept")
+    return trees
 
 
 def place_events(ledger):
@@ -338,8 +478,9 @@ def place_events(ledger):
     return blocks
 
 
-def check_blocks(ledger, placed):
+def check_blocks(ledger, placed, through):
     rows = list(ledger["ledger_leaf"])
+    last_leaves = {}
     trees, global_tree, last = {}, [], None
     blinding = {row["account_id"]: unhex(row["blinding"]) for row in ledger["ledger_account"]}
     for number, block in enumerate(ledger["ledger_block"], 1):
@@ -358,9 +499,13 @@ def check_blocks(ledger, placed):
         nothing = dict.fromkeys(("account_id", "blinded_id", "events", "events_root",
                                  "account_size", "account_root"))
         leaves = [(nothing, leaf_hash(epoch_record(block)))] if opens else []
-        leaves += account_leaves(number, placed[number], trees, blinding)
+        if number <= through:
+            leaves += removed_leaves(number, rows, last_leaves, blinding)
+        else:
+            leaves += account_leaves(number, placed[number], trees, blinding)
         require(len(leaves) - opens == block["accounts"], "number of accounts")
-        require(len(placed[number]) == block["events"], "number of events")
+        counted = sum(leaf["events"] or 0 for leaf, _ in leaves)
+        require(counted == block["events"], "number of events")
         require(leaf_hash(block_record(block)) == unhex(block["hash"]), "block")
         leaves.append((nothing, unhex(block["hash"])))
         for columns, digest in leaves:
@@ -372,6 +517,8 @@ def check_blocks(ledger, placed):
         require(block["tree_size"] == len(global_tree), "tree size")
         require(unhex(block["root"]) == root(global_tree), "root")
         require(unhex(block["state"]) == state(global_tree), "state")
+        if number == through:
+            trees = kept_trees(ledger["ledger_pruned"], last_leaves)
         last = block
     require(not rows, "a leaf of no block")
     return trees
@@ -386,12 +533,30 @@ def check_configuration(block, last):
         require(sha256(text.encode()).hex() == digest, "configuration")
 
 
+def removed_leaves(number, rows, last_leaves, blinding):
+    """Leaves of a block whose events were removed, as they stand."""
+    leaves = []
+    for row in rows:
+        if row["block"] != number or row["account_id"] is None:
+            continue
+        account = row["account_id"]
+        require(account in blinding, "an account without a row")
+        require(row["blinded_id"] == blinded_id(blinding[account], account).hex(), "blinded id")
+        size, _ = last_leaves.get(account, (0, None))
+        require(row["account_size"] == size + row["events"], "an account that does not grow")
+        last_leaves[account] = row["account_size"], row["account_root"]
+        leaf = {column: row[column] for column in row if column not in ("position", "epoch", "leaf_hash")}
+        leaves.append((leaf, leaf_hash(account_record(leaf))))
+    return sorted(leaves, key=lambda leaf: leaf[0]["blinded_id"])
+
+
 def account_leaves(number, events, trees, blinding):
     leaves = []
     for account in {event["account_id"] for event in events}:
         added = [unhex(e["leaf_hash"]) for e in events if e["account_id"] == account]
-        tree = trees.setdefault(account, [])
-        tree += added
+        tree = trees.setdefault(account, Tree())
+        for leaf in added:
+            tree.append(leaf)
         require(account in blinding, "an account without a row")
         leaf = {
             "block": number,
@@ -399,8 +564,8 @@ def account_leaves(number, events, trees, blinding):
             "blinded_id": blinded_id(blinding[account], account).hex(),
             "events": len(added),
             "events_root": root(added).hex(),
-            "account_size": len(tree),
-            "account_root": root(tree).hex(),
+            "account_size": tree.size,
+            "account_root": tree.root().hex(),
         }
         leaves.append((leaf, leaf_hash(account_record(leaf))))
     return sorted(leaves, key=lambda leaf: leaf[0]["blinded_id"])
@@ -412,10 +577,12 @@ def verify(ledger):
     check_events(ledger)
     check_claims(ledger["ledger_block"])
     placed = place_events(ledger)
-    trees = check_blocks(ledger, placed)
+    through = check_removed(ledger["ledger_block"], placed, ledger["ledger_pruned"])
+    check_erased(ledger["audit_log"], ledger["ledger_block"], through)
+    trees = check_blocks(ledger, placed, through)
     rows = {row["account_id"]: (row["size"], row["state"]) for row in ledger["ledger_account"]}
     require(len(rows) == len(ledger["ledger_account"]), "an account twice")
-    sealed = {name: (len(tree), state(tree).hex()) for name, tree in trees.items()}
+    sealed = {name: (tree.size, tree.state().hex()) for name, tree in trees.items()}
     require(rows == sealed, "accounts")
     return placed
 
@@ -532,5 +699,5 @@ if __name__ == "__main__":
     check_small_vectors()
     check_hashes()
     check_texts()
-    damaged = sum(map(check_ledger, ("ledger.json", "heartbeat.json", "erased.json")))
+    damaged = sum(map(check_ledger, ("ledger.json", "heartbeat.json", "erased.json", "pruned.json")))
     print(f"ledger vectors hold; {damaged} ways to damage the ledgers are noticed")

@@ -39,6 +39,7 @@ const VERSION: i64 = 1;
 /// What begins each line of an opening: the table a row is of, or what comes to its end.
 mod line {
     pub(super) const ACCOUNT: &str = "ledger_account";
+    pub(super) const PRUNED: &str = "ledger_pruned";
     pub(super) const BLOCK: &str = "ledger_block";
     pub(super) const CONTEXT: &str = "audit_context";
     pub(super) const EVENT: &str = "audit_log";

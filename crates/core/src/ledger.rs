@@ -5,6 +5,7 @@ mod finding;
 mod part;
 mod reading;
 mod records;
+pub mod retention;
 mod seal;
 mod snapshot;
 mod stored;
@@ -20,7 +21,7 @@ pub use records::{
 pub use seal::{AccountRound, BlockPlan, Leaf, Participant, Sealed, seal};
 pub use snapshot::{Adopted, InvalidAdopted, InvalidSnapshot, Snapshot, XidRanges};
 pub use stored::{
-    EventLeaf, Opening, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, epoch_record,
-    leaf_record,
+    EventLeaf, Opening, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, StoredPruned,
+    epoch_record, leaf_record,
 };
 pub use verify::{Scope, Verifier};

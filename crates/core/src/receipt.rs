@@ -140,7 +140,9 @@ pub fn open<'a>(
 ) -> Opening<'a> {
     let mut row = EventRow::of(event);
     let told = telling == Telling::All;
-    let data_hash = event.entry.data_hash().filter(|_| !told);
+    let data_hash = event.data_hash().filter(|_| !told || event.is_pruned());
+    // A receipt says it in one place, whoever withholds the data.
+    row.data_hash = None;
     if !told {
         (row.data, row.personal, row.personal_salt) = (None, None, None);
     }
@@ -235,7 +237,8 @@ impl Opening<'_> {
         let told = |hash: &Bytes<'_>| <Hash>::try_from(&*hash.0).map_err(|_| ReceiptError::Event);
         let data_hash = self.data_hash.as_ref().map(told).transpose()?;
         let leaf = self.event.stored(|event| {
-            if event.entry.data.is_some() && data_hash.is_some() {
+            let beside = event.entry.data.is_some() && data_hash.is_some();
+            if beside || event.data_hash.is_some() {
                 return Err(ReceiptError::Event);
             }
             check_personal(event)?;

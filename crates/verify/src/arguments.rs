@@ -17,6 +17,7 @@ usage: tenant-guard-verify [options] command
   unpack BUNDLE DIRECTORY         writes the files of a bundle into a new directory
 
   --against FILE   of a bundle: the ledger must contain what it did at this checkpoint
+  --keep-days N    of a bundle: no rule of retention may keep anything for less
   --key KEY        the ledger's verifier key must have signed the newest checkpoint
   --policy FILE    the same by a C2SP tlog-policy: logs, witnesses, and how many of them
   --json           the result as JSON
@@ -47,6 +48,8 @@ pub(crate) enum Command {
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) against: Option<OsString>,
+    /// Shortest time that a rule may keep anything, in days.
+    pub(crate) keep_days: Option<u32>,
     pub(crate) key: Option<String>,
     pub(crate) policy: Option<OsString>,
     pub(crate) json: bool,
@@ -63,6 +66,10 @@ pub(crate) fn parse(
         match argument {
             Long("against") => options.against = Some(parser.value().map_err(usage)?),
             Long("policy") => options.policy = Some(parser.value().map_err(usage)?),
+            Long("keep-days") => {
+                let value = parser.value().map_err(usage)?;
+                options.keep_days = Some(value.parse().map_err(usage)?);
+            }
             Long("key") => {
                 let value = parser.value().map_err(usage)?;
                 options.key = Some(value.string().map_err(usage)?);
@@ -80,10 +87,14 @@ pub(crate) fn parse(
         ));
     }
     let command = command(words)?;
-    if options.against.is_some() && !matches!(command, Command::Bundle(_)) {
-        return Err(Failure::Usage(
-            "--against goes with bundle alone".to_owned(),
-        ));
+    let of_bundle = [
+        ("--against", options.against.is_some()),
+        ("--keep-days", options.keep_days.is_some()),
+    ];
+    for (name, _) in of_bundle.into_iter().filter(|(_, given)| *given) {
+        if !matches!(command, Command::Bundle(_)) {
+            return Err(Failure::Usage(format!("{name} goes with bundle alone")));
+        }
     }
     Ok((command, options))
 }

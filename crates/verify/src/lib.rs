@@ -124,15 +124,17 @@ pub fn verify_bundle(
     path: &std::ffi::OsStr,
     against: Option<Checkpoint>,
 ) -> Result<(Vec<Finding>, Summary), Failure> {
-    read_bundle(path, against, &mut Progress::new(None))
+    read_bundle(path, against, 0, &mut Progress::new(None))
 }
 
 fn read_bundle(
     path: &std::ffi::OsStr,
     against: Option<Checkpoint>,
+    keep_days: u32,
     progress: &mut Progress<'_>,
 ) -> Result<(Vec<Finding>, Summary), Failure> {
-    let mut verifier = BundleVerifier::new(against);
+    let floor = i64::from(keep_days) * 86_400_000_000;
+    let mut verifier = BundleVerifier::new(against).keep_at_least(floor);
     let mut findings = Vec::new();
     Source::open(path)?.each_file(progress, |path, content| {
         let result = verifier.file(path, content);
@@ -156,7 +158,7 @@ fn bundle(
         .as_deref()
         .map(input::checkpoint)
         .transpose()?;
-    let (findings, summary) = read_bundle(path, against, progress)?;
+    let (findings, summary) = read_bundle(path, against, options.keep_days.unwrap_or(0), progress)?;
     let judged = summary
         .checkpoints
         .last()
@@ -247,8 +249,8 @@ fn consistency(
             });
         }
         None => {
-            let (mut findings, summary) = read_bundle(proof, Some(before), progress)?;
-            let (of_new, _) = read_bundle(proof, Some(after), progress)?;
+            let (mut findings, summary) = read_bundle(proof, Some(before), 0, progress)?;
+            let (of_new, _) = read_bundle(proof, Some(after), 0, progress)?;
             findings.extend(
                 of_new
                     .into_iter()

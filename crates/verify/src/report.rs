@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tenant_guard_core::bundle::Summary;
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::ledger::Finding;
+use tenant_guard_core::ledger::retention::{Rule, Statement};
 use tenant_guard_core::receipt::Shown;
 use tenant_guard_core::witness::Judgement;
 
@@ -72,6 +73,7 @@ impl Report {
                 "events": summary.events,
                 "unsealed_events": summary.unsealed,
                 "checkpoint": summary.checkpoints.last(),
+                "retention": rules_json(&summary.rules),
                 "findings": findings.iter().map(finding_json).collect::<Vec<_>>(),
             }),
             Self::Receipt { shown, .. } => json!({
@@ -130,6 +132,7 @@ impl Report {
                         count => format!("{count} findings"),
                     }
                 ));
+                rules(&summary.rules).for_each(|(what, rule)| line(rule_line(&what, rule)));
             }
             Self::Receipt { shown, .. } => line(format!(
                 "event {} of account {:?} is in block {}, epoch {}, of the ledger at size {}",
@@ -195,6 +198,34 @@ fn finding_line(finding: &Finding) -> String {
     }
     let _ = write!(line, ": {}", finding.detail);
     line
+}
+
+/// The rules of retention a ledger was judged by, each with what it is about.
+fn rules(stated: &Statement) -> impl Iterator<Item = (String, Rule)> {
+    let of = |(relation, rule): (&String, &Rule)| match relation.as_str() {
+        "" => ("data".to_owned(), *rule),
+        relation => (format!("data of {relation}"), *rule),
+    };
+    let events = stated.events.map(|rule| ("events".to_owned(), rule));
+    stated.payload.iter().map(of).chain(events)
+}
+
+fn rule_line(what: &str, rule: Rule) -> String {
+    let days = rule.keep as f64 / 86_400e6;
+    let gone = rule
+        .before
+        .map_or("none of it let go".to_owned(), |before| {
+            format!(
+                "let go what was sealed before {} s",
+                before.div_euclid(1_000_000)
+            )
+        });
+    format!("{what} is kept for {days} days at least, {gone}")
+}
+
+fn rules_json(stated: &Statement) -> Value {
+    let rule = |(what, rule): (String, Rule)| json!({ "of": what, "keep": rule.keep, "before": rule.before });
+    rules(stated).map(rule).collect()
 }
 
 fn finding_json(finding: &Finding) -> Value {

@@ -4,7 +4,7 @@ use super::write::{BundleWriter, Sink};
 use crate::event::Context;
 use crate::ledger::{
     Claim, Claims, Rows, Scope, Server, StoredAccount, StoredBlock, StoredEvent, StoredLeaf,
-    Verifier,
+    StoredPruned, Verifier,
 };
 use crate::tile::LongEntry;
 
@@ -42,6 +42,10 @@ impl<S: Sink> BundleExport<S> {
 impl<S: Sink> Rows for BundleExport<S> {
     fn account(&mut self, row: &StoredAccount<'_>) {
         self.writer.account(row);
+    }
+
+    fn pruned(&mut self, row: &StoredPruned<'_>) {
+        self.writer.pruned(row);
     }
 
     fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{Context, Entry, EventKey};
-use crate::ledger::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
+use crate::ledger::{StoredAccount, StoredBlock, StoredEvent, StoredLeaf, StoredPruned};
 
 /// Text, borrowed from the JSON where it stands there without an escape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +136,12 @@ pub struct EventRow<'a> {
         deserialize_with = "told",
         skip_serializing_if = "Option::is_none"
     )]
+    pub data_hash: Option<Bytes<'a>>,
+    #[serde(
+        default,
+        deserialize_with = "told",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub personal: Option<Text<'a>>,
     #[serde(
         default,
@@ -183,6 +189,7 @@ impl<'a> EventRow<'a> {
             occurred_at: entry.occurred_at,
             context: event.context,
             data: entry.data.map(text),
+            data_hash: event.data_hash.map(bytes),
             personal: event.personal.map(text),
             personal_salt: event.personal_salt.map(bytes),
             personal_commitment: entry.personal.map(bytes),
@@ -219,6 +226,7 @@ impl<'a> EventRow<'a> {
             },
             context: self.context,
             leaf_hash: &self.leaf_hash.0,
+            data_hash: slice_of(&self.data_hash),
             personal: str_of(&self.personal),
             personal_salt: slice_of(&self.personal_salt),
         })
@@ -358,6 +366,43 @@ impl<'a> AccountRow<'a> {
         StoredAccount {
             account: &self.account_id.0,
             blinding: &self.blinding.0,
+            size: self.size,
+            state: &self.state.0,
+        }
+    }
+}
+
+/// A row of `ledger_pruned`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "the columns are described in docs/ledger-format.md"
+)]
+pub struct PrunedRow<'a> {
+    pub block: i64,
+    #[serde(borrow)]
+    pub account_id: Text<'a>,
+    pub size: i64,
+    pub state: Bytes<'a>,
+}
+
+impl<'a> PrunedRow<'a> {
+    /// The row as JSON gives it.
+    pub fn of(row: &StoredPruned<'a>) -> Self {
+        Self {
+            block: row.block,
+            account_id: text(row.account),
+            size: row.size,
+            state: bytes(row.state),
+        }
+    }
+
+    /// The row as verification takes it.
+    pub fn stored(&self) -> StoredPruned<'_> {
+        StoredPruned {
+            block: self.block,
+            account: &self.account_id.0,
             size: self.size,
             state: &self.state.0,
         }

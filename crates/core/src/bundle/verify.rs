@@ -7,10 +7,11 @@ use std::collections::hash_map::Entry as Slot;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::rows::{AccountRow, BlockRow, ContextRow, EventRow, LeafRow};
+use super::rows::{AccountRow, BlockRow, ContextRow, EventRow, LeafRow, PrunedRow};
 use super::trees::{Derived, Trees};
 use super::{ABOUT, About, BUNDLE, VERSION, line};
 use crate::checkpoint::Checkpoint;
+use crate::ledger::retention::Statement;
 use crate::ledger::{Claim, Finding, Rows, Scope, Server, Snapshot, Verifier};
 use crate::merkle::Hash;
 use crate::note::Note;
@@ -41,12 +42,15 @@ pub struct Summary {
     pub unsealed: u64,
     /// Checkpoints of the epochs in order, signed as they came.
     pub checkpoints: Vec<String>,
+    /// The rules of retention it was judged by, and what they let go.
+    pub rules: Statement,
 }
 
 /// Where in the order of rows the reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Accounts,
+    Pruned,
     InBlock,
     /// The block's events are over.
     InLeaves,
@@ -58,6 +62,7 @@ enum Stage {
 /// with every 256 leaves; not with the number of events.
 pub struct BundleVerifier {
     against: Option<Checkpoint>,
+    floor: i64,
     about: Option<About>,
     verifier: Verifier,
     stage: Stage,
@@ -87,6 +92,7 @@ impl BundleVerifier {
     pub fn new(against: Option<Checkpoint>) -> Self {
         Self {
             against,
+            floor: 0,
             about: None,
             verifier: Verifier::new(Scope::All, against),
             stage: Stage::Accounts,
@@ -139,6 +145,12 @@ impl BundleVerifier {
         }
     }
 
+    /// Has rules of retention that keep for a shorter time reported, in microseconds.
+    pub fn keep_at_least(mut self, floor: i64) -> Self {
+        self.floor = floor;
+        self
+    }
+
     /// Takes the findings so far.
     pub fn take_findings(&mut self) -> Vec<Finding> {
         self.verifier.take_findings()
@@ -177,6 +189,7 @@ impl BundleVerifier {
         self.notes.sort_by_key(|(path, _)| epoch_of(path));
         self.summary.checkpoints = self.notes.into_iter().map(|(_, note)| note).collect();
         self.verifier.finish();
+        self.summary.rules = self.verifier.rules();
         Ok((self.verifier.take_findings(), self.summary))
     }
 
@@ -188,10 +201,8 @@ impl BundleVerifier {
         if about.bundle != BUNDLE || about.version != VERSION {
             return Err("a bundle of another kind or version".to_owned());
         }
-        if let Some(account) = &about.account {
-            let scope = Scope::Bundle(account.clone());
-            self.verifier = Verifier::new(scope, self.against);
-        }
+        let scope = about.account.clone().map_or(Scope::All, Scope::Bundle);
+        self.verifier = Verifier::new(scope, self.against).keep_at_least(self.floor);
         self.summary.account = about.account.clone();
         self.about = Some(about);
         Ok(())
@@ -236,7 +247,10 @@ impl BundleVerifier {
         };
         match (table, self.stage) {
             (line::ACCOUNT, Stage::Accounts) => self.account(&parse(row)?),
-            (line::BLOCK, Stage::Accounts | Stage::Between) => self.block(&parse(row)?),
+            (line::PRUNED, Stage::Accounts | Stage::Pruned) => self.pruned(&parse(row)?),
+            (line::BLOCK, Stage::Accounts | Stage::Pruned | Stage::Between) => {
+                self.block(&parse(row)?)
+            }
             (line::CONTEXT, Stage::InBlock | Stage::Unsealed) => self.context(&parse(row)?),
             (line::EVENT, Stage::InBlock | Stage::Unsealed) => self.event(&parse(row)?),
             (line::LEAF, Stage::InBlock | Stage::InLeaves) => {
@@ -245,14 +259,16 @@ impl BundleVerifier {
             }
             (line::LEAF, Stage::Between) => self.leaf(&parse(row)?),
             // A ledger without a block may still have leaves, which then are of none.
-            (line::LEAF, Stage::Accounts) => self.leaf(&parse(row)?),
+            (line::LEAF, Stage::Accounts | Stage::Pruned) => self.leaf(&parse(row)?),
             (line::END_OF_BLOCK, Stage::InBlock | Stage::InLeaves) if row.is_empty() => {
                 self.verifier.end_block();
                 self.trees.end_block();
                 self.stage = Stage::Between;
                 Ok(())
             }
-            (line::UNSEALED, Stage::Accounts | Stage::Between) if row.is_empty() => {
+            (line::UNSEALED, Stage::Accounts | Stage::Pruned | Stage::Between)
+                if row.is_empty() =>
+            {
                 let about = self.about.as_ref().ok_or("no bundle")?;
                 self.verifier.begin_unsealed(Server {
                     incarnation: about.incarnation,
@@ -275,6 +291,21 @@ impl BundleVerifier {
         }
         self.account = Some(account.to_owned());
         self.verifier.account(&row.stored());
+        Ok(())
+    }
+
+    fn pruned(&mut self, row: &PrunedRow<'_>) -> Result<(), String> {
+        self.refuse_others(&row.account_id.0)?;
+        if self.stage == Stage::Accounts {
+            self.account = None;
+            self.stage = Stage::Pruned;
+        }
+        let account = &*row.account_id.0;
+        if self.account.as_deref().is_some_and(|last| last > account) {
+            return Err("rows are not in their order".to_owned());
+        }
+        self.account = Some(account.to_owned());
+        self.verifier.pruned(&row.stored());
         Ok(())
     }
 

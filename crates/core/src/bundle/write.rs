@@ -4,12 +4,12 @@ use std::io;
 
 use serde::Serialize;
 
-use super::rows::{AccountRow, BlockRow, ContextRow, EventRow, LeafRow};
+use super::rows::{AccountRow, BlockRow, ContextRow, EventRow, LeafRow, PrunedRow};
 use super::trees::{Derived, Trees};
 use super::{ABOUT, About, BUNDLE, VERSION, line};
 use crate::checkpoint::Checkpoint;
 use crate::event::Context;
-use crate::ledger::{Server, StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
+use crate::ledger::{Server, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, StoredPruned};
 use crate::tile::{LongEntry, number_path};
 
 /// Openings are cut into files of so many bytes and what is left of a line, or at most twice that.
@@ -66,6 +66,13 @@ impl<S: Sink> BundleWriter<S> {
     pub(super) fn account(&mut self, row: &StoredAccount<'_>) {
         if self.is_told(row.account) {
             self.line(line::ACCOUNT, &AccountRow::of(row));
+        }
+    }
+
+    /// Takes a row of `ledger_pruned`; all of them come after those of accounts.
+    pub(super) fn pruned(&mut self, row: &StoredPruned<'_>) {
+        if self.is_told(row.account) {
+            self.line(line::PRUNED, &PrunedRow::of(row));
         }
     }
 

@@ -24,10 +24,16 @@ pub enum Code {
     PersonalMissing,
     /// An erasure names an event whose personal values are there.
     PersonalRestored,
+    /// The data of an event is gone, and no rule let it go.
+    DataMissing,
     /// A row of `ledger_account` is not what the sealed leaves give.
     AccountAltered,
     /// The row of an account with sealed events is gone.
     AccountMissing,
+    /// A row of `ledger_pruned` is not what the sealed leaves give.
+    PrunedAltered,
+    /// A block states rules that keep less than those before, or lets go what they keep.
+    RetentionBroken,
     /// A row of `ledger_leaf` is not what was sealed.
     LeafAltered,
     /// A leaf of the global tree is gone.
@@ -52,7 +58,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::EventAltered,
         Self::EventSetChanged,
         Self::EventUnclaimed,
@@ -62,8 +68,11 @@ impl Code {
         Self::PersonalAltered,
         Self::PersonalMissing,
         Self::PersonalRestored,
+        Self::DataMissing,
         Self::AccountAltered,
         Self::AccountMissing,
+        Self::PrunedAltered,
+        Self::RetentionBroken,
         Self::LeafAltered,
         Self::LeafMissing,
         Self::LeafInserted,
@@ -88,8 +97,11 @@ impl Code {
             Self::PersonalAltered => "personal_altered",
             Self::PersonalMissing => "personal_missing",
             Self::PersonalRestored => "personal_restored",
+            Self::DataMissing => "data_missing",
             Self::AccountAltered => "account_altered",
             Self::AccountMissing => "account_missing",
+            Self::PrunedAltered => "pruned_altered",
+            Self::RetentionBroken => "retention_broken",
             Self::LeafAltered => "leaf_altered",
             Self::LeafMissing => "leaf_missing",
             Self::LeafInserted => "leaf_inserted",

@@ -2,7 +2,7 @@
 
 use super::claims::{Claim, Claims};
 use super::part::Depth;
-use super::stored::{EventLeaf, StoredAccount, StoredBlock, StoredEvent, StoredLeaf};
+use super::stored::{EventLeaf, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, StoredPruned};
 use crate::event::Context;
 
 /// The server that a ledger is read from, at the time of reading.
@@ -18,6 +18,10 @@ pub struct Server {
 pub trait Rows {
     /// Takes a row of `ledger_account`. All of them come before the first block.
     fn account(&mut self, row: &StoredAccount<'_>);
+
+    /// Takes a row of `ledger_pruned`. All of them come after those of accounts and before the
+    /// first block.
+    fn pruned(&mut self, row: &StoredPruned<'_>);
 
     /// Goes to the next block, in order of their numbers, and returns which events it holds.
     ///

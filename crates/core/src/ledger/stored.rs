@@ -17,6 +17,8 @@ pub struct StoredEvent<'a> {
     pub context: Option<i16>,
     /// Column `leaf_hash`.
     pub leaf_hash: &'a [u8],
+    /// SHA-256 of the data, where that was removed.
+    pub data_hash: Option<&'a [u8]>,
     /// Values of personal columns.
     pub personal: Option<&'a str>,
     /// Salt of the commitment to them.
@@ -31,6 +33,17 @@ impl StoredEvent<'_> {
             self.personal.is_some(),
             self.personal_salt.is_some(),
         )
+    }
+
+    /// Item 16 of the entry: the hash of the data, or what stands in its place.
+    pub fn data_hash(&self) -> Option<Hash> {
+        let left = || self.data_hash.map(hash_or_none_such);
+        self.entry.data_hash().or_else(left)
+    }
+
+    /// Whether the data was removed and its hash left.
+    pub fn is_pruned(&self) -> bool {
+        self.entry.data.is_none() && self.data_hash.is_some()
     }
 }
 
@@ -71,6 +84,8 @@ pub struct EventLeaf<'a> {
     pub opening: Opening,
     /// Whether kind and action say that it [names erased events](crate::erasure).
     pub is_erasure: bool,
+    /// Whether its data was removed, see [`StoredEvent::is_pruned`].
+    pub is_pruned: bool,
 }
 
 /// A row of `ledger_account`.
@@ -83,6 +98,19 @@ pub struct StoredAccount<'a> {
     /// Leaves of its tree.
     pub size: i64,
     /// State of its tree, see [`Frontier::state`](crate::merkle::Frontier::state).
+    pub state: &'a [u8],
+}
+
+/// A row of `ledger_pruned`.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredPruned<'a> {
+    /// The events of all blocks up to this one were removed: the same in all rows.
+    pub block: i64,
+    /// Account in canonical text.
+    pub account: &'a str,
+    /// Leaves of its tree up to there.
+    pub size: i64,
+    /// State of the tree of these leaves.
     pub state: &'a [u8],
 }
 

@@ -13,6 +13,7 @@ mod erasures;
 mod events;
 mod found;
 mod leaves;
+mod retained;
 mod since;
 
 use super::claims::{Claim, Claims};
@@ -20,17 +21,18 @@ use super::finding::{Code, Finding};
 use super::part::{Depth, Part};
 use super::reading::{Rows, Server};
 use super::stored::{
-    EventLeaf, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, hash_or_none_such,
+    EventLeaf, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, StoredPruned, hash_or_none_such,
 };
 use crate::checkpoint::Checkpoint;
 use crate::erasure;
-use crate::event::Context;
+use crate::event::{Context, EventKey};
 use crate::merkle::Frontier;
 use blocks::{Current, Last};
 use erasures::{Erasures, Seen};
 use events::{Accounts, Contexts, check_event, named};
 use found::Findings;
 use leaves::LeafRow;
+use retained::Retained;
 
 /// Which events are checked. The blocks, their chain and all leaves always are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub struct Verifier {
     last: Option<Last>,
     current: Option<Current>,
     rows: Vec<LeafRow>,
+    retained: Retained,
     /// The server, once its unsealed events are read.
     unsealed: Option<Server>,
     /// Last block number reported as missing because only leaves of it are left.
@@ -88,6 +91,7 @@ impl Verifier {
             last: None,
             current: None,
             rows: Vec::new(),
+            retained: Retained::default(),
             unsealed: None,
             stray_block: None,
             buffer: Vec::with_capacity(1024),
@@ -105,6 +109,7 @@ impl Verifier {
         self.leave_transaction();
         if self.part.has_trees() {
             self.check_accounts();
+            self.check_retained();
             self.check_against();
             self.erasures.finish(&mut self.findings);
         }
@@ -174,9 +179,26 @@ impl Verifier {
             relation: entry.relation,
             block,
             opening: event.opening(),
+            is_pruned: event.is_pruned(),
         });
+        self.note_missing(entry.key, entry.account, entry.relation, event.is_pruned());
         if let Some(named) = sound.then(|| erasure::named_by(entry)).flatten() {
             self.erasures.named(entry.account, named);
+        }
+    }
+}
+
+impl Verifier {
+    /// Notes that the data of a sealed event is gone.
+    fn note_missing(
+        &mut self,
+        key: EventKey,
+        account: &str,
+        relation: Option<&str>,
+        is_pruned: bool,
+    ) {
+        if let Some(current) = self.current.as_ref().filter(|_| is_pruned) {
+            self.retained.missing(relation, current.block, account, key);
         }
     }
 }
@@ -187,6 +209,10 @@ impl Rows for Verifier {
             let finding = Finding::new(Code::AccountAltered, "the account has another row");
             self.report(finding.account(row.account));
         }
+    }
+
+    fn pruned(&mut self, row: &StoredPruned<'_>) {
+        self.on_blocks(|verifier| verifier.add_pruned(row));
     }
 
     fn begin_block(&mut self, row: &StoredBlock<'_>) -> Vec<Claim> {
@@ -218,7 +244,9 @@ impl Rows for Verifier {
             relation: event.relation,
             block,
             opening: event.opening,
+            is_pruned: event.is_pruned,
         };
+        self.note_missing(event.key, event.account, event.relation, event.is_pruned);
         self.erasures.leaf(seen, event.is_erasure);
         if let Some(block) = block {
             let leaf = hash_or_none_such(event.leaf_hash);
@@ -250,6 +278,9 @@ impl Rows for Verifier {
         let (contexts, findings) = (&mut self.contexts, &mut self.findings);
         let checked = check_event(event, block, contexts, &mut self.buffer, findings);
         let mut sound = checked.sound;
+        if sound {
+            self.check_kept(event);
+        }
         match block {
             Some(block) if self.part.has_trees() => {
                 let (computed, stored) = (checked.computed, checked.stored);

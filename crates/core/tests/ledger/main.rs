@@ -4,6 +4,7 @@ mod bundles;
 mod erasures;
 mod model;
 mod moved;
+mod pruned;
 mod since;
 mod tampering;
 mod vectors;

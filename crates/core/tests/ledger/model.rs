@@ -8,10 +8,11 @@ use tenant_guard_core::bundle::{BundleError, BundleExport, BundleVerifier, Sink,
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::erasure::is_erasure;
 use tenant_guard_core::event::{Context, Entry, EventKey, personal_commitment};
+use tenant_guard_core::ledger::retention::Statement;
 use tenant_guard_core::ledger::{
     AccountRound, Adopted, BlockPlan, Claim, Claims, Depth, EventLeaf, Finding, NO_BLOCK, Part,
     Participant, Rows, Scope, Server, Snapshot, StoredAccount, StoredBlock, StoredEvent,
-    StoredLeaf, Verifier, blinded_account, configuration_hash, seal,
+    StoredLeaf, StoredPruned, Verifier, blinded_account, configuration_hash, seal,
 };
 use tenant_guard_core::merkle::{Frontier, Hash};
 use tenant_guard_core::proof::inclusion_ranges;
@@ -32,6 +33,7 @@ pub(crate) struct Event {
     pub(crate) occurred_at: i64,
     pub(crate) context: Option<i16>,
     pub(crate) data: Option<String>,
+    pub(crate) data_hash: Option<String>,
     pub(crate) personal: Option<String>,
     pub(crate) personal_salt: Option<String>,
     pub(crate) personal_commitment: Option<String>,
@@ -62,6 +64,14 @@ pub(crate) struct ContextRow {
 pub(crate) struct AccountRow {
     pub(crate) account_id: String,
     pub(crate) blinding: String,
+    pub(crate) size: i64,
+    pub(crate) state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PrunedRow {
+    pub(crate) block: i64,
+    pub(crate) account_id: String,
     pub(crate) size: i64,
     pub(crate) state: String,
 }
@@ -109,6 +119,13 @@ pub(crate) struct Ledger {
     pub(crate) audit_log: Vec<Event>,
     pub(crate) audit_context: Vec<ContextRow>,
     pub(crate) ledger_account: Vec<AccountRow>,
+    pub(crate) ledger_pruned: Vec<PrunedRow>,
+    /// Rules in force, which the next block states.
+    #[serde(skip)]
+    pub(crate) rules: Statement,
+    /// What was captured, in place of all that.
+    #[serde(skip)]
+    pub(crate) stating: Option<String>,
     pub(crate) ledger_block: Vec<BlockRow>,
     pub(crate) ledger_leaf: Vec<LeafRow>,
 }
@@ -192,6 +209,7 @@ impl Event {
         let (redacted, hashed) = (borrowed(&self.redacted), borrowed(&self.hashed));
         let commitment = self.personal_commitment.as_deref().map(bytes);
         let salt = self.personal_salt.as_deref().map(bytes);
+        let data_hash = self.data_hash.as_deref().map(bytes);
         let leaf_hash = bytes(&self.leaf_hash);
         then(&StoredEvent {
             entry: Entry {
@@ -213,6 +231,7 @@ impl Event {
             },
             context: self.context,
             leaf_hash: &leaf_hash,
+            data_hash: data_hash.as_deref(),
             personal: self.personal.as_deref(),
             personal_salt: salt.as_deref(),
         })
@@ -291,7 +310,9 @@ impl Ledger {
         sealed_at: i64,
     ) {
         let configuration = CONFIGURATIONS[usize::from(!self.ledger_block.is_empty())];
-        let configuration_hash = configuration_hash(configuration);
+        let configuration = self.rules.added_to(configuration);
+        let configuration = self.stating.clone().unwrap_or(configuration);
+        let configuration_hash = configuration_hash(&configuration);
         let last = self.ledger_block.last().cloned();
         let same = |last: &&BlockRow| (last.incarnation, last.timeline) == (incarnation, timeline);
         let continued = last.as_ref().filter(same);
@@ -381,7 +402,7 @@ impl Ledger {
             configuration_hash: hex::encode(configuration_hash),
             configuration: last
                 .is_none_or(|last| hash(&last.configuration_hash) != configuration_hash)
-                .then(|| configuration.to_owned()),
+                .then_some(configuration),
             hash: hex::encode(sealed.hash),
             tree_size: tree.size() as i64,
             root: hex::encode(tree.root()),
@@ -486,6 +507,13 @@ impl Ledger {
         match of_number(self) {
             Some(at) => with_block(&self.ledger_block[at], |row| {
                 verifier.begin_after(row, claims, &checkpoint, &path);
+                let texts = kept
+                    .ledger_block
+                    .iter()
+                    .filter(|other| other.block <= block);
+                if let Some(text) = texts.rev().find_map(|other| other.configuration.as_ref()) {
+                    verifier.captured_before(row, text);
+                }
             }),
             None => {
                 let newest = blocks.last().map(|row| (row.epoch, row.tree_size));
@@ -503,6 +531,8 @@ impl Ledger {
             .collect();
         rest.ledger_account
             .retain(|row| touched.contains(&Some(row.account_id.clone())));
+        rest.ledger_pruned
+            .retain(|row| touched.contains(&Some(row.account_id.clone())));
         rest.give(&mut verifier, incarnation);
         verifier.finish();
         verifier.take_findings()
@@ -518,13 +548,23 @@ impl Ledger {
     }
 
     /// Hands over all rows in the order of verification.
-    fn give(&self, rows: &mut impl Rows, incarnation: i64) {
+    pub(crate) fn give(&self, rows: &mut impl Rows, incarnation: i64) {
         let mut accounts: Vec<&AccountRow> = self.ledger_account.iter().collect();
         accounts.sort_by_key(|row| &row.account_id);
         for row in accounts {
             rows.account(&StoredAccount {
                 account: &row.account_id,
                 blinding: &bytes(&row.blinding),
+                size: row.size,
+                state: &bytes(&row.state),
+            });
+        }
+        let mut pruned: Vec<&PrunedRow> = self.ledger_pruned.iter().collect();
+        pruned.sort_by_key(|row| &row.account_id);
+        for row in pruned {
+            rows.pruned(&StoredPruned {
+                block: row.block,
+                account: &row.account_id,
                 size: row.size,
                 state: &bytes(&row.state),
             });
@@ -609,13 +649,17 @@ impl Ledger {
             Depth::Nothing => return,
             Depth::Leaves => {
                 for event in events {
-                    rows.event_leaf(&EventLeaf {
-                        key: event.key(),
-                        account: &event.account_id,
-                        relation: event.relation.as_deref(),
-                        leaf_hash: &bytes(&event.leaf_hash),
-                        opening: event.with_stored(|event| event.opening()),
-                        is_erasure: is_erasure(&event.kind, &event.action),
+                    let leaf_hash = bytes(&event.leaf_hash);
+                    event.with_stored(|stored| {
+                        rows.event_leaf(&EventLeaf {
+                            key: event.key(),
+                            account: &event.account_id,
+                            relation: event.relation.as_deref(),
+                            leaf_hash: &leaf_hash,
+                            opening: stored.opening(),
+                            is_erasure: is_erasure(&event.kind, &event.action),
+                            is_pruned: stored.is_pruned(),
+                        });
                     });
                 }
                 return;

@@ -10,6 +10,7 @@ use tenant_guard_core::receipt::{LogProof, ReceiptError, Telling, verify};
 use crate::bundles::{Files, ONE, receipt_of};
 use crate::erasures::{erased, erased_saying};
 use crate::model::{self, ContextRow, Event, Ledger, sample, verify_bundle};
+use crate::pruned::bundle_of_pruned;
 
 /// Databases of the ledger that moved; in text these are `fff...`, which sorts behind the positive.
 const HOME: i64 = -3;
@@ -267,6 +268,20 @@ fn damage() -> Vec<Edit> {
         let note = format!("{body}\n{signature}");
         edits.push(("bundle.copy", "epoch/1/checkpoint", body.clone(), note));
     }
+    let in_pruned = [
+        ("\"size\":1,", "\"size\":2,"),
+        ("ledger_pruned {\"block\":2", "ledger_pruned {\"block\":1"),
+        (
+            "ledger_pruned {\"block\":2,\"account_id\":\"\"",
+            "ledger_pruned {\"block\":2,\"account_id\":\"0\"",
+        ),
+        ("\"data_hash\":\"", "\"data\":\"{}\",\"data_hash\":\""),
+        ("\"data_hash\":\"", "\"data_hash\":\"00"),
+        ("\\\"before\\\":", "\\\"before\\\":1"),
+        ("\\\"payload\\\":2", "\\\"payload\\\":1"),
+    ];
+    let in_pruned = in_pruned.map(|(from, to)| pair(from, to));
+    edits.extend(in_pruned.map(|(from, to)| ("pruned.copy", "openings/000", from, to)));
     edits.push((
         "bundle.copy",
         "bundle.json",
@@ -372,7 +387,10 @@ fn of_bundle(edit: &Edit) -> Value {
         "erased.copy" => erased(),
         _ => sample(),
     };
-    let mut files = ledger.bundle(ledger.ledger_block[2].incarnation, None);
+    let mut files = match edit.0 {
+        "pruned.copy" => bundle_of_pruned(),
+        _ => ledger.bundle(ledger.ledger_block[2].incarnation, None),
+    };
     let file = files.iter_mut().find(|(path, _)| path == edit.1);
     let content = &mut file.expect("there").1;
     let text = String::from_utf8(std::mem::take(content)).expect("UTF-8");
@@ -405,7 +423,7 @@ fn damaged_copies_have_the_results_that_are_written() {
     let vectors = edits.iter().map(|edit| {
         let (of, file, from, to) = edit;
         let result = match *of {
-            "bundle.copy" | "erased.copy" => of_bundle(edit),
+            "bundle.copy" | "erased.copy" | "pruned.copy" => of_bundle(edit),
             _ => of_receipt(edit),
         };
         assert!(result != json!([]) && result != json!("intact"), "{from}");

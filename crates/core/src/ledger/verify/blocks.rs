@@ -108,6 +108,7 @@ impl Verifier {
             self.block_altered(row.block, "it has a checkpoint of an epoch before");
         }
         let configuration = self.check_configuration(row, &record, gap);
+        self.note_rules(row, consistent);
         let (claims, claims_known) = self.claim(row);
         self.current = Some(Current {
             block: row.block,
@@ -302,6 +303,7 @@ impl Verifier {
 
     pub(super) fn close_block(&mut self, current: Current) {
         let leaves = self.reconcile(&current);
+        self.end_removed(&current);
         let stored_tree = Frontier::from_state(current.tree_size.max(0) as u64, &current.state)
             .filter(|tree| tree.root() == current.root);
         let stored = Checkpoint {

@@ -21,6 +21,8 @@ pub(super) struct Seen<'a> {
     pub(super) relation: Option<&'a str>,
     pub(super) block: Option<i64>,
     pub(super) opening: Opening,
+    /// They went with the data, which a rule accounts for.
+    pub(super) is_pruned: bool,
 }
 
 /// An event of an account. Names stand in [`Names`]: millions of these are kept.
@@ -38,7 +40,8 @@ struct Gone {
     /// 0 where no block holds it.
     block: i64,
     relation: u32,
-    /// One of values and salt is still there, which is reported already.
+    /// One of values and salt is still there, which is reported already, or the data is gone too, which
+    /// is judged elsewhere.
     half: bool,
     /// An erasure names it. It may be named again: what came back was erased again.
     named: bool,
@@ -79,7 +82,7 @@ pub(super) struct Erasures {
 }
 
 impl Erasures {
-    /// Verification begins after the blocks with these claims.
+    /// Verification begins after the blocks with these claims, or all their events were removed.
     pub(super) fn begin_after(&mut self, claims: Claims) {
         self.before = claims;
     }
@@ -171,7 +174,7 @@ impl Erasures {
         let gone = Gone {
             block: seen.block.unwrap_or(0),
             relation: seen.relation.map_or(NO_NAME, |name| self.names.at(name)),
-            half: seen.opening == Opening::Half,
+            half: seen.opening == Opening::Half || seen.is_pruned,
             named: false,
         };
         (key, gone)

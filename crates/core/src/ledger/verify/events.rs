@@ -29,6 +29,8 @@ pub(super) struct Account {
     pub(super) tree_known: bool,
     /// Whether its row was reported already.
     pub(super) row_reported: bool,
+    /// Size and state of the tree of its events that were removed.
+    pub(super) pruned: Option<(i64, Vec<u8>)>,
 }
 
 /// Owned copy of a row of `ledger_account`.
@@ -50,6 +52,7 @@ impl Account {
             sealed: None,
             tree_known: true,
             row_reported: false,
+            pruned: None,
         }
     }
 
@@ -292,12 +295,13 @@ fn computed_leaf(
     contexts: &mut Contexts,
     buffer: &mut Vec<u8>,
 ) -> Option<Hash> {
+    let data = event.data_hash();
     let mut leaf_with = |context| {
-        Entry {
+        let entry = Entry {
             context,
             ..event.entry
-        }
-        .leaf_hash(buffer)
+        };
+        entry.leaf_hash_of_data(data, buffer)
     };
     let Some(number) = event.context else {
         return Some(leaf_with(None));
@@ -343,6 +347,12 @@ pub(super) fn check_event(
             block,
             Code::EventAltered,
             "the leaf hash computed from its columns is not the stored one",
+        )),
+        Some(_) if event.entry.data.is_some() && event.data_hash.is_some() => findings.push(named(
+            event,
+            block,
+            Code::EventAltered,
+            "a hash of the data stands beside the data",
         )),
         Some(_) => {}
     }

@@ -10,7 +10,7 @@ use crate::ledger::finding::{Code, Finding};
 use crate::ledger::records::{AccountLeaf, blinded_account};
 use crate::ledger::seal::AccountRound;
 use crate::ledger::stored::{StoredLeaf, account_leaf, hash_or_none_such};
-use crate::merkle::Hash;
+use crate::merkle::{Hash, empty_root};
 
 /// Owned copy of a row of `ledger_leaf`.
 pub(super) struct LeafRow {
@@ -203,7 +203,7 @@ impl Verifier {
         let too_few = (rows.len() as i64) < current.accounts;
         let too_many = rows.len() as i64 > current.accounts;
         let mut chosen = Vec::with_capacity(rows.len());
-        for at in self.accounts.take_touched() {
+        for at in self.touched_and_kept(current) {
             let account = self.accounts.get(at);
             let blinded_id = account.blinded_id();
             let row = blinded_id
@@ -234,6 +234,22 @@ impl Verifier {
             chosen.extend(self.without_events(current, row, too_many));
         }
         chosen
+    }
+
+    /// Accounts with events in the block. Where the block's events were removed, each is reported.
+    fn touched_and_kept(&mut self, current: &Current) -> Vec<usize> {
+        let touched = self.accounts.take_touched();
+        if !self.retained.is_removed(current.block) {
+            return touched;
+        }
+        for at in touched {
+            let account = self.accounts.get(at);
+            account.alternate = None;
+            let name = account.name.clone();
+            let detail = "events are there, of a block whose events were removed";
+            self.leaf_finding(Code::EventSetChanged, current, Some(&name), detail);
+        }
+        Vec::new()
     }
 
     /// An account has events in the block and no leaf.
@@ -286,7 +302,14 @@ impl Verifier {
             }
             return Some(row.into_sealed());
         }
-        let judged = current.claims_known && name.is_none_or(|name| self.in_scope(name));
+        let removed = self.retained.is_removed(current.block);
+        if let Some(name) = name.filter(|_| removed && !self.begun_later) {
+            let at = self.accounts.at(name);
+            let account = self.accounts.get(at);
+            account.sealed.get_or_insert((0, empty_root()));
+        }
+        let judged =
+            current.claims_known && !removed && name.is_none_or(|name| self.in_scope(name));
         let place = format!("the leaf at position {}", row.position);
         let sound = row.sound_record();
         let (code, detail) = match sound {
