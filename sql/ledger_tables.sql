@@ -28,6 +28,7 @@ CREATE TABLE tenant_guard.audit_log (
     personal text,
     personal_salt bytea,
     personal_commitment bytea,
+    data_hash bytea,
     leaf_hash bytea NOT NULL
 ) PARTITION BY RANGE (occurred_at);
 -- ANALYZE would copy values into the statistics, where nothing erases them.
@@ -60,6 +61,30 @@ CREATE TABLE tenant_guard.ledger_account (
     state bytea NOT NULL
 ) USING heap;
 COMMENT ON TABLE tenant_guard.ledger_account IS 'Merkle tree of each account: size and frontier';
+
+-- Of accounts whose first events were removed: their trees as these left them, at the end of the block
+-- up to which all events are gone.
+CREATE TABLE tenant_guard.ledger_pruned (
+    block bigint NOT NULL,
+    size bigint NOT NULL,
+    account_id text PRIMARY KEY,
+    state bytea NOT NULL
+) USING heap;
+COMMENT ON TABLE tenant_guard.ledger_pruned IS
+    'Merkle tree of each account over its events that were removed: size and frontier';
+
+-- Rules of retention as they were set and let something go, in microseconds. A block states what they
+-- come to, and that is what counts: to tamper with them here can only have something kept longer, or
+-- leave a block that states less than the one before.
+CREATE TABLE tenant_guard.ledger_retention (
+    number bigint PRIMARY KEY,
+    -- Data of events about this relation, the empty name for all without a rule of their own, or null:
+    -- whole events. By the name that stands in the log: a rule outlives its table.
+    relation text,
+    keep bigint NOT NULL CHECK (keep >= 0),
+    before bigint
+) USING heap;
+COMMENT ON TABLE tenant_guard.ledger_retention IS 'rules of retention and what they let go';
 
 CREATE TABLE tenant_guard.ledger_block (
     block bigint PRIMARY KEY,
@@ -114,5 +139,8 @@ COMMENT ON TABLE tenant_guard.ledger_checkpoint IS 'signed checkpoints: C2SP sig
 
 -- Auditors read everything and write nothing; nobody else has any right here.
 GRANT SELECT ON tenant_guard.audit_log, tenant_guard.audit_context, tenant_guard.ledger_account,
-    tenant_guard.ledger_block, tenant_guard.ledger_leaf, tenant_guard.ledger_checkpoint
+    tenant_guard.ledger_pruned, tenant_guard.ledger_block, tenant_guard.ledger_leaf,
+    tenant_guard.ledger_checkpoint, tenant_guard.ledger_retention
     TO tenant_guard_auditor;
+-- Whoever decides what is kept sees what was decided.
+GRANT SELECT ON tenant_guard.ledger_retention TO tenant_guard_admin;

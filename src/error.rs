@@ -161,6 +161,24 @@ pub(crate) enum Error {
     /// An erasure whose statement would see less than what it judges.
     #[error("erase_personal() must be called in a READ COMMITTED transaction")]
     EraseIsolation,
+    /// A removal whose statements would see less than what they judge: the function.
+    #[error("{0}() must be called in a READ COMMITTED transaction")]
+    PruneIsolation(&'static str),
+    /// A rule below what a superuser lets anybody set: the argument.
+    #[error("{0} must not be below tenant_guard.retention_floor")]
+    RetentionFloor(&'static str),
+    /// More rules than a block states.
+    #[error("there cannot be more than {0} rules of retention")]
+    TooManyRules(usize),
+    /// A rule that would keep less than the one in force: of what.
+    #[error("{0} cannot be kept for a shorter time than now")]
+    RetentionLowered(&'static str),
+    /// Data kept longer than the events that hold it.
+    #[error("data cannot be kept longer than the events that hold it")]
+    DataOutlivesEvents,
+    /// A partition, whose events are its root's.
+    #[error("relation {0} is a partition")]
+    RetentionOfPartition(String),
     /// Waiting for one's own events, which nobody can seal before they are committed.
     #[error("this transaction has events of its own, which are sealed after it commits")]
     WaitInWriter,
@@ -694,9 +712,15 @@ impl Error {
             | Self::UnknownSeverity(_)
             | Self::UnfitLevel
             | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::SealAfterWrite | Self::SealIsolation | Self::EraseIsolation => {
-                ERRCODE_ACTIVE_SQL_TRANSACTION
+            Self::SealAfterWrite
+            | Self::SealIsolation
+            | Self::EraseIsolation
+            | Self::PruneIsolation(_) => ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::RetentionLowered(_) | Self::DataOutlivesEvents | Self::RetentionFloor(_) => {
+                ERRCODE_INVALID_PARAMETER_VALUE
             }
+            Self::TooManyRules(_) => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Self::RetentionOfPartition(_) => ERRCODE_WRONG_OBJECT_TYPE,
             Self::BrokenLedger(_) => ERRCODE_DATA_CORRUPTED,
             Self::KeyFile(_) => ERRCODE_CONFIG_FILE_ERROR,
             Self::NoRandomness => ERRCODE_INTERNAL_ERROR,
@@ -822,6 +846,16 @@ impl Error {
             Self::SealAfterWrite => {
                 "Its snapshot would leave this transaction out for good. Call it on its own."
             }
+            Self::RetentionLowered(_) => {
+                "A rule can only be raised: whoever holds tenant_guard_admin could remove evidence \
+                 otherwise. tenant_guard.ledger_retention shows what was set."
+            }
+            Self::RetentionFloor(_) => {
+                "A superuser sets how long anything is kept at least: whoever holds \
+                 tenant_guard_admin must not be able to remove what was just written."
+            }
+            Self::DataOutlivesEvents => "Raise tenant_guard.keep_events() first.",
+            Self::RetentionOfPartition(_) => "Give the rule to the table it is a partition of.",
             Self::NothingPublished | Self::NotAllPublished | Self::NotPublished => {
                 "A standby has to flush it first: publication in tenant_guard.ledger_status() says \
                  what is awaited."

@@ -45,6 +45,11 @@ extension_sql_file!(
     requires = ["ledger"]
 );
 extension_sql_file!("../sql/proofs.sql", name = "proofs", requires = ["ledger"]);
+extension_sql_file!(
+    "../sql/retention.sql",
+    name = "retention",
+    requires = ["ledger"]
+);
 
 extension_sql_file!(
     "../sql/isolation.sql",
@@ -106,6 +111,7 @@ extension_sql_file!(
         "ledger",
         "proofs",
         "personal",
+        "retention",
         "audit",
         "reads",
         "manifest",

@@ -67,6 +67,16 @@ pub(crate) static EXPORT_ROWS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 /// people of an account may call, and memory that runs out ends the server.
 pub(crate) static HISTORY_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(262_144);
 
+/// `tenant_guard.retention_floor`, seconds. Superuser only: it is what keeps whoever may set rules of
+/// retention from removing what was just written. In thirty days a checkpoint of it has been witnessed,
+/// backups have been taken, and somebody has looked.
+static RETENTION_FLOOR: GucSetting<i32> = GucSetting::<i32>::new(30 * 86_400);
+
+/// The same in microseconds.
+pub(crate) fn retention_floor_us() -> i64 {
+    i64::from(RETENTION_FLOOR.get()) * 1_000_000
+}
+
 /// `tenant_guard.publish_after`. Superuser only: whoever publishes earlier can have a failover
 /// contradict what was published.
 pub(crate) static PUBLISH_AFTER: GucSetting<PublishAfter> =
@@ -127,6 +137,16 @@ pub(crate) fn define() {
         i32::MAX,
         GucContext::Suset,
         GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"tenant_guard.retention_floor",
+        c"Shortest time for which rules of retention keep anything.",
+        c"Neither set_retention() nor keep_events() takes less, and let_go() lets nothing younger go.",
+        &RETENTION_FLOOR,
+        0,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
     );
     GucRegistry::define_string_guc(
         c"tenant_guard.checkpoint_key_file",

@@ -111,6 +111,8 @@ impl Event<'_> {
                 None => row.null(),
             }
         }
+        // The hash of data that is not there.
+        row.null();
         row.bytes(&leaf_hash);
         row.insert();
         fault_point!("capture.event_written");

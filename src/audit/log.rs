@@ -82,6 +82,7 @@ pub(super) static AUDIT_LOG: Table = Table {
         (c"personal", pg_sys::TEXTOID),
         (c"personal_salt", pg_sys::BYTEAOID),
         (c"personal_commitment", pg_sys::BYTEAOID),
+        (c"data_hash", pg_sys::BYTEAOID),
         (c"leaf_hash", pg_sys::BYTEAOID),
     ],
     key: &[1, 2, 5],
@@ -140,7 +141,7 @@ const KEPT_WORDS: usize = 128 * 1024;
 pub(super) const MAX_VALUE: usize = 768 << 20;
 
 /// Columns of the widest table.
-const WIDTH: usize = 20;
+const WIDTH: usize = 21;
 
 /// A row in the making: one call for each column, in the table's order.
 pub(super) struct Row {

@@ -105,7 +105,8 @@ pub(crate) fn record_about(
     record_named(action, about, account, Some(data))
 }
 
-fn record_named(
+/// The same of a relation by its qualified name, or of none.
+pub(crate) fn record_named(
     action: &str,
     (relation, row_key): (Option<&str>, Option<&str>),
     account: &str,

@@ -15,13 +15,15 @@ use crate::fault::fault_point;
 use crate::raw::{raw_function, trigger_data};
 
 /// The ledger's tables.
-pub(crate) const TABLES: [&str; 6] = [
+pub(crate) const TABLES: [&str; 8] = [
     "audit_log",
     "audit_context",
     "ledger_account",
+    "ledger_pruned",
     "ledger_block",
     "ledger_leaf",
     "ledger_checkpoint",
+    "ledger_retention",
 ];
 
 thread_local! {

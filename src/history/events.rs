@@ -105,7 +105,8 @@ impl Reading {
     }
 
     /// Hands over the events of the relation's rows, of one account or of all, and all events of the
-    /// extension that may say something of them.
+    /// extension that may say something of them. Data that a rule let go is the empty text, which
+    /// nothing can be read from.
     pub(super) fn for_each(&self, account: Option<&str>, mut each: impl FnMut(&Event<'_>, Beside)) {
         if self.incarnations.is_empty() {
             return;
@@ -114,13 +115,14 @@ impl Reading {
             // TRUNCATE is in no account.
             Some(_) => {
                 "AND (t.account_id = $3 OR t.account_id = '' AND t.action = 'truncate' \
-                     AND t.data IS NULL)"
+                     AND t.data IS NULL AND t.data_hash IS NULL)"
             }
             None => "",
         };
         let query = query_text(&format!(
             "SELECT l.incarnation, l.xid, l.command_id, l.occurred_at, l.ordinal, l.context, l.kind, \
-                 l.action, l.account_id, l.relation, l.leaf_relation, l.row_key, l.data, l.personal, \
+                 l.action, l.account_id, l.relation, l.leaf_relation, l.row_key, \
+                 COALESCE(l.data, CASE WHEN l.data_hash IS NOT NULL THEN '' END), l.personal, \
                  l.erased \
              FROM (SELECT t.*, CASE \
                      WHEN t.kind = 'system' THEN t.occurred_at \
@@ -132,7 +134,7 @@ impl Reading {
                  FROM (SELECT t.*, bool_or(t.later < t.occurred_at) OVER ({WHOLE}) AS nested \
                  FROM (SELECT t.incarnation, t.xid, t.command_id, t.occurred_at, t.ordinal, t.context, \
                      t.kind, t.action, t.account_id, t.relation, t.leaf_relation, t.row_key, t.data, \
-                     t.personal, \
+                     t.personal, t.data_hash, \
                      (t.personal_commitment IS NOT NULL AND t.personal IS NULL)::integer AS erased, \
                      min(t.occurred_at) OVER ({WHOLE} {FROM_LAST} UNBOUNDED PRECEDING) AS by_commands, \
                      min(t.occurred_at) OVER ({WHOLE} {FROM_LAST} \

@@ -62,7 +62,7 @@ fn history(relation: &str, key: &str, account: Option<&str>, answer: &Answer) {
             text(event.row_key),
             text(subject.as_deref()),
             roles.and_then(IntoDatum::into_datum),
-            text(event.data),
+            text(event.data.filter(|data| !data.is_empty())),
             text(event.personal),
         ]);
     });

@@ -10,6 +10,7 @@ mod proof;
 mod publication;
 mod read;
 mod receipt;
+mod retention;
 pub(crate) mod rows;
 mod seal;
 pub(crate) mod sealer;

@@ -7,7 +7,7 @@ use tenant_guard_core::erasure;
 use tenant_guard_core::event::{Context, Entry, EventKey};
 use tenant_guard_core::ledger::{
     Claim, Depth, EventLeaf, Opening, Rows, Server, Snapshot, StoredAccount, StoredBlock,
-    StoredEvent, StoredLeaf,
+    StoredEvent, StoredLeaf, StoredPruned,
 };
 
 use super::rows::{Arguments, Cursor, NO_TEXT, Row, for_each_row, with_cursors};
@@ -69,6 +69,7 @@ impl<'r, R: Rows> Reader<'r, R> {
         if store::exists() {
             if self.rows.takes_trees() {
                 self.read_accounts();
+                self.read_pruned();
                 fault_point!("verify.accounts_read");
             }
             self.read_blocks(&mut at_block);
@@ -109,6 +110,23 @@ impl<'r, R: Rows> Reader<'r, R> {
                 blinding: row.bytes(1),
                 size: row.bigint(2),
                 state: row.bytes(3),
+            });
+        });
+    }
+
+    fn read_pruned(&mut self) {
+        let (query, arguments) = self.query(
+            "SELECT account_id, size, state, block FROM tenant_guard.ledger_pruned",
+            "WHERE account_id OPERATOR(pg_catalog.=) ANY (SELECT account_id \
+                FROM tenant_guard.ledger_leaf WHERE block OPERATOR(pg_catalog.>) $1)",
+            "COALESCE(account_id, E'\\x01') COLLATE \"C\"",
+        );
+        for_each_row(&query, &arguments, |row| {
+            self.rows.pruned(&StoredPruned {
+                account: row.text(0),
+                size: row.bigint(1),
+                state: row.bytes(2),
+                block: row.bigint(3),
             });
         });
     }
@@ -242,7 +260,7 @@ pub(super) fn with_block<T>(number: i64, work: impl FnOnce(&StoredBlock<'_>) -> 
 /// putting together others cost as much as hashing them.
 pub(super) const EVENT_COLUMNS: &str = "incarnation, xid, command_id, occurred_at, ordinal, context, kind, \
     action, account_id, relation, leaf_relation, row_key, target, redacted, hashed, data, personal, \
-    personal_salt, personal_commitment, leaf_hash";
+    personal_salt, personal_commitment, data_hash, leaf_hash";
 
 /// What is read of an event whose leaf hash is taken as it is stored. Of its personal values it is
 /// enough to know whether they are there.
@@ -251,8 +269,9 @@ fn leaf_columns() -> String {
         "account_id, leaf_hash, incarnation, xid, ordinal, \
          CASE WHEN personal_commitment IS NULL THEN 0 ELSE 1 END \
              + CASE WHEN personal IS NULL THEN 0 ELSE 2 END \
-             + CASE WHEN personal_salt IS NULL THEN 0 ELSE 4 END, \
-         CASE WHEN personal_commitment IS NOT NULL \
+             + CASE WHEN personal_salt IS NULL THEN 0 ELSE 4 END \
+             + CASE WHEN data_hash IS NULL OR data IS NOT NULL THEN 0 ELSE 8 END, \
+         CASE WHEN data_hash IS NOT NULL OR personal_commitment IS NOT NULL \
              AND (personal IS NULL OR personal_salt IS NULL) THEN relation END, \
          CASE WHEN kind OPERATOR(pg_catalog.=) 'system' \
              AND action OPERATOR(pg_catalog.=) '{}' THEN action END",
@@ -273,6 +292,7 @@ fn event_leaf_of<'a>(row: &Row<'a>) -> EventLeaf<'a> {
         leaf_hash: row.bytes(1),
         opening: Opening::of(there & 1 != 0, there & 2 != 0, there & 4 != 0),
         is_erasure: row.optional_text(7).is_some(),
+        is_pruned: there & 8 != 0,
     }
 }
 
@@ -383,7 +403,8 @@ pub(super) fn with_event<T>(row: &Row<'_>, work: impl FnOnce(&StoredEvent<'_>) -
     work(&StoredEvent {
         entry,
         context: row.optional_smallint(5),
-        leaf_hash: row.bytes(19),
+        leaf_hash: row.bytes(20),
+        data_hash: row.optional_bytes(19),
         personal: row.optional_text(16),
         personal_salt: row.optional_bytes(17),
     })

@@ -12,6 +12,7 @@ use tenant_guard_core::ledger::{
 use tenant_guard_core::merkle::{Frontier, Hash};
 
 use super::publication;
+use super::retention;
 use super::rows::{for_each_row, with_latest_snapshot};
 use super::store::{self, LastBlock};
 use crate::audit::configuration::{self, Changes};
@@ -176,6 +177,8 @@ struct Round {
     claims: Vec<Claim>,
     /// What is captured, as the snapshot sees it.
     configuration: String,
+    /// Taken before: what rules let go by then is stated in it.
+    sealed_at: i64,
 }
 
 impl Round {
@@ -184,6 +187,7 @@ impl Round {
         if !store::exists() {
             return None;
         }
+        let sealed_at = crate::clock::now_us();
         let last = store::last_block();
         let incarnation = incarnation();
         // SAFETY: a backend that writes is not in recovery.
@@ -213,7 +217,8 @@ impl Round {
             snapshot: text,
             adopted,
             claims,
-            configuration: configuration::current(changes),
+            configuration: retention::state(&configuration::current(changes), sealed_at),
+            sealed_at,
         })
     }
 
@@ -238,7 +243,7 @@ impl Round {
             timeline: self.timeline,
             snapshot: &self.snapshot,
             adopted: &adopted,
-            sealed_at: crate::clock::now_us(),
+            sealed_at: self.sealed_at,
             previous_hash: last.map_or(NO_BLOCK, |last| last.hash),
             previous_checkpoint: previous_checkpoint.as_deref(),
             configuration: configuration_hash(&self.configuration),

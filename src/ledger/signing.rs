@@ -190,25 +190,39 @@ fn add_cosignature(note: &str) {
     if !parsed.signatures.iter().all(fits) {
         Error::UnfitArgument("note", "a signature of it is too long").raise();
     }
+    refuse_forged("note", note);
     let own = key().or_raise();
-    if own
-        .as_ref()
-        .is_some_and(|key| key.verifier().verify(&parsed) == Verdict::Forged)
-    {
-        Error::UnfitArgument("note", "it names the ledger's key, which did not sign it").raise();
-    }
     let own = own.map(|key| key.sign(parsed.text, 0));
     keep(&checkpoint, &parsed, own.as_deref());
 }
 
 /// Whether the tree of an epoch was this one at the end of a block.
 fn is_ours(checkpoint: &Checkpoint, limit: Limit) -> bool {
+    find(checkpoint, limit).is_some()
+}
+
+/// The block at whose end the tree of an epoch was this one.
+pub(super) fn block_of(checkpoint: &Checkpoint) -> Option<i64> {
+    find(checkpoint, Limit::Newest)
+}
+
+fn find(checkpoint: &Checkpoint, limit: Limit) -> Option<i64> {
     let mut blocks = Blocks::open(limit);
-    let block = blocks.of_size(checkpoint.epoch, checkpoint.size);
-    block.is_some_and(|number| {
-        let block = blocks.get(number);
-        (block.incarnation, block.root) == (checkpoint.incarnation, checkpoint.root)
-    })
+    let number = blocks.of_size(checkpoint.epoch, checkpoint.size)?;
+    let block = blocks.get(number);
+    let same = (block.incarnation, block.root) == (checkpoint.incarnation, checkpoint.root);
+    same.then_some(number)
+}
+
+/// Refuses a note that names the ledger's key, which did not sign it.
+pub(super) fn refuse_forged(name: &'static str, note: &str) {
+    let Ok(parsed) = Note::parse(note) else {
+        return;
+    };
+    let own = key().or_raise();
+    if own.is_some_and(|key| key.verifier().verify(&parsed) == Verdict::Forged) {
+        Error::UnfitArgument(name, "it names the ledger's key, which did not sign it").raise();
+    }
 }
 
 /// Keeps one line of each key, the newest: a witness that signs again takes its own place. `own` is a

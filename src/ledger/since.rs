@@ -26,8 +26,12 @@ pub(super) fn begin(verifier: &mut Verifier, checkpoint: &Checkpoint) -> Option<
     if blocks.damaged() {
         path.clear();
     }
+    let captured = store::configuration_at(block);
     read::with_block(block, |row| {
-        verifier.begin_after(row, claims, checkpoint, &path)
+        verifier.begin_after(row, claims, checkpoint, &path);
+        if let Some(text) = &captured {
+            verifier.captured_before(row, text);
+        }
     })
     .unwrap_or_else(|| Error::BrokenLedger("a block").raise());
     Some(block)

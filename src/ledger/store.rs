@@ -98,6 +98,19 @@ fn read_block(which: &str, arguments: Arguments<'_>) -> Option<LastBlock> {
     found.map(|parsed| parsed.unwrap_or_else(|| Error::BrokenLedger("the newest block").raise()))
 }
 
+/// What was captured when a block was sealed, as the last block up to it that says so has it.
+pub(super) fn configuration_at(block: i64) -> Option<String> {
+    let mut found = None;
+    for_each_row(
+        c"SELECT configuration FROM tenant_guard.ledger_block \
+          WHERE configuration IS NOT NULL AND block OPERATOR(pg_catalog.<=) $1 \
+          ORDER BY block DESC LIMIT 1",
+        &[(pg_sys::INT8OID, pg_sys::Datum::from(block))],
+        |row| found = Some(row.text(0).to_owned()),
+    );
+    found
+}
+
 /// The newest block. Raises where nothing is sealed.
 pub(super) fn newest_block() -> LastBlock {
     let last = exists().then(last_block).flatten();
@@ -291,6 +304,15 @@ impl Part {
              WHERE incarnation OPERATOR(pg_catalog.=) $1 AND {condition} \
              ORDER BY t.incarnation, t.xid, t.{order}"
         ))
+    }
+
+    /// The condition on rows of a table named `l`, and how many arguments it has.
+    pub(super) fn condition(&self) -> (String, usize) {
+        let condition = format!(
+            "l.incarnation OPERATOR(pg_catalog.=) $1 AND {}",
+            self.condition
+        );
+        (condition, self.arguments.len())
     }
 
     /// The arguments of that query.

@@ -22,7 +22,7 @@ fn log_refuses_everybody_elses_writes() {
            AND relname ~ '^(audit|ledger)_' ORDER BY 1",
     );
     // Two of them with partitions for three months and one for the rest.
-    assert_eq!(tables.len(), 6 + 2 * 4);
+    assert_eq!(tables.len(), 8 + 2 * 4);
     let mut session = db.connect_as(&app);
     for role in ["origin", "replica"] {
         run(
@@ -34,8 +34,13 @@ fn log_refuses_everybody_elses_writes() {
                 format!("INSERT INTO {table} SELECT * FROM {table}"),
                 format!("UPDATE {table} SET incarnation = 0").replace(
                     "incarnation",
-                    if table.ends_with("_account") || table.ends_with("_checkpoint") {
+                    if ["_account", "_checkpoint", "_pruned"]
+                        .iter()
+                        .any(|end| table.ends_with(end))
+                    {
                         "size"
+                    } else if table.ends_with("_retention") {
+                        "keep"
                     } else if table.ends_with("_leaf") {
                         "block"
                     } else {
@@ -394,9 +399,11 @@ fn ledger_planted_before_the_extension_is_not_adopted() {
         "audit_log",
         "audit_context",
         "ledger_account",
+        "ledger_pruned",
         "ledger_block",
         "ledger_leaf",
         "ledger_checkpoint",
+        "ledger_retention",
     ] {
         let planted = format!("CREATE TABLE tenant_guard.{table} (block bigint)");
         run(&mut client, &planted);

@@ -17,6 +17,8 @@ mod planted;
 mod proofs;
 mod publication;
 mod restore;
+mod retention;
+mod retention_blocks;
 mod rights;
 mod sealer;
 mod sealing;

@@ -6,13 +6,15 @@ use tenant_guard_tests::{ACCOUNT_A, Database, expect_error, lines};
 use super::{add, database, findings, seal};
 use crate::capture::run;
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 8] = [
     "audit_log",
     "audit_context",
     "ledger_account",
+    "ledger_pruned",
     "ledger_block",
     "ledger_leaf",
     "ledger_checkpoint",
+    "ledger_retention",
 ];
 
 const FUNCTIONS: [&str; 5] = [
@@ -65,8 +67,9 @@ fn auditor_reads_and_verifies_and_does_nothing_else() {
     let mut auditor = member(&db, "auditor", "tenant_guard_auditor");
     for table in TABLES {
         let rows = lines(&mut auditor, &format!("SELECT 1 FROM tenant_guard.{table}"));
-        // Nobody signed anything yet.
-        assert_eq!(rows.is_empty(), table == "ledger_checkpoint", "{table}");
+        // Nobody signed, ruled or removed anything yet.
+        let empty = ["ledger_checkpoint", "ledger_pruned", "ledger_retention"].contains(&table);
+        assert_eq!(rows.is_empty(), empty, "{table}");
     }
     assert_eq!(findings(&mut auditor), [""; 0]);
     for reader in ["ledger_status()", "checkpoint()"] {
@@ -100,7 +103,8 @@ fn application_role_reaches_neither_tables_nor_functions() {
 /// One statement for each way to write a table.
 fn writes_of(table: &str) -> Vec<String> {
     let column = match table {
-        "ledger_account" => "state",
+        "ledger_account" | "ledger_pruned" => "state",
+        "ledger_retention" => "keep",
         "audit_context" => "hash",
         "audit_log" | "ledger_leaf" => "leaf_hash",
         _ => "root",
