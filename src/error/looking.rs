@@ -124,6 +124,7 @@ pub(crate) fn why_unknown(unknown: &Unknown) -> String {
             format!("the row was another one before: {}", columns.join(", "))
         }
         Why::Double => "two rows have one key".to_owned(),
+        Why::LetGo => "its data was let go by a rule of retention".to_owned(),
         Why::Unreadable => "it is not as events are written".to_owned(),
     }
 }

@@ -27,11 +27,10 @@ pub(super) fn begin(verifier: &mut Verifier, checkpoint: &Checkpoint) -> Option<
         path.clear();
     }
     let captured = store::configuration_at(block);
+    let latest = store::latest_seal(block);
     read::with_block(block, |row| {
         verifier.begin_after(row, claims, checkpoint, &path);
-        if let Some(text) = &captured {
-            verifier.captured_before(row, text);
-        }
+        verifier.captured_before(row, captured.as_deref(), latest);
     })
     .unwrap_or_else(|| Error::BrokenLedger("a block").raise());
     Some(block)

@@ -111,6 +111,18 @@ pub(super) fn configuration_at(block: i64) -> Option<String> {
     found
 }
 
+/// When the latest of the blocks up to one was sealed, Unix microseconds.
+pub(super) fn latest_seal(block: i64) -> i64 {
+    let mut found = None;
+    for_each_row(
+        c"SELECT pg_catalog.max(sealed_at) FROM tenant_guard.ledger_block \
+          WHERE block OPERATOR(pg_catalog.<=) $1",
+        &[(pg_sys::INT8OID, pg_sys::Datum::from(block))],
+        |row| found = row.optional_bigint(0).map(crate::clock::to_unix),
+    );
+    found.unwrap_or(i64::MIN)
+}
+
 /// The newest block. Raises where nothing is sealed.
 pub(super) fn newest_block() -> LastBlock {
     let last = exists().then(last_block).flatten();

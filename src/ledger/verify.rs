@@ -10,6 +10,7 @@ use super::read::Reader;
 use super::rows::with_latest_snapshot;
 use super::{index, since};
 use crate::catalog::as_owner;
+use crate::clock;
 use crate::error::{Error, OrRaise};
 use crate::fault::fault_point;
 
@@ -54,7 +55,9 @@ fn verify_ledger(
         (Some(part), Some(parts)) => Part::new(part, parts).ok_or(OTHER_PART),
         _ => Err(OTHER_PART),
     };
-    let verifier = Verifier::new(scope, against).part(part.or_raise());
+    let verifier = Verifier::new(scope, against)
+        .part(part.or_raise())
+        .read_at(clock::now_us());
     let findings = as_owner(|| with_latest_snapshot(|| verify(verifier, since)));
     TableIterator::new(findings.into_iter().map(|found| {
         let Finding {

@@ -292,7 +292,7 @@ def verify_one_account(tables, account):
     placed = place_events(tables)
     through = check_removed(tables["ledger_block"], placed, pruned)
     check_erased(tables["audit_log"], tables["ledger_block"], through)
-    last_leaf, tree = (0, None), Tree()
+    last_leaf, tree = (0, None, None), Tree()
     sees, _, global_tree, last, left = {}, [], [], None, list(tables["audit_log"])
     for number, block in enumerate(tables["ledger_block"], 1):
         opens = last is None or any(block[c] != last[c] for c in ("incarnation", "timeline"))
@@ -328,7 +328,7 @@ def verify_one_account(tables, account):
                 own += 1
                 found = blinded_id(blinding, account).hex(), last_leaf[0] + leaf["events"], account
                 require(found == (leaf["blinded_id"], leaf["account_size"], leaf["account_id"]), "leaf")
-                last_leaf = leaf["account_size"], leaf["account_root"]
+                last_leaf = leaf["account_size"], leaf["account_root"], number
             elif leaf["account_id"] is not None:
                 own += 1
                 expected = (blinded_id(blinding, account).hex(), len(added), root(added).hex(),
@@ -490,7 +490,8 @@ def main(arguments):
         text = (VECTORS / name).read_text()
         verify_receipt(text)
         noticed += damage(text, safely(verify_receipt))
-    for name in ("moved.copy", "moved_of_system.copy", "many_of_one.copy", "empty.copy"):
+    for name in ("moved.copy", "moved_of_system.copy", "many_of_one.copy", "empty.copy",
+                 "no_relation.copy", "no_relation_kept.copy"):
         verify_bundle((VECTORS / name).read_text())
     for name in ("receipt_signed.tlog-proof", "receipt_without_context.tlog-proof"):
         verify_receipt((VECTORS / name).read_text())

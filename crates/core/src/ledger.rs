@@ -24,4 +24,4 @@ pub use stored::{
     EventLeaf, Opening, StoredAccount, StoredBlock, StoredEvent, StoredLeaf, StoredPruned,
     epoch_record, leaf_record,
 };
-pub use verify::{Scope, Verifier};
+pub use verify::{EventChecks, Scope, Verifier};

@@ -28,6 +28,9 @@ exit codes: 0 intact, proven, or unpacked; 1 not as it was sealed, or not proven
             4 intact or proven, but not signed as --key or --policy ask
 ";
 
+/// No rule keeps anything for longer.
+const MOST_DAYS: u32 = 36_500;
+
 #[derive(Debug)]
 pub(crate) enum Command {
     Help,
@@ -68,7 +71,13 @@ pub(crate) fn parse(
             Long("policy") => options.policy = Some(parser.value().map_err(usage)?),
             Long("keep-days") => {
                 let value = parser.value().map_err(usage)?;
-                options.keep_days = Some(value.parse().map_err(usage)?);
+                let days: u32 = value.parse().map_err(usage)?;
+                if days > MOST_DAYS {
+                    return Err(Failure::Usage(format!(
+                        "--keep-days is at most {MOST_DAYS}"
+                    )));
+                }
+                options.keep_days = Some(days);
             }
             Long("key") => {
                 let value = parser.value().map_err(usage)?;

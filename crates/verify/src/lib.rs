@@ -13,6 +13,7 @@ mod report;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tenant_guard_core::bundle::{BundleVerifier, Summary};
 use tenant_guard_core::checkpoint::Checkpoint;
@@ -134,7 +135,9 @@ fn read_bundle(
     progress: &mut Progress<'_>,
 ) -> Result<(Vec<Finding>, Summary), Failure> {
     let floor = i64::from(keep_days) * 86_400_000_000;
-    let mut verifier = BundleVerifier::new(against).keep_at_least(floor);
+    let mut verifier = BundleVerifier::new(against)
+        .keep_at_least(floor)
+        .read_at(now());
     let mut findings = Vec::new();
     Source::open(path)?.each_file(progress, |path, content| {
         let result = verifier.file(path, content);
@@ -146,6 +149,12 @@ fn read_bundle(
         .map_err(|error| Failure::Input(error.to_string()))?;
     findings.extend(last);
     Ok((findings, summary))
+}
+
+/// Unix microseconds by this machine's clock.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn bundle(

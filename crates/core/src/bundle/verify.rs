@@ -63,6 +63,7 @@ enum Stage {
 pub struct BundleVerifier {
     against: Option<Checkpoint>,
     floor: i64,
+    now: i64,
     about: Option<About>,
     verifier: Verifier,
     stage: Stage,
@@ -93,6 +94,7 @@ impl BundleVerifier {
         Self {
             against,
             floor: 0,
+            now: i64::MAX,
             about: None,
             verifier: Verifier::new(Scope::All, against),
             stage: Stage::Accounts,
@@ -143,6 +145,12 @@ impl BundleVerifier {
             }
             _ => Err(wrong("not a file of a bundle")),
         }
+    }
+
+    /// Has blocks that were sealed later than this time let nothing go, Unix microseconds.
+    pub fn read_at(mut self, now: i64) -> Self {
+        self.now = now;
+        self
     }
 
     /// Has rules of retention that keep for a shorter time reported, in microseconds.
@@ -202,7 +210,9 @@ impl BundleVerifier {
             return Err("a bundle of another kind or version".to_owned());
         }
         let scope = about.account.clone().map_or(Scope::All, Scope::Bundle);
-        self.verifier = Verifier::new(scope, self.against).keep_at_least(self.floor);
+        self.verifier = Verifier::new(scope, self.against)
+            .keep_at_least(self.floor)
+            .read_at(self.now);
         self.summary.account = about.account.clone();
         self.about = Some(about);
         Ok(())

@@ -28,11 +28,15 @@ pub struct Event<'a> {
     pub relation: Option<&'a str>,
     pub leaf: Option<&'a str>,
     pub row_key: Option<&'a str>,
+    /// [`REMOVED`] where a rule of retention let it go.
     pub data: Option<&'a str>,
     pub personal: Option<&'a str>,
     /// Whether personal values were erased from it.
     pub erased: bool,
 }
+
+/// Data that is gone, which is no JSON.
+pub(crate) const REMOVED: &str = "";
 
 /// Whose events of rows are folded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +165,10 @@ impl Fold {
         };
         match event.kind {
             "system" => self.system(event, relation),
+            "row" if relation == self.names.current() && event.data == Some(REMOVED) => {
+                self.lose(event, Why::LetGo);
+                Ok(())
+            }
             "row" if relation == self.names.current() => {
                 let folded = self.row(event);
                 if let Err(Misfit::Unknown(unknown)) = &folded {

@@ -299,43 +299,6 @@ mod tests {
     }
 
     #[test]
-    fn rules_of_another_form_are_none() {
-        for unfit in [
-            "",
-            "[]",
-            r#"[[{"payload":1}]]"#,
-            r#"{"retention":[]}"#,
-            r#"{"retention":null}"#,
-            r#"{"retention":{"payload":1}}"#,
-            r#"{"retention":[[null,1]]}"#,
-            r#"{"retention":[{"payload":1}],"retention":[{"payload":1}]}"#,
-            r#"{"retention":[{"payload":1},{"payload":1}]}"#,
-            r#"{"retention":[{"events":1},{"events":2}]}"#,
-            r#"{"retention":[{"payload":1,"events":1}]}"#,
-            r#"{"retention":[{"payload":1,"payload":2}]}"#,
-            r#"{"retention":[{"payload":-1}]}"#,
-            r#"{"retention":[{"payload":3153600000000001}]}"#,
-            r#"{"retention":[{"payload":1.0}]}"#,
-            r#"{"retention":[{"payload":1e3}]}"#,
-            r#"{"retention":[{"payload":-0}]}"#,
-            r#"{"retention":[{"payload":true}]}"#,
-            r#"{"retention":[{"payload":"1"}]}"#,
-            r#"{"retention":[{"payload":1,"before":1.5}]}"#,
-            r#"{"retention":[{"payload":1,"before":null}]}"#,
-            r#"{"retention":[{"payload":1,"before":9223372036854775808}]}"#,
-            r#"{"retention":[{"payload":1,"relation":""}]}"#,
-            r#"{"retention":[{"payload":1,"relation":null}]}"#,
-            r#"{"retention":[{"payload":1,"relation":"\ud800"}]}"#,
-            r#"{"retention":[{"events":1,"relation":"a"}]}"#,
-            r#"{"retention":[{"payload":1,"reason":"a"}]}"#,
-            r#"{"retention":[{}]}"#,
-            r#"{"retention":[{"payload":1}]} x"#,
-        ] {
-            assert_eq!(Statement::stated(unfit), None, "{unfit}");
-        }
-    }
-
-    #[test]
     fn more_rules_than_the_format_allows_are_none() {
         let stated = |count: usize| {
             let set = (0..count).map(|n| (of(&format!("r{n}")), rule(1, None)));

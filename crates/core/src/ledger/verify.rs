@@ -15,6 +15,7 @@ mod found;
 mod leaves;
 mod retained;
 mod since;
+mod single;
 
 use super::claims::{Claim, Claims};
 use super::finding::{Code, Finding};
@@ -33,6 +34,7 @@ use events::{Accounts, Contexts, check_event, named};
 use found::Findings;
 use leaves::LeafRow;
 use retained::Retained;
+pub use single::EventChecks;
 
 /// Which events are checked. The blocks, their chain and all leaves always are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ mod erasures;
 mod model;
 mod moved;
 mod pruned;
+mod rules_hidden;
 mod since;
 mod tampering;
 mod vectors;

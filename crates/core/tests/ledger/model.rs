@@ -511,9 +511,9 @@ impl Ledger {
                     .ledger_block
                     .iter()
                     .filter(|other| other.block <= block);
-                if let Some(text) = texts.rev().find_map(|other| other.configuration.as_ref()) {
-                    verifier.captured_before(row, text);
-                }
+                let latest = texts.clone().map(|other| other.sealed_at).max();
+                let text = texts.rev().find_map(|other| other.configuration.as_deref());
+                verifier.captured_before(row, text, latest.expect("a block"));
             }),
             None => {
                 let newest = blocks.last().map(|row| (row.epoch, row.tree_size));

@@ -11,6 +11,7 @@ use crate::bundles::{Files, ONE, receipt_of};
 use crate::erasures::{erased, erased_saying};
 use crate::model::{self, ContextRow, Event, Ledger, sample, verify_bundle};
 use crate::pruned::bundle_of_pruned;
+use crate::rules_hidden::{bundle_of_kept, data_of_no_relation};
 
 /// Databases of the ledger that moved; in text these are `fff...`, which sorts behind the positive.
 const HOME: i64 = -3;
@@ -272,8 +273,8 @@ fn damage() -> Vec<Edit> {
         ("\"size\":1,", "\"size\":2,"),
         ("ledger_pruned {\"block\":2", "ledger_pruned {\"block\":1"),
         (
-            "ledger_pruned {\"block\":2,\"account_id\":\"\"",
-            "ledger_pruned {\"block\":2,\"account_id\":\"0\"",
+            "ledger_pruned {\"block\":1,\"account_id\":\"\"",
+            "ledger_pruned {\"block\":1,\"account_id\":\"0\"",
         ),
         ("\"data_hash\":\"", "\"data\":\"{}\",\"data_hash\":\""),
         ("\"data_hash\":\"", "\"data_hash\":\"00"),
@@ -282,6 +283,8 @@ fn damage() -> Vec<Edit> {
     ];
     let in_pruned = in_pruned.map(|(from, to)| pair(from, to));
     edits.extend(in_pruned.map(|(from, to)| ("pruned.copy", "openings/000", from, to)));
+    let (from, to) = data_of_no_relation();
+    edits.push(("no_relation_kept.copy", "openings/000", from, to));
     edits.push((
         "bundle.copy",
         "bundle.json",
@@ -389,6 +392,7 @@ fn of_bundle(edit: &Edit) -> Value {
     };
     let mut files = match edit.0 {
         "pruned.copy" => bundle_of_pruned(),
+        "no_relation_kept.copy" => bundle_of_kept(),
         _ => ledger.bundle(ledger.ledger_block[2].incarnation, None),
     };
     let file = files.iter_mut().find(|(path, _)| path == edit.1);
@@ -423,7 +427,7 @@ fn damaged_copies_have_the_results_that_are_written() {
     let vectors = edits.iter().map(|edit| {
         let (of, file, from, to) = edit;
         let result = match *of {
-            "bundle.copy" | "erased.copy" | "pruned.copy" => of_bundle(edit),
+            of if of.ends_with(".copy") => of_bundle(edit),
             _ => of_receipt(edit),
         };
         assert!(result != json!([]) && result != json!("intact"), "{from}");

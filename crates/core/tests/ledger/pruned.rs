@@ -10,20 +10,20 @@ use tenant_guard_core::merkle::Frontier;
 use crate::bundles::{Files, ONE};
 use crate::model::{self, Event, Ledger, PrunedRow, hash, sample, verify_bundle};
 
-const RELATION: &str = "shop.message";
-const SECOND: i64 = 1_000_000;
+pub(crate) const RELATION: &str = "shop.message";
+pub(crate) const SECOND: i64 = 1_000_000;
 /// When block 3 of the sample is sealed.
-const SEALED: i64 = 1_760_000_300 * SECOND;
+pub(crate) const SEALED: i64 = 1_760_000_300 * SECOND;
 /// Data is kept for 20 seconds, events for 40.
-const KEEP: [i64; 2] = [20 * SECOND, 40 * SECOND];
+pub(crate) const KEEP: [i64; 2] = [20 * SECOND, 40 * SECOND];
 
 impl Ledger {
-    fn newest(&self) -> i64 {
+    pub(crate) fn newest(&self) -> i64 {
         self.ledger_block.last().expect("it has blocks").incarnation
     }
 
     /// Seals what has a lower xid.
-    fn seal_below(&mut self, xid: i64) {
+    pub(crate) fn seal_below(&mut self, xid: i64) {
         let incarnation = self.newest();
         self.seal(
             (incarnation, 1),
@@ -34,7 +34,7 @@ impl Ledger {
     }
 
     /// The same, where what was captured is this.
-    fn seal_stating(&mut self, xid: i64, configuration: &str) {
+    pub(crate) fn seal_stating(&mut self, xid: i64, configuration: &str) {
         self.stating = Some(configuration.to_owned());
         self.seal_below(xid);
         self.stating = None;
@@ -58,7 +58,7 @@ impl Ledger {
     }
 
     /// Removes the data of events about the relation up to a block.
-    fn remove_data(&mut self, through: i64) {
+    pub(crate) fn remove_data(&mut self, through: i64) {
         let ledger = self.clone();
         for event in &mut self.audit_log {
             let meant = event.kind == "row" && event.relation.as_deref() == Some(RELATION);
@@ -69,10 +69,10 @@ impl Ledger {
     }
 
     /// Removes all events up to a block and keeps the trees of their accounts.
-    fn remove_events(&mut self, through: i64) {
+    pub(crate) fn remove_events(&mut self, through: i64) {
         let ledger = self.clone();
         let gone = |event: &Event| ledger.block_of(event).is_some_and(|at| at <= through);
-        let mut trees: std::collections::BTreeMap<String, Frontier> = Default::default();
+        let mut trees: std::collections::BTreeMap<String, (i64, Frontier)> = Default::default();
         let mut claims = tenant_guard_core::ledger::Claims::default();
         for block in ledger
             .ledger_block
@@ -86,10 +86,9 @@ impl Ledger {
                 &block.adopted.parse().expect("valid"),
             );
             for event in held.iter().flat_map(|claim| ledger.claimed(claim)) {
-                trees
-                    .entry(event.account_id.clone())
-                    .or_default()
-                    .append(hash(&event.leaf_hash));
+                let tree = trees.entry(event.account_id.clone()).or_default();
+                tree.0 = block.block;
+                tree.1.append(hash(&event.leaf_hash));
             }
         }
         self.audit_log.retain(|event| !gone(event));
@@ -100,8 +99,8 @@ impl Ledger {
         });
         self.ledger_pruned = trees
             .iter()
-            .map(|(account, tree)| PrunedRow {
-                block: through,
+            .map(|(account, (last, tree))| PrunedRow {
+                block: *last,
                 account_id: account.clone(),
                 size: tree.size() as i64,
                 state: hex::encode(tree.state()),
@@ -109,11 +108,11 @@ impl Ledger {
             .collect();
     }
 
-    fn check(&self) -> Vec<Finding> {
+    pub(crate) fn check(&self) -> Vec<Finding> {
         self.verify(Scope::All, None, self.newest())
     }
 
-    fn event_mut(&mut self, find: impl Fn(&Event) -> bool) -> &mut Event {
+    pub(crate) fn event_mut(&mut self, find: impl Fn(&Event) -> bool) -> &mut Event {
         self.audit_log
             .iter_mut()
             .find(|event| find(event))
@@ -121,14 +120,14 @@ impl Ledger {
     }
 }
 
-fn strip(event: &mut Event) {
+pub(crate) fn strip(event: &mut Event) {
     let data = event.data.take().expect("it has data");
     event.data_hash = Some(hex::encode(Sha256::digest(data)));
     (event.personal, event.personal_salt) = (None, None);
 }
 
 /// Rules as `before` of data and of events.
-fn rules(data: Option<i64>, events: Option<i64>) -> Statement {
+pub(crate) fn rules(data: Option<i64>, events: Option<i64>) -> Statement {
     let rule = |keep, before| Rule { keep, before };
     Statement {
         payload: [(String::new(), rule(KEEP[0], data))].into(),
@@ -137,7 +136,7 @@ fn rules(data: Option<i64>, events: Option<i64>) -> Statement {
 }
 
 /// The sample, its rules sealed 30 seconds after its last block, and nothing let go.
-fn ruled() -> Ledger {
+pub(crate) fn ruled() -> Ledger {
     let mut ledger = sample();
     ledger.rules = rules(None, None);
     ledger.seal_below(90);
@@ -145,7 +144,7 @@ fn ruled() -> Ledger {
 }
 
 /// The sample, with the data of all blocks let go and removed, and the events of blocks 1 and 2.
-fn pruned() -> Ledger {
+pub(crate) fn pruned() -> Ledger {
     let mut ledger = ruled();
     ledger.rules = rules(Some(SEALED + 1), Some(SEALED));
     ledger.seal_below(130);
@@ -160,7 +159,7 @@ pub(crate) fn bundle_of_pruned() -> Files {
     ledger.bundle(ledger.newest(), None)
 }
 
-fn codes(findings: &[Finding]) -> Vec<Code> {
+pub(crate) fn codes(findings: &[Finding]) -> Vec<Code> {
     findings.iter().map(|finding| finding.code).collect()
 }
 
@@ -259,9 +258,15 @@ fn account_that_alone_is_kept_or_removed_is_found() {
     let mut ledger = pruned();
     ledger.ledger_pruned.retain(|row| row.account_id != "007");
     assert_eq!(codes(&ledger.check()), [Code::PrunedAltered]);
-    let mut ledger = pruned();
-    ledger.ledger_pruned[0].block = 1;
-    assert!(codes(&ledger.check()).contains(&Code::PrunedAltered));
+    for row in 0..3 {
+        let mut ledger = pruned();
+        let block = &mut ledger.ledger_pruned[row].block;
+        *block = 3 - *block;
+        assert!(
+            codes(&ledger.check()).contains(&Code::PrunedAltered),
+            "{row}"
+        );
+    }
     // An event that is there again.
     let mut ledger = pruned();
     let whole = sample();

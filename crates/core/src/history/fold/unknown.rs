@@ -29,6 +29,8 @@ pub enum Why {
     Differs(Vec<String>),
     /// Two rows have one key.
     Double,
+    /// What the event says was let go by a rule of retention.
+    LetGo,
     /// The event is not as capture writes it.
     Unreadable,
 }

@@ -48,7 +48,7 @@ pub(super) struct Last {
     /// Global tree as stored with the block, if its state has the stored root.
     stored_tree: Option<Frontier>,
     /// Hash of what was captured, none where damage hides it.
-    configuration: Option<Hash>,
+    pub(super) configuration: Option<Hash>,
 }
 
 impl Last {
@@ -108,7 +108,7 @@ impl Verifier {
             self.block_altered(row.block, "it has a checkpoint of an epoch before");
         }
         let configuration = self.check_configuration(row, &record, gap);
-        self.note_rules(row, consistent);
+        self.note_rules(row, configuration, gap);
         let (claims, claims_known) = self.claim(row);
         self.current = Some(Current {
             block: row.block,

@@ -29,8 +29,23 @@ pub(super) struct Account {
     pub(super) tree_known: bool,
     /// Whether its row was reported already.
     pub(super) row_reported: bool,
-    /// Size and state of the tree of its events that were removed.
-    pub(super) pruned: Option<(i64, Vec<u8>)>,
+    /// The block of its last leaf, where that block's events were removed.
+    pub(super) removed_in: Option<i64>,
+    /// Its row of `ledger_pruned`.
+    pub(super) pruned: Option<PrunedRow>,
+}
+
+/// Owned copy of a row of `ledger_pruned`.
+pub(super) struct PrunedRow {
+    pub(super) block: i64,
+    pub(super) size: i64,
+    pub(super) state: Vec<u8>,
+}
+
+impl PrunedRow {
+    pub(super) fn tree(&self) -> Option<Frontier> {
+        Frontier::from_state(u64::try_from(self.size).ok()?, &self.state)
+    }
 }
 
 /// Owned copy of a row of `ledger_account`.
@@ -52,6 +67,7 @@ impl Account {
             sealed: None,
             tree_known: true,
             row_reported: false,
+            removed_in: None,
             pruned: None,
         }
     }

@@ -303,10 +303,14 @@ impl Verifier {
             return Some(row.into_sealed());
         }
         let removed = self.retained.is_removed(current.block);
-        if let Some(name) = name.filter(|_| removed && !self.begun_later) {
+        if let Some(name) = name.filter(|_| removed) {
+            let begun_later = self.begun_later;
             let at = self.accounts.at(name);
             let account = self.accounts.get(at);
-            account.sealed.get_or_insert((0, empty_root()));
+            account.removed_in = Some(current.block);
+            if !begun_later {
+                account.sealed.get_or_insert((0, empty_root()));
+            }
         }
         let judged =
             current.claims_known && !removed && name.is_none_or(|name| self.in_scope(name));

@@ -30,7 +30,6 @@ impl Verifier {
         self.tree = tree;
         self.erasures.begin_after(claims.clone());
         self.claims = claims;
-        self.retained.begin_after(row.sealed_at);
         self.begun_later = true;
     }
 

@@ -1,0 +1,44 @@
+//! Checks of events by themselves, for whoever takes some of them out of the log.
+
+use super::events::{Contexts, check_event};
+use super::found::Findings;
+use crate::event::Context;
+use crate::ledger::finding::Finding;
+use crate::ledger::stored::StoredEvent;
+
+/// Checks events and the contexts that they name, each transaction's contexts before its events. What
+/// damage it finds is what a verification would find of them.
+pub struct EventChecks {
+    contexts: Contexts,
+    buffer: Vec<u8>,
+    findings: Findings,
+}
+
+impl EventChecks {
+    /// Begins. With `all`, all events of each transaction are given, so that each context is named.
+    pub fn new(all: bool) -> Self {
+        Self {
+            contexts: Contexts::new(all),
+            buffer: Vec::with_capacity(1024),
+            findings: Findings::default(),
+        }
+    }
+
+    /// Takes a context and the hash that is stored with it.
+    pub fn context(&mut self, context: &Context<'_>, hash: &[u8]) {
+        self.contexts.add(context, hash, &mut self.findings);
+    }
+
+    /// Takes an event.
+    pub fn event(&mut self, event: &StoredEvent<'_>) {
+        let (contexts, findings) = (&mut self.contexts, &mut self.findings);
+        check_event(event, None, contexts, &mut self.buffer, findings);
+    }
+
+    /// Ends, with what was found.
+    pub fn finish(mut self) -> Vec<Finding> {
+        self.contexts.leave(&mut self.findings);
+        self.findings.close();
+        self.findings.take()
+    }
+}
