@@ -62,8 +62,8 @@ CREATE TABLE tenant_guard.ledger_account (
 ) USING heap;
 COMMENT ON TABLE tenant_guard.ledger_account IS 'Merkle tree of each account: size and frontier';
 
--- Of accounts whose first events were removed: their trees as these left them, at the end of the block
--- up to which all events are gone.
+-- Of accounts whose first events were removed: their trees as these left them, with the block of the last
+-- of these events. Up to the last of these blocks all events are gone.
 CREATE TABLE tenant_guard.ledger_pruned (
     block bigint NOT NULL,
     size bigint NOT NULL,
@@ -72,8 +72,9 @@ CREATE TABLE tenant_guard.ledger_pruned (
 ) USING heap;
 COMMENT ON TABLE tenant_guard.ledger_pruned IS
     'Merkle tree of each account over its events that were removed: size and frontier';
+CREATE INDEX ON tenant_guard.ledger_pruned (block);
 
--- Rules of retention as they were set and let something go, in microseconds. A block states what they
+-- Rules of retention and what they let go, in microseconds, a row for each. A block states what they
 -- come to, and that is what counts: to tamper with them here can only have something kept longer, or
 -- leave a block that states less than the one before.
 CREATE TABLE tenant_guard.ledger_retention (

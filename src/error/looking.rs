@@ -30,6 +30,9 @@ pub(crate) enum Looking {
     /// Not a position of the feed.
     #[error("after is no position of audit_feed()")]
     UnfitPosition,
+    /// A position among events that were removed: the first block that has its events.
+    #[error("events after this position were removed, up to block {}", .0 - 1)]
+    Removed(i64),
     /// A position of another ledger.
     #[error("after is no position of this ledger")]
     ForeignPosition,
@@ -43,7 +46,7 @@ impl Looking {
             Self::UnfitName | Self::UnfitPosition => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::Partition(_) => ERRCODE_WRONG_OBJECT_TYPE,
             Self::TooMuch => ERRCODE_OUT_OF_MEMORY,
-            Self::Unknown(..) | Self::NoAccounts(_) | Self::ForeignPosition => {
+            Self::Unknown(..) | Self::NoAccounts(_) | Self::ForeignPosition | Self::Removed(_) => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
         }
@@ -78,6 +81,10 @@ impl Looking {
             Self::TooMuch => {
                 "Ask for one account, or have a superuser raise it for the role that asks: ALTER ROLE ... SET \
                  tenant_guard.history_memory."
+            }
+            Self::Removed(_) => {
+                "A rule of retention let them go. Begin anew with null: the first line is then the first \
+                 that is left."
             }
             Self::ForeignPosition => {
                 "The ledger is another one, or was restored to before it: tell which lines are there \

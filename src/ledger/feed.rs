@@ -91,13 +91,17 @@ impl Feed {
         }
         let mut blocks = Blocks::open(limit);
         let first = match self.after {
-            None => 1,
+            None => store::removed_through(None) + 1,
             Some(position) => {
                 let known = hash_of(position.block).filter(|_| position.block <= blocks.last());
                 let is_ours =
                     |hash: &Hash| Position::new(position.block, hash, position.event) == position;
                 if !known.as_ref().is_some_and(is_ours) {
                     Error::Looking(Looking::ForeignPosition).raise();
+                }
+                if position.block <= store::removed_through(self.account.as_deref()) {
+                    let first = store::removed_through(None) + 1;
+                    Error::Looking(Looking::Removed(first)).raise();
                 }
                 position.block
             }

@@ -10,7 +10,7 @@ use tenant_guard_core::ledger::{
     StoredEvent, StoredLeaf, StoredPruned,
 };
 
-use super::rows::{Arguments, Cursor, NO_TEXT, Row, for_each_row, with_cursors};
+use super::rows::{Arguments, NO_TEXT, Row, for_each_row, with_cursors};
 use super::store::{self, AUDIT_CONTEXT, AUDIT_LOG, EVENT_ORDER};
 use crate::audit::transaction;
 use crate::clock::to_unix;
@@ -206,36 +206,72 @@ impl<'r, R: Rows> Reader<'r, R> {
                 Depth::Events => {
                     let events = part.query(EVENT_COLUMNS, AUDIT_LOG, EVENT_ORDER);
                     let contexts = part.query(CONTEXT_COLUMNS, AUDIT_CONTEXT, "number");
-                    with_cursors(
-                        [(&events, part.arguments()), (&contexts, part.arguments())],
-                        |[mut events, mut contexts]| self.merge(&mut events, &mut contexts),
+                    merge(
+                        (&events, part.arguments()),
+                        (&contexts, part.arguments()),
+                        |read| self.take(read),
                     );
                 }
             }
         }
     }
 
-    fn merge(&mut self, events: &mut Cursor, contexts: &mut Cursor) {
+    fn take(&mut self, read: Read<'_>) {
+        match read {
+            Read::Context(context, hash) => {
+                self.read.contexts += 1;
+                self.rows.context(context, hash);
+            }
+            Read::Event(event) => {
+                self.read.events += 1;
+                self.rows.event(event);
+                fault_point!("verify.event_read");
+            }
+        }
+    }
+}
+
+/// A row of one of the two tables of events.
+pub(super) enum Read<'a> {
+    /// With its column `hash`.
+    Context(&'a Context<'a>, &'a [u8]),
+    Event(&'a StoredEvent<'a>),
+}
+
+/// Hands over the rows of a query of events and of one of contexts, each transaction's contexts before its
+/// events.
+pub(super) fn merge(
+    events: (&CStr, Arguments<'_>),
+    contexts: (&CStr, Arguments<'_>),
+    mut each: impl FnMut(Read<'_>),
+) {
+    with_cursors([events, contexts], |[mut events, mut contexts]| {
         let mut context = contexts.next();
         while let Some(event) = events.next() {
             let xid = event.bigint(1);
             while let Some(row) = context.take_if(|row| row.bigint(1) <= xid) {
-                self.context(&row);
+                with_context(&row, |context, hash| each(Read::Context(context, hash)));
                 context = contexts.next();
             }
-            self.read.events += 1;
-            with_event(&event, |event| self.rows.event(event));
-            fault_point!("verify.event_read");
+            with_event(&event, |event| each(Read::Event(event)));
         }
         while let Some(row) = context {
-            self.context(&row);
+            with_context(&row, |context, hash| each(Read::Context(context, hash)));
             context = contexts.next();
         }
-    }
+    });
+}
 
-    fn context(&mut self, row: &Row<'_>) {
-        self.read.contexts += 1;
-        with_context(row, |context, hash| self.rows.context(context, hash));
+/// Hands over the events of a claim with their contexts, in the order of the ledger.
+pub(super) fn for_each_with_contexts(claim: &Claim, mut each: impl FnMut(Read<'_>)) {
+    for part in store::parts(claim) {
+        let events = part.query(EVENT_COLUMNS, AUDIT_LOG, EVENT_ORDER);
+        let contexts = part.contexts(CONTEXT_COLUMNS);
+        merge(
+            (&events, part.arguments()),
+            (&contexts, part.arguments()),
+            &mut each,
+        );
     }
 }
 

@@ -123,6 +123,24 @@ pub(super) fn latest_seal(block: i64) -> i64 {
     found.unwrap_or(i64::MIN)
 }
 
+/// The last block with events that were removed, of one account or of any; 0 where there is none.
+pub(super) fn removed_through(account: Option<&str>) -> i64 {
+    let mut last = 0;
+    let (condition, arguments) = match account {
+        None => ("", Vec::new()),
+        Some(account) => {
+            let account = account.into_datum().expect("a text is no NULL");
+            let condition = "WHERE account_id OPERATOR(pg_catalog.=) $1";
+            (condition, vec![(pg_sys::TEXTOID, account)])
+        }
+    };
+    let query = query_text(&format!(
+        "SELECT COALESCE(pg_catalog.max(block), 0) FROM tenant_guard.ledger_pruned {condition}"
+    ));
+    for_each_row(&query, &arguments, |row| last = row.bigint(0));
+    last
+}
+
 /// The newest block. Raises where nothing is sealed.
 pub(super) fn newest_block() -> LastBlock {
     let last = exists().then(last_block).flatten();

@@ -56,7 +56,7 @@ pub(super) fn mend() {
 }
 
 /// Changes of relations' names in the log: the name before and the name after.
-pub(super) fn renames() -> Vec<(String, String)> {
+pub(crate) fn renames() -> Vec<(String, String)> {
     as_owner(|| with_latest_snapshot(read)).1
 }
 

@@ -7,6 +7,8 @@ use tenant_guard_core::event::EventKey;
 use tenant_guard_core::hold::{self, Hold};
 use tenant_guard_core::row_key::normalised;
 
+pub(crate) use super::hold_log::renames;
+
 use super::covered::{is_known, with_relatives};
 use super::{account_of, hold_log, why};
 use crate::audit::record::record_about;

@@ -5,17 +5,21 @@ use std::collections::{BTreeMap, HashMap};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::checkpoint::Checkpoint;
+use tenant_guard_core::erasure;
+use tenant_guard_core::event::{EventKey, Kind};
 use tenant_guard_core::ledger::retention::PRUNE_BLOCKS;
+use tenant_guard_core::ledger::{EventChecks, Opening};
 use tenant_guard_core::merkle::{Frontier, Hash};
 
 use super::rules::{in_force, sealed};
 use super::stretches::{Stretch, last_before, stretches};
-use super::{HELD, change, count_holds, lock_removal};
+use super::{HELD, change, check, count_holds, lock_removal, refuse_damaged};
 use crate::audit::record::record_named;
 use crate::audit::tables::LedgerWriting;
 use crate::catalog::{as_owner, write};
 use crate::clock;
 use crate::error::{Error, OrRaise};
+use crate::ledger::read::{EVENT_COLUMNS, Read, for_each_with_contexts, one_event, with_event};
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
 use crate::ledger::signing::{block_of, refuse_forged};
 use crate::ledger::store::{self, AUDIT_CONTEXT, AUDIT_LOG};
@@ -59,8 +63,17 @@ fn given(text: &str) -> Checkpoint {
 struct Removal {
     stretches: Vec<Stretch>,
     last: i64,
-    /// Of each account with events there, its tree after them.
-    trees: HashMap<String, Frontier>,
+    /// Of each account with events there.
+    trees: HashMap<String, Kept>,
+}
+
+/// The tree of an account, which its last leaf there must prove.
+struct Kept {
+    tree: Frontier,
+    /// The block of that leaf.
+    block: i64,
+    size: i64,
+    root: Hash,
 }
 
 impl Removal {
@@ -76,7 +89,7 @@ impl Removal {
         let set = in_force().events;
         let keep = set.map_or(rule.keep, |set| set.keep.max(rule.keep));
         let before = rule.before?.min(clock::now_us().saturating_sub(keep));
-        let (first, kept) = kept_trees();
+        let first = store::removed_through(None) + 1;
         let last = last_before(before).min(newest);
         let mut stretches = stretches(first, last, most);
         if count_holds().0 > 0 {
@@ -86,57 +99,43 @@ impl Removal {
                 .count();
             stretches.truncate(free);
         }
+        leave_erasures(&mut stretches);
         let last = stretches.last()?.last;
+        let trees = trees(first, last);
         let mut removal = Self {
             stretches,
             last,
-            trees: HashMap::new(),
+            trees,
         };
-        let any_before = !kept.is_empty();
-        removal.gather(kept);
-        removal.compare(first);
-        // Where no block so far held anything there is no tree to keep, and nothing to remove.
-        (any_before || !removal.trees.is_empty()).then_some(removal)
+        let checks = removal.gather();
+        removal.compare();
+        refuse_damaged(checks);
+        Some(removal)
     }
 
-    /// Puts the trees of the accounts together.
-    fn gather(&mut self, mut kept: HashMap<String, Frontier>) {
+    /// Puts the trees of the accounts together, and has every event and context checked.
+    fn gather(&mut self) -> EventChecks {
+        let mut checks = EventChecks::new(true);
         for claim in self.stretches.iter().flat_map(|stretch| &stretch.claims) {
-            store::for_each_event("account_id, leaf_hash", claim, |row| {
-                let leaf: Hash = row.bytes(1).try_into().unwrap_or_default();
-                if let Some(tree) = self.trees.get_mut(row.text(0)) {
-                    return tree.append(leaf);
+            for_each_with_contexts(claim, |read| {
+                check(&mut checks, &read);
+                if let Read::Event(event) = read {
+                    let leaf: Hash = event.leaf_hash.try_into().unwrap_or_default();
+                    let Some(kept) = self.trees.get_mut(event.entry.account) else {
+                        Error::BrokenLedger("a leaf").raise()
+                    };
+                    kept.tree.append(leaf);
                 }
-                let mut tree = kept.remove(row.text(0)).unwrap_or_default();
-                tree.append(leaf);
-                self.trees.insert(row.text(0).to_owned(), tree);
             });
         }
+        checks
     }
 
-    fn compare(&self, first: i64) {
-        let mut sealed = 0;
-        for_each_row(
-            c"SELECT DISTINCT ON (account_id) account_id, account_size, account_root \
-              FROM tenant_guard.ledger_leaf \
-              WHERE block OPERATOR(pg_catalog.>=) $1 AND block OPERATOR(pg_catalog.<=) $2 \
-                  AND account_id IS NOT NULL ORDER BY account_id, block DESC",
-            &[
-                (pg_sys::INT8OID, pg_sys::Datum::from(first)),
-                (pg_sys::INT8OID, pg_sys::Datum::from(self.last)),
-            ],
-            |row| {
-                sealed += 1;
-                let same = self.trees.get(row.text(0)).is_some_and(|tree| {
-                    (tree.size() as i64, tree.root().as_slice()) == (row.bigint(1), row.bytes(2))
-                });
-                if !same {
-                    Error::BrokenLedger("the tree of an account").raise();
-                }
-            },
-        );
-        if sealed != self.trees.len() {
-            Error::BrokenLedger("a leaf").raise();
+    fn compare(&self) {
+        let fits =
+            |kept: &Kept| (kept.tree.size() as i64, kept.tree.root()) == (kept.size, kept.root);
+        if !self.trees.values().all(fits) {
+            Error::BrokenLedger("the tree of an account").raise();
         }
     }
 
@@ -165,49 +164,106 @@ impl Removal {
         events
     }
 
-    /// Keeps the trees: those of all accounts are of one block.
+    /// Keeps the trees of the accounts that had events there.
     fn keep_trees(&self) {
         let trees: BTreeMap<_, _> = self.trees.iter().collect();
         let rows: Vec<_> = trees.into_iter().collect();
         let _writing = LedgerWriting::begin();
         for rows in rows.chunks(WRITE_BATCH) {
             let names: Vec<String> = rows.iter().map(|(name, _)| (*name).clone()).collect();
-            let sizes: Vec<i64> = rows.iter().map(|(_, tree)| tree.size() as i64).collect();
-            let states: Vec<Vec<u8>> = rows.iter().map(|(_, tree)| tree.state().to_vec()).collect();
+            let sizes: Vec<i64> = rows.iter().map(|(_, kept)| kept.size).collect();
+            let trees = rows.iter().map(|(_, kept)| kept.tree.state().to_vec());
+            let states: Vec<Vec<u8>> = trees.collect();
+            let blocks: Vec<i64> = rows.iter().map(|(_, kept)| kept.block).collect();
             write(
                 "INSERT INTO tenant_guard.ledger_pruned AS p (account_id, size, state, block) \
-                 SELECT r.*, $4 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), \
-                    pg_catalog.unnest($3)) AS r \
+                 SELECT r.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), \
+                    pg_catalog.unnest($3), pg_catalog.unnest($4)) AS r \
                  ON CONFLICT (account_id) DO UPDATE \
                  SET size = EXCLUDED.size, state = EXCLUDED.state, block = EXCLUDED.block",
-                &[names.into(), sizes.into(), states.into(), self.last.into()],
+                &[names.into(), sizes.into(), states.into(), blocks.into()],
             );
         }
-        write(
-            "UPDATE tenant_guard.ledger_pruned AS p SET block = $1 \
-             WHERE p.block OPERATOR(pg_catalog.<>) $1",
-            &[self.last.into()],
-        );
     }
 }
 
-/// The first block that still has its events, and the trees of accounts before it.
-fn kept_trees() -> (i64, HashMap<String, Frontier>) {
-    let (mut first, mut kept) = (1, HashMap::new());
+/// Of each account with a leaf in these blocks, its tree before them and what its last leaf there says.
+fn trees(first: i64, last: i64) -> HashMap<String, Kept> {
+    let mut found = HashMap::new();
     for_each_row(
-        c"SELECT account_id, size, state, block FROM tenant_guard.ledger_pruned",
-        &[],
+        c"SELECT DISTINCT ON (l.account_id) l.account_id, l.account_size, l.account_root, l.block, \
+              COALESCE(p.size, 0), COALESCE(p.state, '') \
+          FROM tenant_guard.ledger_leaf AS l LEFT JOIN tenant_guard.ledger_pruned AS p \
+              ON p.account_id OPERATOR(pg_catalog.=) l.account_id \
+          WHERE l.block OPERATOR(pg_catalog.>=) $1 AND l.block OPERATOR(pg_catalog.<=) $2 \
+              AND l.account_id IS NOT NULL ORDER BY l.account_id, l.block DESC",
+        &[
+            (pg_sys::INT8OID, pg_sys::Datum::from(first)),
+            (pg_sys::INT8OID, pg_sys::Datum::from(last)),
+        ],
         |row| {
-            let size = u64::try_from(row.bigint(1)).ok();
-            let tree = size.and_then(|size| Frontier::from_state(size, row.bytes(2)));
-            let Some(tree) = tree else {
+            let before = u64::try_from(row.bigint(4)).ok();
+            let tree = before.and_then(|size| Frontier::from_state(size, row.bytes(5)));
+            let Some((tree, root)) = tree.zip(row.bytes(2).try_into().ok()) else {
                 Error::BrokenLedger("what was kept of an account").raise()
             };
-            kept.insert(row.text(0).to_owned(), tree);
-            first = row.bigint(3) + 1;
+            let kept = Kept {
+                tree,
+                block: row.bigint(3),
+                size: row.bigint(1),
+                root,
+            };
+            found.insert(row.text(0).to_owned(), kept);
         },
     );
-    (first, kept)
+    found
+}
+
+/// An erasure that names an event whose values are gone, and which stays, must stay with it. Only where
+/// events were taken over from another database does one stand in an earlier block than what it names.
+fn leave_erasures(stretches: &mut Vec<Stretch>) {
+    let names_what_stays = |stretch: &Stretch, gone: &[Stretch]| {
+        let claims = || gone.iter().flat_map(|stretch| &stretch.claims);
+        let is_gone = |key: &EventKey| {
+            claims()
+                .any(|claim| claim.incarnation == key.incarnation && claim.xids.contains(key.xid))
+        };
+        let mut named = erased_in(stretch);
+        named.retain(|key| !is_gone(key));
+        named.into_iter().any(lacks_values)
+    };
+    // What is left out may be what another one names.
+    while let Some(at) = { stretches.iter() }.position(|one| names_what_stays(one, stretches)) {
+        stretches.truncate(at);
+    }
+}
+
+/// The events that erasures in these blocks name.
+fn erased_in(stretch: &Stretch) -> Vec<EventKey> {
+    let mut named = Vec::new();
+    for part in stretch.claims.iter().flat_map(store::parts) {
+        let (condition, _) = part.condition();
+        let query = store::query_text(&format!(
+            "SELECT {EVENT_COLUMNS} FROM tenant_guard.{AUDIT_LOG} AS l WHERE {condition} \
+                 AND l.kind OPERATOR(pg_catalog.=) '{}' AND l.action OPERATOR(pg_catalog.=) '{}'",
+            Kind::System.as_str(),
+            erasure::ACTION
+        ));
+        for_each_row(&query, part.arguments(), |row| {
+            with_event(row, |event| {
+                named.extend(erasure::named_by(&event.entry).unwrap_or_default());
+            });
+        });
+    }
+    named
+}
+
+/// Whether an event is there whose personal values are not.
+fn lacks_values(key: EventKey) -> bool {
+    one_event(key, |event, _| {
+        event.opening() == Opening::Gone && !event.is_pruned()
+    })
+    .unwrap_or(false)
 }
 
 /// Whether an event of these blocks is held.

@@ -11,9 +11,11 @@ mod stretches;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use tenant_guard_core::ledger::EventChecks;
 
 pub(super) use rules::state;
 
+use super::read::Read;
 use super::rows::for_each_row;
 use super::store;
 use crate::catalog::our_schema;
@@ -68,6 +70,21 @@ fn change(
         Ok::<_, pgrx::spi::SpiError>(())
     })
     .unwrap_or_else(|error| pgrx::error!("the ledger cannot be pruned: {error}"));
+}
+
+/// Has a row of an event or its context checked.
+fn check(checks: &mut EventChecks, read: &Read<'_>) {
+    match read {
+        Read::Context(context, hash) => checks.context(context, hash),
+        Read::Event(event) => checks.event(event),
+    }
+}
+
+/// Raises where a check found anything.
+fn refuse_damaged(checks: EventChecks) {
+    if !checks.finish().is_empty() {
+        Error::BrokenLedger("an event").raise();
+    }
 }
 
 /// A condition on rows of the log `l` that holds for events nobody may remove. A hold on one row keeps all

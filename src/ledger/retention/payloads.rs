@@ -5,18 +5,22 @@ use std::collections::BTreeSet;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use tenant_guard_core::ledger::retention::PRUNE_PAYLOADS;
+use tenant_guard_core::hold::add_renamed;
+use tenant_guard_core::ledger::EventChecks;
+use tenant_guard_core::ledger::retention::{PRUNE_PAYLOADS, Statement};
 
 use super::rules::{in_force, sealed};
 use super::stretches::{Stretch, last_before, stretches};
-use super::{HELD, change, count_holds, lock_removal};
+use super::{HELD, change, check, count_holds, lock_removal, refuse_damaged};
 use crate::audit::record::record_named;
 use crate::audit::tables::LedgerWriting;
 use crate::catalog::{as_owner, write};
 use crate::clock;
 use crate::error::Error;
+use crate::ledger::read::{CONTEXT_COLUMNS, EVENT_COLUMNS, merge};
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
-use crate::ledger::store::{self, Part};
+use crate::ledger::store::{self, AUDIT_LOG, Part};
+use crate::personal::holds;
 
 /// Removes the data of events that the newest block lets go. Goes through the blocks of about so many
 /// events; of how many it removed the data, and whether there are more to go through.
@@ -27,30 +31,54 @@ fn prune_payloads(most: i32) -> TableIterator<'static, (name!(events, i64), name
     }
     lock_removal("prune_payloads");
     let (rules, set) = as_owner(|| (with_latest_snapshot(sealed), in_force()));
-    let names: BTreeSet<&String> = rules.payload.keys().chain(set.payload.keys()).collect();
-    let named: Vec<String> = { names.into_iter() }
-        .filter(|name| !name.is_empty())
-        .cloned()
-        .collect();
+    let names = Names::of([&rules, &set]);
     let (mut removed, mut left, mut more) = (0, i64::from(most), false);
     for (relation, rule) in &rules.payload {
         if left <= 0 {
             more = true;
             break;
         }
-        // A rule that was made longer counts at once.
-        let keep = set
-            .payload
-            .get(relation)
-            .map_or(rule.keep, |set| set.keep.max(rule.keep));
+        // A rule that was made longer counts at once, and so does one for another name of the relation.
+        let keep = names.longest(relation, [&rules, &set]);
         let latest = clock::now_us().saturating_sub(keep);
         let before = rule.before.map(|before| before.min(latest));
         let mut pass = Pass::of(relation, before, left);
-        removed += pass.remove(&named);
+        removed += pass.remove(&names.own);
         left -= pass.events();
         more |= pass.more;
     }
     TableIterator::once((removed, more))
+}
+
+/// The names that rules are of, and all that the same relations had or have.
+struct Names {
+    renames: Vec<(String, String)>,
+    /// What the rule for all is not about.
+    own: Vec<String>,
+}
+
+impl Names {
+    fn of(rules: [&Statement; 2]) -> Self {
+        let renames = holds::renames();
+        let names = rules.iter().flat_map(|rules| rules.payload.keys());
+        let mut own: BTreeSet<String> = names.filter(|name| !name.is_empty()).cloned().collect();
+        add_renamed(&mut own, &renames);
+        Self {
+            renames,
+            own: own.into_iter().collect(),
+        }
+    }
+
+    /// For how long a rule of any name that the relation had or has keeps its data.
+    fn longest(&self, relation: &str, rules: [&Statement; 2]) -> i64 {
+        let mut names = BTreeSet::from([relation.to_owned()]);
+        if !relation.is_empty() {
+            add_renamed(&mut names, &self.renames);
+        }
+        let of_name = |name| rules.into_iter().filter_map(move |r| r.payload.get(name));
+        let keeps = names.iter().flat_map(of_name).map(|rule| rule.keep);
+        keeps.max().unwrap_or(i64::MAX)
+    }
 }
 
 /// The blocks that one call goes through for a rule.
@@ -122,6 +150,7 @@ impl<'r> Pass<'r> {
             for stretch in &self.stretches {
                 let mut kept = false;
                 for part in stretch.claims.iter().flat_map(store::parts) {
+                    with_latest_snapshot(|| self.check_part(&part, named));
                     removed += self.remove_part(&part, named);
                     kept |= self.holds.0 > 0 && self.keeps(&part, named);
                 }
@@ -150,6 +179,29 @@ impl<'r> Pass<'r> {
             record_named(PRUNE_PAYLOADS, (relation, None), "", Some(&data));
         }
         removed
+    }
+
+    /// Raises where what would be removed is not what was sealed: what is damaged must stay to be found.
+    fn check_part(&self, part: &Part, named: &[String]) {
+        let (condition, _) = self.condition(part, named);
+        let events = store::query_text(&format!(
+            "SELECT {EVENT_COLUMNS} FROM tenant_guard.{AUDIT_LOG} AS l \
+             WHERE {condition} AND NOT ({HELD}) ORDER BY l.incarnation, l.xid, l.ordinal"
+        ));
+        let contexts = part.contexts(CONTEXT_COLUMNS);
+        let more = match self.relation {
+            "" => (pg_sys::TEXTARRAYOID, named.to_vec().into_datum()),
+            relation => (pg_sys::TEXTOID, relation.into_datum()),
+        };
+        let mut arguments = part.arguments().to_vec();
+        arguments.push((more.0, more.1.expect("it is never NULL")));
+        let mut checks = EventChecks::new(false);
+        merge(
+            (&events, &arguments),
+            (&contexts, part.arguments()),
+            |read| check(&mut checks, &read),
+        );
+        refuse_damaged(checks);
     }
 
     /// The condition on events that the rule is about and that still have their data.

@@ -21,7 +21,7 @@ use crate::ledger::rows::{for_each_row, with_latest_snapshot};
 use crate::ledger::store;
 use crate::settings;
 
-/// All that was set and let go, oldest first, under the active snapshot.
+/// All that was set and let go, under the active snapshot.
 fn all() -> Vec<(What, Rule)> {
     let mut all = Vec::new();
     for_each_row(
@@ -57,9 +57,9 @@ pub(super) fn sealed() -> Statement {
     stated.unwrap_or_else(|| Error::BrokenLedger("what was captured").raise())
 }
 
-/// The rules as they were set, whether sealed or not, and all that was let go.
+/// The rules as they were set, whether sealed or not, and what they let go by now.
 pub(super) fn in_force() -> Statement {
-    with_latest_snapshot(|| Statement::of(all(), i64::MAX))
+    with_latest_snapshot(|| Statement::of(all(), clock::now_us()))
 }
 
 /// How long the data of a relation's events is kept at least; of all without a rule of their own
@@ -185,13 +185,18 @@ fn root_name(relation: pg_sys::Oid) -> String {
     name
 }
 
-/// Adds a row: the name of a relation, empty for all, or none for whole events.
+/// Raises a rule, or has it let something go: of a relation, of all where the name is empty, or of whole
+/// events where there is none. A rule has one row: each sealing reads all of them.
 fn store_rule(relation: Option<&str>, keep: i64, before: Option<i64>) {
     let _writing = LedgerWriting::begin();
     write(
-        "INSERT INTO tenant_guard.ledger_retention (number, relation, keep, before) \
+        "WITH known AS (UPDATE tenant_guard.ledger_retention AS r \
+             SET keep = GREATEST(r.keep, $2), before = COALESCE($3, r.before) \
+             WHERE r.relation OPERATOR(pg_catalog.=) $1 OR r.relation IS NULL AND $1 IS NULL \
+             RETURNING 1) \
+         INSERT INTO tenant_guard.ledger_retention (number, relation, keep, before) \
          SELECT COALESCE(pg_catalog.max(r.number), 0) OPERATOR(pg_catalog.+) 1, $1, $2, $3 \
-         FROM tenant_guard.ledger_retention AS r",
+         FROM tenant_guard.ledger_retention AS r HAVING NOT EXISTS (SELECT FROM known)",
         &[relation.into(), keep.into(), before.into()],
     );
 }

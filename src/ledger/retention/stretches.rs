@@ -48,17 +48,20 @@ fn block_of(row: &Row<'_>) -> Block {
 /// Events of the blocks that one statement goes through.
 const AT_ONCE: i64 = 10_000;
 
-/// The first blocks of a range, of about so many events, in stretches.
+/// The first blocks of a range that hold any event, of about so many events, in stretches. What lies between two
+/// of them holds nothing, so what the later one adds to the earlier is what it holds.
 pub(super) fn stretches(first: i64, last: i64, most: i64) -> Vec<Stretch> {
     let mut blocks = Vec::new();
     for_each_row(
         c"SELECT block, incarnation, timeline::pg_catalog.int8, events, snapshot \
           FROM tenant_guard.ledger_block \
-          WHERE block OPERATOR(pg_catalog.>=) $1 AND block OPERATOR(pg_catalog.<=) $2 ORDER BY block LIMIT $3",
+          WHERE block OPERATOR(pg_catalog.>=) $1 AND block OPERATOR(pg_catalog.<=) $2 \
+              AND (events OPERATOR(pg_catalog.>) 0 OR block OPERATOR(pg_catalog.=) $1) \
+          ORDER BY block LIMIT $3",
         &[
             (pg_sys::INT8OID, pg_sys::Datum::from(first - 1)),
             (pg_sys::INT8OID, pg_sys::Datum::from(last)),
-            // However few events they hold, going through a block is work.
+            // Each holds an event.
             (pg_sys::INT8OID, pg_sys::Datum::from(most.saturating_add(1))),
         ],
         |row| blocks.push(block_of(row)),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::blocks::Current;
 use super::events::PrunedRow;
 use super::{Scope, Verifier};
-use crate::event::EventKey;
+use crate::event::{EventKey, Kind};
 use crate::ledger::finding::{Code, Finding};
 use crate::ledger::records::configuration_hash;
 use crate::ledger::retention::{Rule, Statement};
@@ -244,6 +244,7 @@ impl By {
     }
 }
 
+pub(super) const OWN_DATA_GONE: &str = "the data of an event of the extension's own is gone";
 const OTHER_FORM: &str = "what it states of retention is none of the format's";
 
 fn data_of(relation: &str) -> String {
@@ -331,9 +332,7 @@ impl Verifier {
         let block = self.current.as_ref().map(|current| current.block);
         let detail = match block {
             None => "its data is gone before it was sealed",
-            Some(_) if event.entry.kind == "system" => {
-                "the data of an event of the extension's own is gone"
-            }
+            Some(_) if event.entry.kind == Kind::System.as_str() => OWN_DATA_GONE,
             Some(_) => return,
         };
         self.report(super::named(event, block, Code::DataMissing, detail));

@@ -1,9 +1,10 @@
 //! Checks of events by themselves, for whoever takes some of them out of the log.
 
-use super::events::{Contexts, check_event};
+use super::events::{Contexts, check_event, named};
 use super::found::Findings;
-use crate::event::Context;
-use crate::ledger::finding::Finding;
+use super::retained::OWN_DATA_GONE;
+use crate::event::{Context, Kind};
+use crate::ledger::finding::{Code, Finding};
 use crate::ledger::stored::StoredEvent;
 
 /// Checks events and the contexts that they name, each transaction's contexts before its events. What
@@ -33,6 +34,9 @@ impl EventChecks {
     pub fn event(&mut self, event: &StoredEvent<'_>) {
         let (contexts, findings) = (&mut self.contexts, &mut self.findings);
         check_event(event, None, contexts, &mut self.buffer, findings);
+        if event.is_pruned() && event.entry.kind == Kind::System.as_str() {
+            findings.push(named(event, None, Code::DataMissing, OWN_DATA_GONE));
+        }
     }
 
     /// Ends, with what was found.
