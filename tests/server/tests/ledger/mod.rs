@@ -18,6 +18,7 @@ mod proofs;
 mod publication;
 mod restore;
 mod retention;
+mod retention_attacks;
 mod retention_blocks;
 mod rights;
 mod sealer;

@@ -15,13 +15,13 @@ use super::{add, checkpoint, database, findings, findings_against, seal};
 use crate::capture::run;
 
 /// Codes of what is found, in the database, in parts and offline.
-fn codes(client: &mut impl GenericClient) -> Vec<String> {
+pub(super) fn codes(client: &mut impl GenericClient) -> Vec<String> {
     let found = verify(client);
     found.into_iter().map(|found| found.code).collect()
 }
 
 /// Removes data until there is no more to go through; of how many events.
-fn prune(client: &mut Client) -> i64 {
+pub(super) fn prune(client: &mut Client) -> i64 {
     let mut removed = 0;
     loop {
         let row = client.query_one("SELECT * FROM tenant_guard.prune_payloads()", &[]);
@@ -51,7 +51,7 @@ pub(super) fn let_go(client: &mut Client) -> Vec<String> {
 }
 
 /// Three sealed items of two accounts.
-fn items() -> (Database, Client) {
+pub(super) fn items() -> (Database, Client) {
     let db = database();
     let mut client = db.superuser();
     for (key, account) in [("one", "a"), ("two", "b"), ("three", "a")] {
@@ -260,10 +260,9 @@ fn a_rule_that_would_keep_less_is_refused() {
              ORDER BY 1"
         ),
         [
-            "1|public.item|30|<null>",
-            "2|public.item|31|<null>",
-            "3||90|<null>",
-            "4|<null>|100|<null>",
+            "1|public.item|31|<null>",
+            "2||90|<null>",
+            "3|<null>|100|<null>",
         ]
     );
     assert_eq!(
@@ -660,8 +659,36 @@ fn history_of_pruned_rows_is_refused_and_not_made_up() {
     let history =
         "SELECT action, data FROM tenant_guard.row_history('public.item', '{\"key\":\"four\"}')";
     assert_eq!(lines(&mut client, history), ["insert|<null>"]);
+    let state = "SELECT code, regexp_replace(detail, 'event [^:]+', 'event E')
+                 FROM tenant_guard.verify_state('item')";
+    assert_eq!(
+        lines(&mut client, state),
+        ["state_unknown|since event E: its data was let go by a rule of retention"]
+    );
     let as_of = client.query("SELECT tenant_guard.as_of('public.item', now())", &[]);
     let error = as_of.expect_err("it is not known any more");
     let error = error.as_db_error().expect("the server's");
     assert_eq!(error.code().code(), "55000", "{error}");
+    let detail = error.detail().expect("it says why");
+    assert!(
+        detail.contains("its data was let go by a rule of retention"),
+        "{detail}"
+    );
+    // From a baseline on it is known again.
+    run(&mut client, "SELECT tenant_guard.record_baseline('item')");
+    assert_eq!(lines(&mut client, state), [""; 0]);
+    // Without the events nothing says how it began.
+    seal(&mut client);
+    run(
+        &mut client,
+        "SELECT tenant_guard.keep_events('0 s', 'a test')",
+    );
+    let_go(&mut client);
+    let newest = checkpoint(&mut client);
+    let prune = format!("SELECT * FROM tenant_guard.prune_blocks($${newest}$$)");
+    assert_eq!(lines(&mut client, &prune).len(), 1);
+    assert_eq!(
+        lines(&mut client, state),
+        ["state_unknown|no event says which rows there were at first"]
+    );
 }
