@@ -580,7 +580,7 @@ fn rules_and_removals_survive_a_dump() {
     let mut client = restored.superuser();
     let rules = "SELECT relation, keep, before IS NULL FROM tenant_guard.ledger_retention
                  ORDER BY number";
-    assert_eq!(lines(&mut client, rules), ["|0|t", "|0|f"]);
+    assert_eq!(lines(&mut client, rules), ["|0|f"]);
     assert_eq!(codes(&mut client), [""; 0]);
     add(&mut client, "new", "a");
     seal(&mut client);
@@ -659,7 +659,7 @@ fn history_of_pruned_rows_is_refused_and_not_made_up() {
     let history =
         "SELECT action, data FROM tenant_guard.row_history('public.item', '{\"key\":\"four\"}')";
     assert_eq!(lines(&mut client, history), ["insert|<null>"]);
-    let state = "SELECT code, regexp_replace(detail, 'event [^:]+', 'event E')
+    let state = "SELECT code, regexp_replace(detail, 'event [0-9a-f]+-[^:]+', 'event E')
                  FROM tenant_guard.verify_state('item')";
     assert_eq!(
         lines(&mut client, state),

@@ -219,7 +219,7 @@ fn rules_do_not_grow_with_what_they_let_go() {
         assert_eq!(let_go(&mut client), ["payload|<null>"]);
     }
     let rules = "SELECT relation, keep, before IS NULL FROM tenant_guard.ledger_retention";
-    assert_eq!(lines(&mut client, rules), ["|0|false"]);
+    assert_eq!(lines(&mut client, rules), ["|0|f"]);
     assert_eq!(codes(&mut client), [""; 0]);
 }
 
@@ -244,6 +244,65 @@ fn blocks_without_events_keep_no_removal_from_going_on() {
     assert_eq!(lines(&mut client, &call), [""; 0]);
     seal(&mut client);
     assert_eq!(found(&mut client), [""; 0]);
+}
+
+/// Otherwise nothing would say why values are gone that are elsewhere. Only a second database, whose events
+/// are taken over, makes such an erasure; here one is edited to be one.
+#[test]
+fn an_erasure_of_an_event_that_stays_is_not_removed() {
+    let db = database();
+    let mut client = db.superuser();
+    run(
+        &mut client,
+        "CREATE TABLE person (id int PRIMARY KEY, account_id text, email text)",
+    );
+    run(
+        &mut client,
+        "SELECT tenant_guard.annotate('person', personal => '{email}');
+         SELECT tenant_guard.audit('person')",
+    );
+    let mut erased = |id: i32| {
+        let insert = format!("INSERT INTO person VALUES ({id}, 'a', '{id}@example.org')");
+        run(&mut client, &insert);
+        seal(&mut client);
+        let event = "SELECT event_id, coalesce(account_id, '') FROM tenant_guard.audit_event
+                     WHERE personal IS NOT NULL";
+        let row = lines(&mut client, event)[0].clone();
+        let (event, account) = row.split_once('|').expect("two columns");
+        run(
+            &mut client,
+            &format!("SELECT tenant_guard.erase_personal('{account}', '{{{event}}}', 'GDPR 17')"),
+        );
+        seal(&mut client);
+        checkpoint(&mut client)
+    };
+    let (second, _) = (erased(1), erased(2));
+    run(
+        &mut client,
+        "SET tenant_guard.retention_floor = 0;
+         SELECT tenant_guard.keep_events('0 s', 'a test')",
+    );
+    let_go(&mut client);
+    switch_guard_off(&mut client, "audit_log");
+    run(
+        &mut client,
+        "CREATE TEMP TABLE erasure AS SELECT xid, data, row_number() OVER (ORDER BY xid) AS n
+             FROM tenant_guard.audit_log WHERE action = 'erase_personal';
+         UPDATE tenant_guard.audit_log AS l SET data = two.data FROM erasure AS one, erasure AS two
+             WHERE l.xid = one.xid AND l.action = 'erase_personal' AND one.n = 1 AND two.n = 2",
+    );
+    let blocks = |removed: Vec<String>| -> Vec<String> {
+        let block = |line: String| line.split('|').next().map(str::to_owned);
+        removed.into_iter().filter_map(block).collect()
+    };
+    assert_eq!(blocks(prune(&mut client, &second)), ["1"]);
+    assert_eq!(prune(&mut client, &second), [""; 0]);
+    run(
+        &mut client,
+        "UPDATE tenant_guard.audit_log AS l SET data = one.data FROM erasure AS one
+             WHERE l.xid = one.xid AND l.action = 'erase_personal' AND one.n = 1",
+    );
+    assert_eq!(blocks(prune(&mut client, &second)), ["2"]);
 }
 
 #[test]
