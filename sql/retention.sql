@@ -39,7 +39,7 @@ CREATE FUNCTION tenant_guard.prune_payloads(
 COMMENT ON FUNCTION tenant_guard.prune_payloads(integer) IS
     'removes the data of events that a block let go: of how many, and whether there is more to go through';
 CREATE FUNCTION tenant_guard.prune_blocks(
-    checkpoint text, most bigint DEFAULT 100000, OUT block bigint, OUT events bigint)
+    checkpoint text, most bigint DEFAULT 10000, OUT block bigint, OUT events bigint)
     RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'prune_blocks_wrapper';

@@ -5,21 +5,20 @@ use std::collections::{BTreeMap, HashMap};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::checkpoint::Checkpoint;
-use tenant_guard_core::erasure;
-use tenant_guard_core::event::{EventKey, Kind};
+use tenant_guard_core::event::EventKey;
 use tenant_guard_core::ledger::retention::PRUNE_BLOCKS;
 use tenant_guard_core::ledger::{EventChecks, Opening};
 use tenant_guard_core::merkle::{Frontier, Hash};
 
 use super::rules::{in_force, sealed};
 use super::stretches::{Stretch, last_before, stretches};
-use super::{HELD, change, check, count_holds, lock_removal, refuse_damaged};
+use super::{HELD, change, check, count_holds, for_each_erasure, lock_removal, refuse_damaged};
 use crate::audit::record::record_named;
 use crate::audit::tables::LedgerWriting;
 use crate::catalog::{as_owner, write};
 use crate::clock;
 use crate::error::{Error, OrRaise};
-use crate::ledger::read::{EVENT_COLUMNS, Read, for_each_with_contexts, one_event, with_event};
+use crate::ledger::read::{Read, for_each_with_contexts, one_event};
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
 use crate::ledger::signing::{block_of, refuse_forged};
 use crate::ledger::store::{self, AUDIT_CONTEXT, AUDIT_LOG};
@@ -243,17 +242,8 @@ fn erased_in(stretch: &Stretch) -> Vec<EventKey> {
     let mut named = Vec::new();
     for part in stretch.claims.iter().flat_map(store::parts) {
         let (condition, _) = part.condition();
-        let query = store::query_text(&format!(
-            "SELECT {EVENT_COLUMNS} FROM tenant_guard.{AUDIT_LOG} AS l WHERE {condition} \
-                 AND l.kind OPERATOR(pg_catalog.=) '{}' AND l.action OPERATOR(pg_catalog.=) '{}'",
-            Kind::System.as_str(),
-            erasure::ACTION
-        ));
-        for_each_row(&query, part.arguments(), |row| {
-            with_event(row, |event| {
-                named.extend(erasure::named_by(&event.entry).unwrap_or_default());
-            });
-        });
+        let condition = format!("{condition} AND");
+        for_each_erasure(&condition, part.arguments(), |_, key| named.push(key));
     }
     named
 }

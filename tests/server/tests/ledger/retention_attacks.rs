@@ -122,7 +122,7 @@ fn altered_data_is_not_removed_and_its_hash_kept() {
 }
 
 #[test]
-fn altered_personal_values_are_not_removed() {
+fn altered_or_missing_personal_values_are_not_removed() {
     let db = database();
     let mut client = db.superuser();
     run(
@@ -144,14 +144,19 @@ fn altered_personal_values_are_not_removed() {
     );
     let_go(&mut client);
     switch_guard_off(&mut client, "audit_log");
-    run(
-        &mut client,
-        "UPDATE tenant_guard.audit_log SET personal = replace(personal, 'one', 'two')
-         WHERE personal IS NOT NULL",
-    );
-    refused_as_damaged(&mut client, "SELECT tenant_guard.prune_payloads()");
-    let call = format!("SELECT tenant_guard.prune_blocks($${sealed}$$)");
-    refused_as_damaged(&mut client, &call);
+    // Others, and none that no erasure took.
+    for altered in [
+        "personal = replace(personal, 'one', 'two')",
+        "personal = NULL, personal_salt = NULL",
+    ] {
+        run(
+            &mut client,
+            &format!("UPDATE tenant_guard.audit_log SET {altered} WHERE personal IS NOT NULL"),
+        );
+        refused_as_damaged(&mut client, "SELECT tenant_guard.prune_payloads()");
+        let call = format!("SELECT tenant_guard.prune_blocks($${sealed}$$)");
+        refused_as_damaged(&mut client, &call);
+    }
 }
 
 /// A rule is for a relation, whatever it is called.

@@ -1,11 +1,13 @@
 //! Checks of events by themselves, for whoever takes some of them out of the log.
 
+use std::collections::BTreeSet;
+
 use super::events::{Contexts, check_event, named};
 use super::found::Findings;
 use super::retained::OWN_DATA_GONE;
-use crate::event::{Context, Kind};
+use crate::event::{Context, EventKey, Kind};
 use crate::ledger::finding::{Code, Finding};
-use crate::ledger::stored::StoredEvent;
+use crate::ledger::stored::{Opening, StoredEvent};
 
 /// Checks events and the contexts that they name, each transaction's contexts before its events. What
 /// damage it finds is what a verification would find of them.
@@ -13,6 +15,7 @@ pub struct EventChecks {
     contexts: Contexts,
     buffer: Vec<u8>,
     findings: Findings,
+    gone: BTreeSet<(String, EventKey)>,
 }
 
 impl EventChecks {
@@ -22,6 +25,7 @@ impl EventChecks {
             contexts: Contexts::new(all),
             buffer: Vec::with_capacity(1024),
             findings: Findings::default(),
+            gone: BTreeSet::new(),
         }
     }
 
@@ -37,12 +41,17 @@ impl EventChecks {
         if event.is_pruned() && event.entry.kind == Kind::System.as_str() {
             findings.push(named(event, None, Code::DataMissing, OWN_DATA_GONE));
         }
+        if event.opening() == Opening::Gone && !event.is_pruned() {
+            let account = event.entry.account.to_owned();
+            self.gone.insert((account, event.entry.key));
+        }
     }
 
-    /// Ends, with what was found.
-    pub fn finish(mut self) -> Vec<Finding> {
+    /// Ends, with what was found, and the accounts and keys of events whose personal values an erasure must
+    /// account for.
+    pub fn finish(mut self) -> (Vec<Finding>, BTreeSet<(String, EventKey)>) {
         self.contexts.leave(&mut self.findings);
         self.findings.close();
-        self.findings.take()
+        (self.findings.take(), self.gone)
     }
 }
