@@ -293,7 +293,9 @@ fn an_erasure_of_an_event_that_stays_is_not_removed() {
         &mut client,
         "CREATE TEMP TABLE erasure AS SELECT xid, data, row_number() OVER (ORDER BY xid) AS n
              FROM tenant_guard.audit_log WHERE action = 'erase_personal';
-         UPDATE tenant_guard.audit_log AS l SET data = two.data FROM erasure AS one, erasure AS two
+         UPDATE tenant_guard.audit_log AS l SET data = jsonb_set(one.data::jsonb, '{erased,0,1}',
+                 (one.data::jsonb #> '{erased,0,1}') || (two.data::jsonb #> '{erased,0,1}'))
+             FROM erasure AS one, erasure AS two
              WHERE l.xid = one.xid AND l.action = 'erase_personal' AND one.n = 1 AND two.n = 2",
     );
     let blocks = |removed: Vec<String>| -> Vec<String> {
