@@ -30,6 +30,8 @@ mod watch;
 
 ::pgrx::pg_module_magic!();
 
+// One after the other, each requiring the one before it: without that pgrx orders them anew with each build,
+// and the install script of a version is to be one text.
 extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!(
     "../sql/identity.sql",
@@ -42,84 +44,48 @@ extension_sql_file!("../sql/sealer.sql", name = "sealer", requires = ["ledger"])
 extension_sql_file!(
     "../sql/personal.sql",
     name = "personal",
-    requires = ["ledger"]
+    requires = ["sealer"]
 );
-extension_sql_file!("../sql/proofs.sql", name = "proofs", requires = ["ledger"]);
+extension_sql_file!(
+    "../sql/proofs.sql",
+    name = "proofs",
+    requires = ["personal"]
+);
 extension_sql_file!(
     "../sql/retention.sql",
     name = "retention",
-    requires = ["ledger"]
+    requires = ["proofs"]
 );
-
 extension_sql_file!(
     "../sql/isolation.sql",
     name = "isolation",
-    requires = ["identity"]
+    requires = ["retention"]
 );
-
-extension_sql_file!(
-    "../sql/reads.sql",
-    name = "reads",
-    requires = ["isolation", "ledger"]
-);
-
-extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["isolation"]);
-
-extension_sql_file!(
-    "../sql/history.sql",
-    name = "history",
-    requires = ["roles", "ledger", "personal"]
-);
-
-extension_sql_file!("../sql/probe.sql", name = "probe", requires = ["isolation"]);
-
-extension_sql_file!(
-    "../sql/explain.sql",
-    name = "explain",
-    requires = ["isolation"]
-);
-
-extension_sql_file!(
-    "../sql/checks.sql",
-    name = "checks",
-    requires = ["isolation"]
-);
-
+extension_sql_file!("../sql/reads.sql", name = "reads", requires = ["isolation"]);
+extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["reads"]);
+extension_sql_file!("../sql/history.sql", name = "history", requires = ["roles"]);
+extension_sql_file!("../sql/probe.sql", name = "probe", requires = ["history"]);
+extension_sql_file!("../sql/explain.sql", name = "explain", requires = ["probe"]);
+extension_sql_file!("../sql/checks.sql", name = "checks", requires = ["explain"]);
 extension_sql_file!(
     "../sql/integrity.sql",
     name = "integrity",
-    requires = ["isolation"]
+    requires = ["checks"]
 );
-
 extension_sql_file!(
     "../sql/migration.sql",
     name = "migration",
-    requires = ["isolation"]
+    requires = ["integrity"]
 );
-
 extension_sql_file!(
     "../sql/manifest.sql",
     name = "manifest",
-    requires = ["isolation"]
+    requires = ["migration"]
 );
-
 extension_sql_file!(
     "../sql/guards.sql",
     name = "guards",
-    requires = [
-        "isolation",
-        "ledger",
-        "proofs",
-        "personal",
-        "retention",
-        "audit",
-        "reads",
-        "manifest",
-        "integrity",
-        "explain",
-        "probe",
-        "history"
-    ]
+    requires = ["manifest"]
 );
 
 /// Called by PostgreSQL when it loads the library into a backend or a parallel worker.

@@ -359,6 +359,454 @@ COMMENT ON FUNCTION tenant_guard.claim(VARIADIC path text[]) IS
 -- requires:
 --   identity
 
+-- Capture of changes, events of the application, and the tables they are written to.
+
+-- How changes of relations are captured, beyond what protect() says of it. Written by our code only.
+CREATE TABLE tenant_guard.capture_rule (
+    relation regclass PRIMARY KEY,
+    -- Null for all columns.
+    include name[],
+    exclude name[] NOT NULL,
+    redact name[] NOT NULL,
+    hash name[] NOT NULL,
+    skip_unchanged boolean NOT NULL,
+    truncate_rows boolean NOT NULL
+);
+REVOKE ALL ON tenant_guard.capture_rule FROM PUBLIC;
+-- Whoever answers for the log sees what stands in it.
+GRANT SELECT ON tenant_guard.capture_rule TO tenant_guard_admin, tenant_guard_auditor;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.capture_rule',
+    'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)');
+
+-- The columns that the lists of capture were declared for, by number, which no other column ever
+-- has; 0 fits none. Written by our code only, and not dumped: a restored relation numbers its
+-- columns anew.
+CREATE TABLE tenant_guard.capture_column (
+    relation regclass NOT NULL,
+    declared_by text NOT NULL,
+    name name NOT NULL,
+    number smallint NOT NULL,
+    PRIMARY KEY (relation, declared_by, name)
+);
+REVOKE ALL ON tenant_guard.capture_column FROM PUBLIC;
+
+-- For our own code: names that have come to another column since, or to none.
+CREATE VIEW tenant_guard.strayed_column AS
+SELECT k.relation, k.declared_by, k.name, c.relnamespace
+FROM tenant_guard.capture_column AS k
+JOIN pg_catalog.pg_class AS c ON c.oid = k.relation
+LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.relation AND a.attnum = k.number
+    AND NOT a.attisdropped
+WHERE a.attname IS DISTINCT FROM k.name;
+REVOKE ALL ON tenant_guard.strayed_column FROM PUBLIC;
+
+-- The key of this database under which values of hashed columns are hashed: one row, made when the
+-- first column is hashed. No role but the owner reads it. Dumped, so that hashes of one value stay
+-- equal in a restored database.
+CREATE TABLE tenant_guard.capture_key (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    key bytea NOT NULL CHECK (pg_catalog.length(key) = 32)
+);
+REVOKE ALL ON tenant_guard.capture_key FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.capture_key', '');
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.capture_key
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.capture_key ENABLE ALWAYS TRIGGER tell_backends;
+
+-- Not STRICT: include may be null. As those of protect(), they compare what the catalog prints with
+-- what they would write, so the caller's settings stay out.
+CREATE FUNCTION tenant_guard.audit(
+    relation regclass, include name[] DEFAULT NULL, exclude name[] DEFAULT NULL,
+    redact name[] DEFAULT '{}', hash name[] DEFAULT '{}', skip_unchanged boolean DEFAULT false,
+    truncate_rows boolean DEFAULT false)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'audit_wrapper';
+COMMENT ON FUNCTION tenant_guard.audit(regclass, name[], name[], name[], name[], boolean, boolean) IS
+    'has changes of a relation captured, or captured in another way';
+CREATE FUNCTION tenant_guard.unaudit(relation regclass)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'unaudit_wrapper';
+COMMENT ON FUNCTION tenant_guard.unaudit(regclass) IS
+    'undoes audit(); a protected relation is captured as protect() says';
+REVOKE ALL ON FUNCTION
+    tenant_guard.audit(regclass, name[], name[], name[], name[], boolean, boolean),
+    tenant_guard.unaudit(regclass) FROM PUBLIC;
+-- What is captured is the admin's to decide; the functions also ask that the caller owns the table.
+GRANT EXECUTE ON FUNCTION
+    tenant_guard.audit(regclass, name[], name[], name[], name[], boolean, boolean),
+    tenant_guard.unaudit(regclass) TO tenant_guard_admin;
+
+-- A trigger with this function writes events in the name of the extension, so who may create one
+-- decides what the log says.
+CREATE FUNCTION tenant_guard.capture() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_capture';
+COMMENT ON FUNCTION tenant_guard.capture() IS
+    'row trigger of audited tables; arguments: account column, redacted columns as text[], what else as JSON';
+CREATE FUNCTION tenant_guard.capture_truncate() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_capture_truncate';
+COMMENT ON FUNCTION tenant_guard.capture_truncate() IS
+    'TRUNCATE trigger of audited tables; arguments as of capture()';
+CREATE FUNCTION tenant_guard.guard_ledger() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_guard_ledger';
+COMMENT ON FUNCTION tenant_guard.guard_ledger() IS
+    'refuses every write to a ledger table that is not tenant_guard''s own';
+
+CREATE FUNCTION tenant_guard.init_ledger() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_init_ledger';
+COMMENT ON FUNCTION tenant_guard.init_ledger() IS
+    'creates the tables of the audit ledger where they do not exist';
+
+-- Not STRICT: the target may be null. It reads no SQL, so it carries no search_path.
+CREATE FUNCTION tenant_guard.record_event(
+    action text, target text DEFAULT NULL, data jsonb DEFAULT '{}')
+    RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'tenant_guard_record_event';
+COMMENT ON FUNCTION tenant_guard.record_event(text, text, jsonb) IS
+    'writes an event of the application into the log of the current account; returns its id';
+
+REVOKE ALL ON FUNCTION
+    tenant_guard.capture(), tenant_guard.capture_truncate(), tenant_guard.guard_ledger(),
+    tenant_guard.init_ledger(), tenant_guard.record_event(text, text, jsonb)
+    FROM PUBLIC;
+-- protect() creates the triggers with the rights of its caller.
+GRANT EXECUTE ON FUNCTION tenant_guard.capture(), tenant_guard.capture_truncate(),
+    tenant_guard.init_ledger() TO tenant_guard_admin;
+-- It writes kind application into the caller's own verified account only.
+GRANT EXECUTE ON FUNCTION tenant_guard.record_event(text, text, jsonb) TO PUBLIC;
+
+-- A ledger that outlived an earlier DROP EXTENSION lost its guard triggers with their function.
+SELECT tenant_guard.init_ledger()
+WHERE pg_catalog.to_regclass('tenant_guard.audit_log') IS NOT NULL;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   audit
+
+-- The ledger: sealing, status, checkpoint, verification. Its tables are made on first use, see
+-- sql/ledger_tables.sql.
+
+CREATE FUNCTION tenant_guard.seal(
+    heartbeat boolean DEFAULT false, OUT block bigint, OUT events bigint, OUT accounts bigint)
+    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'seal_wrapper';
+COMMENT ON FUNCTION tenant_guard.seal(boolean) IS
+    'seals the events committed since the last block; no row when there are none, unless it is a heartbeat';
+
+CREATE FUNCTION tenant_guard.ledger_status(
+    OUT blocks bigint, OUT events bigint, OUT sealed_events bigint, OUT unsealed_events bigint,
+    OUT oldest_unsealed timestamptz, OUT last_root text, OUT incarnation bigint,
+    OUT sealer text, OUT sealer_pid integer, OUT last_round timestamptz,
+    OUT published_block bigint, OUT publication text)
+    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'ledger_status_wrapper';
+COMMENT ON FUNCTION tenant_guard.ledger_status() IS 'how much the ledger holds and what waits';
+
+CREATE FUNCTION tenant_guard.checkpoint() RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'checkpoint_wrapper';
+COMMENT ON FUNCTION tenant_guard.checkpoint() IS
+    'origin, size and root of the ledger: the body of a C2SP tlog-checkpoint, unsigned';
+
+-- Not STRICT: all arguments may be null.
+CREATE FUNCTION tenant_guard.verify_ledger(
+    account text DEFAULT NULL, against text DEFAULT NULL, since text DEFAULT NULL,
+    part integer DEFAULT NULL, parts integer DEFAULT NULL,
+    OUT code text, OUT block bigint, OUT account_id text, OUT event_id text, OUT relation text,
+    OUT detail text)
+    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET jit = off
+    AS 'MODULE_PATHNAME', 'verify_ledger_wrapper';
+COMMENT ON FUNCTION tenant_guard.verify_ledger(text, text, text, integer, integer) IS
+    'recomputes the ledger; a row for each thing that is not as it was sealed';
+
+CREATE FUNCTION tenant_guard.capture_history(
+    OUT block bigint, OUT sealed_at timestamptz, OUT part text, OUT change text, OUT entry jsonb)
+    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'capture_history_wrapper';
+COMMENT ON FUNCTION tenant_guard.capture_history() IS
+    'what changed from block to block in what is captured, and in who could change that';
+
+REVOKE ALL ON FUNCTION tenant_guard.seal(boolean), tenant_guard.capture_history(),
+    tenant_guard.ledger_status(),
+    tenant_guard.checkpoint(),
+    tenant_guard.verify_ledger(text, text, text, integer, integer) FROM PUBLIC;
+-- Sealing writes; auditors only read.
+GRANT EXECUTE ON FUNCTION tenant_guard.seal(boolean) TO tenant_guard_admin;
+GRANT EXECUTE ON FUNCTION tenant_guard.ledger_status(), tenant_guard.checkpoint(),
+    tenant_guard.verify_ledger(text, text, text, integer, integer), tenant_guard.capture_history()
+    TO tenant_guard_admin, tenant_guard_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   ledger
+
+-- Waiting for the background worker that seals. The worker itself has no object here: commits start it.
+
+-- Not STRICT: without an event it waits for all that is committed, without a timeout for ever.
+CREATE FUNCTION tenant_guard.wait_sealed(
+    event_id text DEFAULT NULL, timeout interval DEFAULT '10 s')
+    RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'wait_sealed_wrapper';
+COMMENT ON FUNCTION tenant_guard.wait_sealed(text, interval) IS
+    'waits until an event, or all that was committed before, is sealed; false when it takes too long';
+REVOKE ALL ON FUNCTION tenant_guard.wait_sealed(text, interval) FROM PUBLIC;
+-- Who wrote an event may wait for its seal before it is told to a customer. The function asks for an
+-- identity, of admins and auditors excepted, and knows the events of its account alone.
+GRANT EXECUTE ON FUNCTION tenant_guard.wait_sealed(text, interval) TO PUBLIC;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   sealer
+
+-- Personal values in the log: who has some, taking them out, what keeps them, and what is left of
+-- them on disk.
+
+-- Holds, active and released. Written by our code only, each act with an event.
+CREATE TABLE tenant_guard.legal_hold (
+    id bigint PRIMARY KEY,
+    account_id text NOT NULL,
+    -- Null for all relations, and for all rows.
+    relation text,
+    row_key text,
+    reason text NOT NULL,
+    placed_by name NOT NULL,
+    placed_at timestamptz NOT NULL,
+    released_by name,
+    released_at timestamptz,
+    release_reason text,
+    -- Every name that the relation had or has, and those of the tables that inherit from it.
+    covers text[],
+    CHECK (row_key IS NULL OR relation IS NOT NULL),
+    CHECK ((released_at IS NULL) = (released_by IS NULL)),
+    CHECK ((released_at IS NULL) = (release_reason IS NULL))
+);
+REVOKE ALL ON tenant_guard.legal_hold FROM PUBLIC;
+-- Whoever answers for erasures sees what stands against them.
+GRANT SELECT ON tenant_guard.legal_hold TO tenant_guard_admin, tenant_guard_auditor;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.legal_hold', '');
+
+-- An INSERT, as of a restore, only ever holds more. Whatever gets past this, the log puts right.
+CREATE TRIGGER tenant_guard_guard BEFORE UPDATE OR DELETE OR TRUNCATE ON tenant_guard.legal_hold
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.guard_ledger();
+ALTER TABLE tenant_guard.legal_hold ENABLE ALWAYS TRIGGER tenant_guard_guard;
+
+-- None of them is STRICT: the error names the argument that is null.
+CREATE FUNCTION tenant_guard.place_hold(
+    account text, relation text DEFAULT NULL, row_key text DEFAULT NULL, reason text DEFAULT NULL)
+    RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'place_hold_wrapper';
+COMMENT ON FUNCTION tenant_guard.place_hold(text, text, text, text) IS
+    'keeps personal values of an account, of a relation or of a row from being erased; returns the hold''s id';
+CREATE FUNCTION tenant_guard.release_hold(id bigint, reason text)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'release_hold_wrapper';
+COMMENT ON FUNCTION tenant_guard.release_hold(bigint, text) IS 'ends a hold';
+
+-- All rows are a function of their own: no value of an argument can come to mean them by mistake.
+CREATE FUNCTION tenant_guard.personal_events(
+    account text, relation text,
+    OUT event_id text, OUT row_key text, OUT occurred_at timestamptz, OUT action text,
+    OUT personal text)
+    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET jit = off
+    AS 'MODULE_PATHNAME', 'tenant_guard_personal_events';
+COMMENT ON FUNCTION tenant_guard.personal_events(text, text) IS
+    'the events of all rows of a relation that hold personal values, in order';
+CREATE FUNCTION tenant_guard.personal_events(
+    account text, relation text, row_keys text[],
+    OUT event_id text, OUT row_key text, OUT occurred_at timestamptz, OUT action text,
+    OUT personal text)
+    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET jit = off
+    AS 'MODULE_PATHNAME', 'tenant_guard_personal_events';
+COMMENT ON FUNCTION tenant_guard.personal_events(text, text, text[]) IS
+    'the events of rows that hold personal values, in order';
+CREATE FUNCTION tenant_guard.erase_personal(
+    account text, events text[], legal_basis text, reason text DEFAULT NULL)
+    RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'erase_personal_wrapper';
+COMMENT ON FUNCTION tenant_guard.erase_personal(text, text[], text, text) IS
+    'removes the personal values of events from the log, which goes on verifying; returns of how many';
+
+CREATE FUNCTION tenant_guard.overwrite_erased(
+    OUT relation text, OUT pages bigint, OUT overwritten bigint, OUT waiting bigint)
+    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'overwrite_erased_wrapper';
+COMMENT ON FUNCTION tenant_guard.overwrite_erased() IS
+    'overwrites with zeros what VACUUM left in the free space of the log''s pages';
+
+REVOKE ALL ON FUNCTION
+    tenant_guard.place_hold(text, text, text, text), tenant_guard.release_hold(bigint, text),
+    tenant_guard.personal_events(text, text), tenant_guard.personal_events(text, text, text[]),
+    tenant_guard.erase_personal(text, text[], text, text), tenant_guard.overwrite_erased()
+    FROM PUBLIC;
+-- What is kept and what is erased is the admin's to decide, whoever owns the table.
+GRANT EXECUTE ON FUNCTION
+    tenant_guard.place_hold(text, text, text, text), tenant_guard.release_hold(bigint, text),
+    tenant_guard.erase_personal(text, text[], text, text), tenant_guard.overwrite_erased()
+    TO tenant_guard_admin;
+-- Auditors read the log, personal values included; admins answer whoever asks for their data.
+GRANT EXECUTE ON FUNCTION
+    tenant_guard.personal_events(text, text), tenant_guard.personal_events(text, text, text[])
+    TO tenant_guard_admin, tenant_guard_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   personal
+
+-- Proofs over the ledger: paths, receipts, signed checkpoints, export.
+
+CREATE FUNCTION tenant_guard.inclusion_proof(
+    event_id text,
+    OUT block bigint, OUT event_index bigint, OUT events bigint, OUT events_path bytea[],
+    OUT epoch bigint, OUT leaf_index bigint, OUT tree_size bigint, OUT tree_path bytea[])
+    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'inclusion_proof_wrapper';
+COMMENT ON FUNCTION tenant_guard.inclusion_proof(text) IS
+    'the RFC 6962 paths from an event to the root of its epoch''s tree';
+
+-- Not STRICT: account and epoch may be null.
+CREATE FUNCTION tenant_guard.consistency_proof(
+    old_size bigint, new_size bigint, account text DEFAULT NULL, epoch bigint DEFAULT NULL)
+    RETURNS bytea[] LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'consistency_proof_wrapper';
+COMMENT ON FUNCTION tenant_guard.consistency_proof(bigint, bigint, text, bigint) IS
+    'the RFC 6962 proof that a tree began with what it was at a smaller size';
+
+CREATE FUNCTION tenant_guard.receipt(event_id text) RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'receipt_wrapper';
+COMMENT ON FUNCTION tenant_guard.receipt(text) IS
+    'a proof that the event is in the ledger, a C2SP tlog-proof that needs no database';
+
+CREATE FUNCTION tenant_guard.signed_checkpoint() RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'signed_checkpoint_wrapper';
+COMMENT ON FUNCTION tenant_guard.signed_checkpoint() IS
+    'the newest checkpoint as a C2SP signed note, with the cosignatures that were added';
+
+CREATE FUNCTION tenant_guard.checkpoint_verifier_key() RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'checkpoint_verifier_key_wrapper';
+COMMENT ON FUNCTION tenant_guard.checkpoint_verifier_key() IS
+    'the public key of tenant_guard.checkpoint_key_file; null where none is set';
+
+CREATE FUNCTION tenant_guard.add_cosignature(note text) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'add_cosignature_wrapper';
+COMMENT ON FUNCTION tenant_guard.add_cosignature(text) IS
+    'keeps signatures that were made elsewhere on one of this ledger''s checkpoints';
+
+-- Not STRICT: without an account the whole ledger is exported.
+CREATE FUNCTION tenant_guard.export_ledger(
+    account text DEFAULT NULL, OUT path text, OUT content bytea)
+    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'tenant_guard_export_ledger';
+COMMENT ON FUNCTION tenant_guard.export_ledger(text) IS
+    'the ledger as the files of a bundle, which tenant-guard-verify checks without a database';
+
+REVOKE ALL ON FUNCTION tenant_guard.inclusion_proof(text),
+    tenant_guard.consistency_proof(bigint, bigint, text, bigint), tenant_guard.receipt(text),
+    tenant_guard.signed_checkpoint(), tenant_guard.checkpoint_verifier_key(),
+    tenant_guard.add_cosignature(text), tenant_guard.export_ledger(text) FROM PUBLIC;
+-- Auditors read and prove.
+GRANT EXECUTE ON FUNCTION tenant_guard.inclusion_proof(text),
+    tenant_guard.consistency_proof(bigint, bigint, text, bigint),
+    tenant_guard.signed_checkpoint(), tenant_guard.checkpoint_verifier_key(),
+    tenant_guard.export_ledger(text) TO tenant_guard_admin, tenant_guard_auditor;
+-- It writes.
+GRANT EXECUTE ON FUNCTION tenant_guard.add_cosignature(text) TO tenant_guard_admin;
+-- Whoever has an identity may keep proof of what was recorded in its name; the function sees to that.
+GRANT EXECUTE ON FUNCTION tenant_guard.receipt(text) TO PUBLIC;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   proofs
+
+-- How long the log is kept, and what removes what is older. Rules and what they let go stand in
+-- tenant_guard.ledger_retention, a table of the ledger (sql/ledger_tables.sql), and count once a block
+-- states them.
+
+-- Where removing data goes on, and nothing else: without it, it begins again. Written by our code only.
+CREATE TABLE tenant_guard.retention_progress (
+    relation text PRIMARY KEY,
+    -- Blocks before this one were gone through.
+    next bigint NOT NULL,
+    -- The first of them in which something was held, and how many holds had been released by then.
+    held_from bigint,
+    releases bigint NOT NULL
+);
+REVOKE ALL ON tenant_guard.retention_progress FROM PUBLIC;
+
+-- Not STRICT: the relation may be null, and what must not be is told by name.
+CREATE FUNCTION tenant_guard.set_retention(relation regclass, payload interval, reason text)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_retention_wrapper';
+COMMENT ON FUNCTION tenant_guard.set_retention(regclass, interval, text) IS
+    'how long the data of a relation''s events is kept at least; of all without a rule if it is null';
+CREATE FUNCTION tenant_guard.keep_events(period interval, reason text)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'keep_events_wrapper';
+COMMENT ON FUNCTION tenant_guard.keep_events(interval, text) IS
+    'how long events are kept at least';
+CREATE FUNCTION tenant_guard.let_go(
+    OUT what text, OUT relation text, OUT before timestamptz)
+    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'let_go_wrapper';
+COMMENT ON FUNCTION tenant_guard.let_go() IS
+    'lets go what the rules no longer keep: the next block states it, and it may be removed then';
+CREATE FUNCTION tenant_guard.prune_payloads(
+    most integer DEFAULT 10000, OUT events bigint, OUT more boolean)
+    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'prune_payloads_wrapper';
+COMMENT ON FUNCTION tenant_guard.prune_payloads(integer) IS
+    'removes the data of events that a block let go: of how many, and whether there is more to go through';
+CREATE FUNCTION tenant_guard.prune_blocks(
+    checkpoint text, most bigint DEFAULT 10000, OUT block bigint, OUT events bigint)
+    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'prune_blocks_wrapper';
+COMMENT ON FUNCTION tenant_guard.prune_blocks(text, bigint) IS
+    'removes the events of the first blocks that a block let go, up to the one whose checkpoint is given; no row when none may go';
+
+REVOKE ALL ON FUNCTION
+    tenant_guard.set_retention(regclass, interval, text),
+    tenant_guard.keep_events(interval, text), tenant_guard.let_go(),
+    tenant_guard.prune_payloads(integer), tenant_guard.prune_blocks(text, bigint)
+    FROM PUBLIC;
+-- What is kept is the admin's to decide, above the floor that a superuser sets; the log says what came
+-- of it.
+GRANT EXECUTE ON FUNCTION
+    tenant_guard.set_retention(regclass, interval, text),
+    tenant_guard.keep_events(interval, text), tenant_guard.let_go(),
+    tenant_guard.prune_payloads(integer), tenant_guard.prune_blocks(text, bigint)
+    TO tenant_guard_admin;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   retention
+
 -- Isolation: protect, its plan and its undoing, and what is remembered for that.
 
 -- What is protected, one row for each relation named in protect(). Written by our code only: a row
@@ -742,6 +1190,411 @@ REVOKE ALL ON tenant_guard.dependent_view FROM PUBLIC;
 -- requires:
 --   isolation
 
+-- Who reads: the relations whose reads are recorded. The buffer in between has no object here.
+
+-- Relations whose reads are recorded, with those below them. Written by our code only.
+CREATE TABLE tenant_guard.read_audit (
+    relation regclass PRIMARY KEY
+);
+REVOKE ALL ON tenant_guard.read_audit FROM PUBLIC;
+-- Whoever answers for the log sees what stands in it.
+GRANT SELECT ON tenant_guard.read_audit TO tenant_guard_admin, tenant_guard_auditor;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.read_audit',
+    'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)');
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.read_audit
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.read_audit ENABLE ALWAYS TRIGGER tell_backends;
+
+-- Not STRICT: a null relation is an error and no silence. They compare what the catalog prints, as
+-- those of audit() do.
+CREATE FUNCTION tenant_guard.audit_reads(relation regclass, enabled boolean DEFAULT true)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'audit_reads_wrapper';
+COMMENT ON FUNCTION tenant_guard.audit_reads(regclass, boolean) IS
+    'has reads of a protected or audited relation recorded, or no longer recorded';
+CREATE FUNCTION tenant_guard.flush_reads() RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'flush_reads_wrapper';
+COMMENT ON FUNCTION tenant_guard.flush_reads() IS
+    'writes the reads and refusals that wait in the buffer into the log; how many events they became';
+CREATE FUNCTION tenant_guard.reads_status()
+    RETURNS TABLE (buffer_bytes bigint, used_bytes bigint, lost_reads bigint,
+        lost_refusals bigint, unbuffered_reads bigint)
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'reads_status_wrapper';
+COMMENT ON FUNCTION tenant_guard.reads_status() IS
+    'the buffer of reads, and what found no room in it since the server started';
+REVOKE ALL ON FUNCTION
+    tenant_guard.audit_reads(regclass, boolean), tenant_guard.flush_reads(),
+    tenant_guard.reads_status() FROM PUBLIC;
+-- What is recorded is the admin's to decide; the function also asks that the caller owns the table.
+GRANT EXECUTE ON FUNCTION tenant_guard.audit_reads(regclass, boolean) TO tenant_guard_admin;
+-- It holds up the record of everybody's reads until its transaction ends: that is not for who only reads.
+GRANT EXECUTE ON FUNCTION tenant_guard.flush_reads() TO tenant_guard_admin;
+-- It says nothing of anybody.
+GRANT EXECUTE ON FUNCTION tenant_guard.reads_status() TO tenant_guard_admin, tenant_guard_auditor;
+
+-- It calls nothing and knows nothing: whoever looks for his statements in the log computes it.
+CREATE FUNCTION tenant_guard.statement_fingerprint(statement text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'statement_fingerprint_wrapper';
+COMMENT ON FUNCTION tenant_guard.statement_fingerprint(text) IS
+    'what the log calls statements that differ from this one in constants and comments alone';
+REVOKE ALL ON FUNCTION tenant_guard.statement_fingerprint(text) FROM PUBLIC;
+-- For that, everybody.
+GRANT EXECUTE ON FUNCTION tenant_guard.statement_fingerprint(text) TO PUBLIC;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   reads
+
+-- Roles of the product: what each may do with which rows of the account. See docs/roles.md.
+
+-- The roles tokens name.
+CREATE TABLE tenant_guard.product_role (
+    name text PRIMARY KEY CHECK (name <> ''),
+    inherits text[] NOT NULL,
+    -- The level of assurance without which the role does not count.
+    assurance text CHECK (assurance <> '')
+);
+REVOKE ALL ON tenant_guard.product_role FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.product_role', '');
+
+-- One row for each command a role is allowed in a scope. Policies are compiled from it, and lists of
+-- columns are read from it, so only our own functions write here.
+CREATE TABLE tenant_guard.permission (
+    relation regclass NOT NULL,
+    role text NOT NULL,
+    command text NOT NULL CHECK (command IN ('select', 'insert', 'update', 'delete')),
+    scope text NOT NULL CHECK (scope IN ('account', 'own', 'assigned', 'via')),
+    owner_column name,
+    assigned_column name,
+    assignment regclass,
+    assignment_key name,
+    assignment_subject name,
+    via name,
+    -- The columns it reaches, null for all.
+    columns name[],
+    PRIMARY KEY (relation, role, command)
+);
+REVOKE ALL ON tenant_guard.permission FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.permission',
+    'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)
+        AND (assignment IS NULL OR assignment IN (SELECT oid FROM pg_catalog.pg_class))');
+
+-- Every backend keeps the lists of columns; what it keeps of protection_member is told of too.
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.product_role
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.product_role ENABLE ALWAYS TRIGGER tell_backends;
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.permission
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.permission ENABLE ALWAYS TRIGGER tell_backends;
+
+-- They compile policies, as protect does, and under the same settings.
+CREATE FUNCTION tenant_guard.define_role(name text, inherits text[] DEFAULT '{}') RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'define_role_wrapper';
+COMMENT ON FUNCTION tenant_guard.define_role(name text, inherits text[]) IS
+    'defines a role of the product, with the roles whose permissions it has as well';
+CREATE FUNCTION tenant_guard.drop_role(name text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'drop_role_wrapper';
+COMMENT ON FUNCTION tenant_guard.drop_role(name text) IS
+    'drops a role of the product that nothing names any more';
+CREATE FUNCTION tenant_guard.require_role_assurance(role text, level text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'require_role_assurance_wrapper';
+COMMENT ON FUNCTION tenant_guard.require_role_assurance(role text, level text) IS
+    'asks for a level of assurance for a role to count';
+CREATE FUNCTION tenant_guard.allow(
+    role text, relation regclass, commands text[], scope text DEFAULT 'account',
+    owner_column name DEFAULT NULL, assigned_column name DEFAULT NULL,
+    assignment regclass DEFAULT NULL, assignment_key name DEFAULT NULL,
+    assignment_subject name DEFAULT NULL, via name DEFAULT NULL, columns name[] DEFAULT NULL)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'allow_wrapper';
+COMMENT ON FUNCTION tenant_guard.allow(text, regclass, text[], text, name, name, regclass, name,
+    name, name, name[]) IS
+    'allows a role of the product commands on rows of a protected relation';
+CREATE FUNCTION tenant_guard.disallow(
+    role text, relation regclass, commands text[] DEFAULT '{all}')
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'disallow_wrapper';
+COMMENT ON FUNCTION tenant_guard.disallow(role text, relation regclass, commands text[]) IS
+    'takes back what allow() gave';
+REVOKE ALL ON FUNCTION
+    tenant_guard.define_role(text, text[]), tenant_guard.drop_role(text),
+    tenant_guard.require_role_assurance(text, text),
+    tenant_guard.allow(
+        text, regclass, text[], text, name, name, regclass, name, name, name, name[]),
+    tenant_guard.disallow(text, regclass, text[])
+    FROM PUBLIC;
+-- As protect: the admin's, who must also own the tables whose policies change.
+GRANT EXECUTE ON FUNCTION
+    tenant_guard.define_role(text, text[]), tenant_guard.drop_role(text),
+    tenant_guard.require_role_assurance(text, text),
+    tenant_guard.allow(
+        text, regclass, text[], text, name, name, regclass, name, name, name, name[]),
+    tenant_guard.disallow(text, regclass, text[])
+    TO tenant_guard_admin;
+
+CREATE FUNCTION tenant_guard.permission_matrix()
+    RETURNS TABLE (
+        role text, relation regclass, command text, scope text, detail text, columns text[],
+        assurance text, database_roles text[])
+    LANGUAGE c STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'permission_matrix_wrapper';
+COMMENT ON FUNCTION tenant_guard.permission_matrix() IS
+    'what each role of the product may do on each relation, read from the policies that stand';
+REVOKE ALL ON FUNCTION tenant_guard.permission_matrix() FROM PUBLIC;
+-- It reads catalogs and declarations, as check() does.
+GRANT EXECUTE ON FUNCTION tenant_guard.permission_matrix()
+    TO tenant_guard_admin, tenant_guard_auditor;
+
+-- For our own code: what a protected relation lets whom do, in all columns a permission names.
+CREATE VIEW tenant_guard.declared_permission AS
+SELECT p.relation, p.role, p.command, p.scope, p.columns,
+    pg_catalog.quote_ident(c.name) AS subject_column,
+    pg_catalog.format_type(a.atttypid, NULL) AS subject_type,
+    p.assignment,
+    CASE WHEN p.assignment IS NOT NULL
+        THEN pg_catalog.format('%I.%I', an.nspname, ac.relname) END AS assignment_name,
+    pg_catalog.quote_ident(p.assignment_key) AS assignment_key,
+    pg_catalog.quote_ident(k.attname) AS row_key,
+    pg_catalog.quote_ident(p.via) AS via,
+    f.confrelid AS parent,
+    CASE WHEN f.confrelid IS NOT NULL
+        -- A key is unique in its own table; what inherits from it may hold it again.
+        THEN pg_catalog.format(CASE pc.relkind WHEN 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END,
+            pn.nspname, pc.relname) END AS parent_name,
+    pg_catalog.quote_ident(f.key) AS parent_key,
+    -- A permission whose columns or tables are gone lets nobody in.
+    CASE p.scope WHEN 'account' THEN true WHEN 'via' THEN f.key IS NOT NULL
+        ELSE a.attnum IS NOT NULL AND (p.assignment IS NULL OR
+            k.attname IS NOT NULL AND ak.attnum IS NOT NULL) END AS whole
+FROM tenant_guard.permission AS p
+CROSS JOIN LATERAL (
+    SELECT COALESCE(p.owner_column, p.assigned_column, p.assignment_subject) AS name,
+        COALESCE(p.assignment, p.relation) AS relation
+) AS c
+LEFT JOIN pg_catalog.pg_attribute AS a
+    ON a.attrelid = c.relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_catalog.pg_class AS ac ON ac.oid = p.assignment
+LEFT JOIN pg_catalog.pg_namespace AS an ON an.oid = ac.relnamespace
+LEFT JOIN pg_catalog.pg_attribute AS ak
+    ON ak.attrelid = p.assignment AND ak.attname = p.assignment_key AND ak.attnum > 0
+        AND NOT ak.attisdropped
+-- The key of a row: its primary key, the account column aside.
+LEFT JOIN LATERAL (
+    SELECT pg_catalog.min(ka.attname::text)::name AS attname
+    FROM pg_catalog.pg_index AS i
+    JOIN tenant_guard.protection AS r ON r.relation = p.relation
+    JOIN pg_catalog.pg_attribute AS ka
+        ON ka.attrelid = i.indrelid AND ka.attnum = ANY (i.indkey)
+            AND ka.attname IS DISTINCT FROM r.account_column
+    WHERE i.indrelid = p.relation AND i.indisprimary AND p.assignment IS NOT NULL
+    HAVING pg_catalog.count(*) = 1
+) AS k ON true
+-- The parent: by a foreign key over the column, or over it and the account of both.
+LEFT JOIN LATERAL (
+    SELECT DISTINCT ON (p.via) f.confrelid, pa.attname AS key
+    FROM pg_catalog.pg_constraint AS f
+    JOIN tenant_guard.protection AS r ON r.relation = p.relation
+    JOIN tenant_guard.protection AS pr ON pr.relation = f.confrelid
+    JOIN pg_catalog.pg_attribute AS v
+        ON v.attrelid = f.conrelid AND v.attname = p.via AND NOT v.attisdropped
+    JOIN pg_catalog.pg_attribute AS pa
+        ON pa.attrelid = f.confrelid
+            AND pa.attnum = f.confkey[pg_catalog.array_position(f.conkey, v.attnum)]
+    WHERE f.contype = 'f' AND f.conrelid = p.relation AND f.conparentid = 0
+        AND NOT EXISTS (
+            SELECT FROM ROWS FROM (
+                pg_catalog.unnest(f.conkey), pg_catalog.unnest(f.confkey)) AS o (own, other)
+            JOIN pg_catalog.pg_attribute AS oa ON oa.attrelid = f.conrelid AND oa.attnum = o.own
+            JOIN pg_catalog.pg_attribute AS ob ON ob.attrelid = f.confrelid AND ob.attnum = o.other
+            WHERE o.own <> v.attnum AND (oa.attname IS DISTINCT FROM r.account_column
+                OR ob.attname IS DISTINCT FROM pr.account_column))
+    ORDER BY p.via, f.conname
+) AS f ON p.via IS NOT NULL
+LEFT JOIN pg_catalog.pg_class AS pc ON pc.oid = f.confrelid
+LEFT JOIN pg_catalog.pg_namespace AS pn ON pn.oid = pc.relnamespace;
+REVOKE ALL ON tenant_guard.declared_permission FROM PUBLIC;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   roles
+
+-- Looking back: who of an account reads its log, the events of a row, rows as they stood, whether a table
+-- is what its events made of it, and the log as lines.
+
+-- The roles of the product whose holders read the log of their account.
+CREATE TABLE tenant_guard.log_reader (
+    role text PRIMARY KEY CHECK (role <> '')
+);
+REVOKE ALL ON tenant_guard.log_reader FROM PUBLIC;
+-- Whoever answers for the log sees who reads it.
+GRANT SELECT ON tenant_guard.log_reader TO tenant_guard_admin, tenant_guard_auditor;
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.log_reader', '');
+-- Every backend keeps them.
+CREATE TRIGGER tell_backends
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.log_reader
+    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
+ALTER TABLE tenant_guard.log_reader ENABLE ALWAYS TRIGGER tell_backends;
+
+CREATE FUNCTION tenant_guard.allow_log(role text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'allow_log_wrapper';
+COMMENT ON FUNCTION tenant_guard.allow_log(text) IS
+    'lets a role of the product, and all that inherit it, read the log of their account';
+CREATE FUNCTION tenant_guard.disallow_log(role text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'disallow_log_wrapper';
+COMMENT ON FUNCTION tenant_guard.disallow_log(text) IS 'takes back what allow_log() gave';
+
+-- The condition of own_events(), called for every row: it carries no search_path. It reads a table
+-- of ours when that has changed, as the readers of the identity do.
+CREATE FUNCTION tenant_guard.log_account() RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'tenant_guard_log_account';
+COMMENT ON FUNCTION tenant_guard.log_account() IS
+    'the account whose log the current identity may read; null where none of its roles reads it';
+
+-- Not a view on the log: the planner evaluates leakproof conditions of whoever reads a view, comparisons
+-- of text among them, against statistics of the whole log, and EXPLAIN shows what comes of it. A function
+-- that runs as its owner is planned apart from the statement that calls it, which learns no estimate.
+-- What says something of how many transactions others had in between is left out.
+CREATE FUNCTION tenant_guard.own_events(
+    since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+    OUT event_id text, OUT occurred_at timestamptz, OUT kind text, OUT action text,
+    OUT account_id text, OUT relation text, OUT leaf_relation text, OUT row_key text,
+    OUT target text, OUT data text, OUT personal text, OUT redacted text[],
+    OUT hashed text[], OUT subject text, OUT role text[], OUT session_role text,
+    OUT "current_role" text, OUT issuer text, OUT token_id text, OUT session text,
+    OUT client_address text, OUT application_name text, OUT transaction_start timestamptz)
+    RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+SELECT lpad(to_hex(l.incarnation), 16, '0') || '-' || l.xid || '-' || l.ordinal,
+    l.occurred_at, l.kind, l.action, l.account_id, l.relation, l.leaf_relation, l.row_key, l.target,
+    l.data, l.personal, l.redacted, l.hashed, c.subject, c.role, c.session_role, c."current_role",
+    c.issuer, c.token_id, c.session, c.client_address, c.application_name, c.transaction_start
+FROM tenant_guard.audit_log AS l
+LEFT JOIN tenant_guard.audit_context AS c
+    ON c.incarnation = l.incarnation AND c.xid = l.xid AND c.number = l.context
+WHERE l.account_id = tenant_guard.log_account()
+    AND l.occurred_at >= coalesce($1, '-infinity') AND l.occurred_at < coalesce($2, 'infinity')
+$$;
+COMMENT ON FUNCTION tenant_guard.own_events(timestamptz, timestamptz) IS
+    'audited events of the account of the current identity, from a time on and before another';
+
+-- Not STRICT: without an account it is the caller's own, for auditors all.
+CREATE FUNCTION tenant_guard.row_history(
+    relation text, key jsonb, account text DEFAULT NULL,
+    OUT event_id text, OUT occurred_at timestamptz, OUT action text, OUT note text,
+    OUT account_id text, OUT relation_name text, OUT leaf_relation text, OUT row_key text,
+    OUT subject text, OUT role text[], OUT data text, OUT personal text)
+    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'tenant_guard_row_history';
+COMMENT ON FUNCTION tenant_guard.row_history(text, jsonb, text) IS
+    'the events of a row in the order of changes, whatever key it had';
+
+CREATE FUNCTION tenant_guard.as_of(relation text, at timestamptz, account text DEFAULT NULL)
+    RETURNS SETOF json LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET jit = off
+    AS 'MODULE_PATHNAME', 'tenant_guard_as_of';
+COMMENT ON FUNCTION tenant_guard.as_of(text, timestamptz, text) IS
+    'the rows of a relation as they stood at a time, from events alone';
+CREATE FUNCTION tenant_guard.as_of_snapshot(
+    relation text, snapshot pg_snapshot, account text DEFAULT NULL)
+    RETURNS SETOF json LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET jit = off
+    AS 'MODULE_PATHNAME', 'tenant_guard_as_of_snapshot';
+COMMENT ON FUNCTION tenant_guard.as_of_snapshot(text, pg_snapshot, text) IS
+    'the rows of a relation as a snapshot of this database saw them, from events alone';
+
+CREATE FUNCTION tenant_guard.record_baseline(relation regclass) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'record_baseline_wrapper';
+COMMENT ON FUNCTION tenant_guard.record_baseline(regclass) IS
+    'writes an event for each row that stands; how many';
+
+CREATE FUNCTION tenant_guard.verify_state(
+    relation regclass, OUT code text, OUT account_id text, OUT row_key text, OUT detail text)
+    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp SET jit = off
+    AS 'MODULE_PATHNAME', 'tenant_guard_verify_state';
+COMMENT ON FUNCTION tenant_guard.verify_state(regclass) IS
+    'compares a table with what its events made of it; a row for each difference';
+
+-- Not STRICT: it may begin at the first event, and give those of all accounts.
+CREATE FUNCTION tenant_guard.audit_feed(
+    after text DEFAULT NULL, most integer DEFAULT 1000, account text DEFAULT NULL,
+    OUT "position" text, OUT line text)
+    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'tenant_guard_audit_feed';
+COMMENT ON FUNCTION tenant_guard.audit_feed(text, integer, text) IS
+    'sealed events as JSON, in the order of the ledger, from a position on';
+
+REVOKE ALL ON FUNCTION tenant_guard.allow_log(text), tenant_guard.disallow_log(text),
+    tenant_guard.log_account(), tenant_guard.own_events(timestamptz, timestamptz),
+    tenant_guard.row_history(text, jsonb, text),
+    tenant_guard.as_of(text, timestamptz, text),
+    tenant_guard.as_of_snapshot(text, pg_snapshot, text),
+    tenant_guard.record_baseline(regclass), tenant_guard.verify_state(regclass),
+    tenant_guard.audit_feed(text, integer, text) FROM PUBLIC;
+-- Who reads what is the admin's to decide; record_baseline() also asks that the caller owns the table.
+GRANT EXECUTE ON FUNCTION tenant_guard.allow_log(text), tenant_guard.disallow_log(text),
+    tenant_guard.record_baseline(regclass) TO tenant_guard_admin;
+-- It shows the events of the account of the caller's own token, and the view own_event calls it with the
+-- rights of whoever reads the view.
+GRANT EXECUTE ON FUNCTION tenant_guard.own_events(timestamptz, timestamptz) TO PUBLIC;
+-- An identity with a role that reads the log looks back at its own account; the functions see to that.
+GRANT EXECUTE ON FUNCTION tenant_guard.row_history(text, jsonb, text),
+    tenant_guard.as_of(text, timestamptz, text),
+    tenant_guard.as_of_snapshot(text, pg_snapshot, text) TO PUBLIC;
+-- It shows keys and names of columns that differ, of all accounts.
+GRANT EXECUTE ON FUNCTION tenant_guard.verify_state(regclass)
+    TO tenant_guard_admin, tenant_guard_auditor;
+-- It is the log.
+GRANT EXECUTE ON FUNCTION tenant_guard.audit_feed(text, integer, text) TO tenant_guard_auditor;
+
+-- A ledger that outlived an earlier DROP EXTENSION lost its views on functions of ours.
+SELECT tenant_guard.init_ledger()
+WHERE pg_catalog.to_regclass('tenant_guard.audit_log') IS NOT NULL;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   history
+
 -- Trying to cross from one account to another.
 
 -- Its queries are large and their tables small: compiling them took most of the time.
@@ -774,7 +1627,7 @@ GRANT EXECUTE ON FUNCTION
 
 /* <begin connected objects> */
 -- requires:
---   isolation
+--   probe
 
 -- Why a row is shown or hidden.
 
@@ -796,7 +1649,7 @@ COMMENT ON FUNCTION tenant_guard.explain_access(regclass, jsonb, jsonb, regrole)
 
 /* <begin connected objects> */
 -- requires:
---   isolation
+--   explain
 
 -- The linter: what its checks read, findings that are accepted, and its outputs. Each check is a file
 -- in sql/checks. All of it reads catalogs and settings; nothing that a user wrote is evaluated.
@@ -1148,266 +2001,7 @@ GRANT EXECUTE ON FUNCTION
 
 /* <begin connected objects> */
 -- requires:
---   isolation
-
--- Data migrations account by account, and how far each has come.
-
--- One row for each run. Of the statements only their hash is kept: they may hold secrets.
-CREATE TABLE tenant_guard.migration_run (
-    run text PRIMARY KEY CHECK (run <> ''),
-    statements_hash text NOT NULL,
-    reason text NOT NULL,
-    begun_by name NOT NULL,
-    begun_at timestamptz NOT NULL
-);
-CREATE TABLE tenant_guard.migration_run_account (
-    run text NOT NULL,
-    account_id text NOT NULL,
-    state text NOT NULL CHECK (state IN ('pending', 'running', 'done', 'failed')),
-    started_at timestamptz,
-    finished_at timestamptz,
-    rows bigint,
-    sqlstate text,
-    message text,
-    PRIMARY KEY (run, account_id)
-);
-REVOKE ALL ON tenant_guard.migration_run, tenant_guard.migration_run_account FROM PUBLIC;
--- A restored database has the rows as the run left them, so it must know how far that came.
-SELECT pg_catalog.pg_extension_config_dump('tenant_guard.migration_run', '');
-SELECT pg_catalog.pg_extension_config_dump('tenant_guard.migration_run_account', '');
-
-CREATE VIEW tenant_guard.account_run AS
-SELECT a.run, r.statements_hash, a.account_id, a.state, a.started_at, a.finished_at, a.rows,
-    a.sqlstate, a.message
-FROM tenant_guard.migration_run_account AS a
-JOIN tenant_guard.migration_run AS r ON r.run = a.run;
-COMMENT ON VIEW tenant_guard.account_run IS 'how far each run of for_each_account() has come';
-REVOKE ALL ON tenant_guard.account_run FROM PUBLIC;
--- It names accounts and errors, no values of rows.
-GRANT SELECT ON tenant_guard.account_run TO tenant_guard_admin, tenant_guard_auditor;
-
--- No SET clause: a procedure with one may not commit. All that it looks up is qualified, and the
--- statements it is given find their names as the caller would.
-CREATE PROCEDURE tenant_guard.for_each_account(
-    sql text, reason text, run text DEFAULT NULL, accounts text[] DEFAULT NULL,
-    on_error text DEFAULT 'stop', subject text DEFAULT NULL, roles text[] DEFAULT '{}')
-    LANGUAGE c AS 'MODULE_PATHNAME', 'tenant_guard_for_each_account';
-COMMENT ON PROCEDURE tenant_guard.for_each_account(text, text, text, text[], text, text, text[]) IS
-    'runs statements once for each account, each time in a transaction bound to that account';
--- Granted to nobody, as act_as: it is a way to every account without a token.
-REVOKE ALL ON PROCEDURE
-    tenant_guard.for_each_account(text, text, text, text[], text, text, text[]) FROM PUBLIC;
-
-CREATE FUNCTION tenant_guard.forget_run(run text) RETURNS void
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'forget_run_wrapper';
-COMMENT ON FUNCTION tenant_guard.forget_run(run text) IS
-    'forgets how far a run of for_each_account() has come';
-REVOKE ALL ON FUNCTION tenant_guard.forget_run(text) FROM PUBLIC;
--- A run that is forgotten can be carried out a second time.
-GRANT EXECUTE ON FUNCTION tenant_guard.forget_run(text) TO tenant_guard_admin;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- requires:
---   isolation
-
--- Roles of the product: what each may do with which rows of the account. See docs/roles.md.
-
--- The roles tokens name.
-CREATE TABLE tenant_guard.product_role (
-    name text PRIMARY KEY CHECK (name <> ''),
-    inherits text[] NOT NULL,
-    -- The level of assurance without which the role does not count.
-    assurance text CHECK (assurance <> '')
-);
-REVOKE ALL ON tenant_guard.product_role FROM PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('tenant_guard.product_role', '');
-
--- One row for each command a role is allowed in a scope. Policies are compiled from it, and lists of
--- columns are read from it, so only our own functions write here.
-CREATE TABLE tenant_guard.permission (
-    relation regclass NOT NULL,
-    role text NOT NULL,
-    command text NOT NULL CHECK (command IN ('select', 'insert', 'update', 'delete')),
-    scope text NOT NULL CHECK (scope IN ('account', 'own', 'assigned', 'via')),
-    owner_column name,
-    assigned_column name,
-    assignment regclass,
-    assignment_key name,
-    assignment_subject name,
-    via name,
-    -- The columns it reaches, null for all.
-    columns name[],
-    PRIMARY KEY (relation, role, command)
-);
-REVOKE ALL ON tenant_guard.permission FROM PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('tenant_guard.permission',
-    'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)
-        AND (assignment IS NULL OR assignment IN (SELECT oid FROM pg_catalog.pg_class))');
-
--- Every backend keeps the lists of columns; what it keeps of protection_member is told of too.
-CREATE TRIGGER tell_backends
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.product_role
-    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
-ALTER TABLE tenant_guard.product_role ENABLE ALWAYS TRIGGER tell_backends;
-CREATE TRIGGER tell_backends
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.permission
-    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
-ALTER TABLE tenant_guard.permission ENABLE ALWAYS TRIGGER tell_backends;
-
--- They compile policies, as protect does, and under the same settings.
-CREATE FUNCTION tenant_guard.define_role(name text, inherits text[] DEFAULT '{}') RETURNS void
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
-    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
-    AS 'MODULE_PATHNAME', 'define_role_wrapper';
-COMMENT ON FUNCTION tenant_guard.define_role(name text, inherits text[]) IS
-    'defines a role of the product, with the roles whose permissions it has as well';
-CREATE FUNCTION tenant_guard.drop_role(name text) RETURNS void
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
-    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
-    AS 'MODULE_PATHNAME', 'drop_role_wrapper';
-COMMENT ON FUNCTION tenant_guard.drop_role(name text) IS
-    'drops a role of the product that nothing names any more';
-CREATE FUNCTION tenant_guard.require_role_assurance(role text, level text) RETURNS void
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
-    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
-    AS 'MODULE_PATHNAME', 'require_role_assurance_wrapper';
-COMMENT ON FUNCTION tenant_guard.require_role_assurance(role text, level text) IS
-    'asks for a level of assurance for a role to count';
-CREATE FUNCTION tenant_guard.allow(
-    role text, relation regclass, commands text[], scope text DEFAULT 'account',
-    owner_column name DEFAULT NULL, assigned_column name DEFAULT NULL,
-    assignment regclass DEFAULT NULL, assignment_key name DEFAULT NULL,
-    assignment_subject name DEFAULT NULL, via name DEFAULT NULL, columns name[] DEFAULT NULL)
-    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
-    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
-    AS 'MODULE_PATHNAME', 'allow_wrapper';
-COMMENT ON FUNCTION tenant_guard.allow(text, regclass, text[], text, name, name, regclass, name,
-    name, name, name[]) IS
-    'allows a role of the product commands on rows of a protected relation';
-CREATE FUNCTION tenant_guard.disallow(
-    role text, relation regclass, commands text[] DEFAULT '{all}')
-    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
-    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
-    AS 'MODULE_PATHNAME', 'disallow_wrapper';
-COMMENT ON FUNCTION tenant_guard.disallow(role text, relation regclass, commands text[]) IS
-    'takes back what allow() gave';
-REVOKE ALL ON FUNCTION
-    tenant_guard.define_role(text, text[]), tenant_guard.drop_role(text),
-    tenant_guard.require_role_assurance(text, text),
-    tenant_guard.allow(
-        text, regclass, text[], text, name, name, regclass, name, name, name, name[]),
-    tenant_guard.disallow(text, regclass, text[])
-    FROM PUBLIC;
--- As protect: the admin's, who must also own the tables whose policies change.
-GRANT EXECUTE ON FUNCTION
-    tenant_guard.define_role(text, text[]), tenant_guard.drop_role(text),
-    tenant_guard.require_role_assurance(text, text),
-    tenant_guard.allow(
-        text, regclass, text[], text, name, name, regclass, name, name, name, name[]),
-    tenant_guard.disallow(text, regclass, text[])
-    TO tenant_guard_admin;
-
-CREATE FUNCTION tenant_guard.permission_matrix()
-    RETURNS TABLE (
-        role text, relation regclass, command text, scope text, detail text, columns text[],
-        assurance text, database_roles text[])
-    LANGUAGE c STABLE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
-    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
-    AS 'MODULE_PATHNAME', 'permission_matrix_wrapper';
-COMMENT ON FUNCTION tenant_guard.permission_matrix() IS
-    'what each role of the product may do on each relation, read from the policies that stand';
-REVOKE ALL ON FUNCTION tenant_guard.permission_matrix() FROM PUBLIC;
--- It reads catalogs and declarations, as check() does.
-GRANT EXECUTE ON FUNCTION tenant_guard.permission_matrix()
-    TO tenant_guard_admin, tenant_guard_auditor;
-
--- For our own code: what a protected relation lets whom do, in all columns a permission names.
-CREATE VIEW tenant_guard.declared_permission AS
-SELECT p.relation, p.role, p.command, p.scope, p.columns,
-    pg_catalog.quote_ident(c.name) AS subject_column,
-    pg_catalog.format_type(a.atttypid, NULL) AS subject_type,
-    p.assignment,
-    CASE WHEN p.assignment IS NOT NULL
-        THEN pg_catalog.format('%I.%I', an.nspname, ac.relname) END AS assignment_name,
-    pg_catalog.quote_ident(p.assignment_key) AS assignment_key,
-    pg_catalog.quote_ident(k.attname) AS row_key,
-    pg_catalog.quote_ident(p.via) AS via,
-    f.confrelid AS parent,
-    CASE WHEN f.confrelid IS NOT NULL
-        -- A key is unique in its own table; what inherits from it may hold it again.
-        THEN pg_catalog.format(CASE pc.relkind WHEN 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END,
-            pn.nspname, pc.relname) END AS parent_name,
-    pg_catalog.quote_ident(f.key) AS parent_key,
-    -- A permission whose columns or tables are gone lets nobody in.
-    CASE p.scope WHEN 'account' THEN true WHEN 'via' THEN f.key IS NOT NULL
-        ELSE a.attnum IS NOT NULL AND (p.assignment IS NULL OR
-            k.attname IS NOT NULL AND ak.attnum IS NOT NULL) END AS whole
-FROM tenant_guard.permission AS p
-CROSS JOIN LATERAL (
-    SELECT COALESCE(p.owner_column, p.assigned_column, p.assignment_subject) AS name,
-        COALESCE(p.assignment, p.relation) AS relation
-) AS c
-LEFT JOIN pg_catalog.pg_attribute AS a
-    ON a.attrelid = c.relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
-LEFT JOIN pg_catalog.pg_class AS ac ON ac.oid = p.assignment
-LEFT JOIN pg_catalog.pg_namespace AS an ON an.oid = ac.relnamespace
-LEFT JOIN pg_catalog.pg_attribute AS ak
-    ON ak.attrelid = p.assignment AND ak.attname = p.assignment_key AND ak.attnum > 0
-        AND NOT ak.attisdropped
--- The key of a row: its primary key, the account column aside.
-LEFT JOIN LATERAL (
-    SELECT pg_catalog.min(ka.attname::text)::name AS attname
-    FROM pg_catalog.pg_index AS i
-    JOIN tenant_guard.protection AS r ON r.relation = p.relation
-    JOIN pg_catalog.pg_attribute AS ka
-        ON ka.attrelid = i.indrelid AND ka.attnum = ANY (i.indkey)
-            AND ka.attname IS DISTINCT FROM r.account_column
-    WHERE i.indrelid = p.relation AND i.indisprimary AND p.assignment IS NOT NULL
-    HAVING pg_catalog.count(*) = 1
-) AS k ON true
--- The parent: by a foreign key over the column, or over it and the account of both.
-LEFT JOIN LATERAL (
-    SELECT DISTINCT ON (p.via) f.confrelid, pa.attname AS key
-    FROM pg_catalog.pg_constraint AS f
-    JOIN tenant_guard.protection AS r ON r.relation = p.relation
-    JOIN tenant_guard.protection AS pr ON pr.relation = f.confrelid
-    JOIN pg_catalog.pg_attribute AS v
-        ON v.attrelid = f.conrelid AND v.attname = p.via AND NOT v.attisdropped
-    JOIN pg_catalog.pg_attribute AS pa
-        ON pa.attrelid = f.confrelid
-            AND pa.attnum = f.confkey[pg_catalog.array_position(f.conkey, v.attnum)]
-    WHERE f.contype = 'f' AND f.conrelid = p.relation AND f.conparentid = 0
-        AND NOT EXISTS (
-            SELECT FROM ROWS FROM (
-                pg_catalog.unnest(f.conkey), pg_catalog.unnest(f.confkey)) AS o (own, other)
-            JOIN pg_catalog.pg_attribute AS oa ON oa.attrelid = f.conrelid AND oa.attnum = o.own
-            JOIN pg_catalog.pg_attribute AS ob ON ob.attrelid = f.confrelid AND ob.attnum = o.other
-            WHERE o.own <> v.attnum AND (oa.attname IS DISTINCT FROM r.account_column
-                OR ob.attname IS DISTINCT FROM pr.account_column))
-    ORDER BY p.via, f.conname
-) AS f ON p.via IS NOT NULL
-LEFT JOIN pg_catalog.pg_class AS pc ON pc.oid = f.confrelid
-LEFT JOIN pg_catalog.pg_namespace AS pn ON pn.oid = pc.relnamespace;
-REVOKE ALL ON tenant_guard.declared_permission FROM PUBLIC;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- requires:
---   isolation
+--   checks
 
 -- Integrity across accounts: keys held to the account.
 
@@ -1589,7 +2183,69 @@ GRANT EXECUTE ON FUNCTION
 
 /* <begin connected objects> */
 -- requires:
---   isolation
+--   integrity
+
+-- Data migrations account by account, and how far each has come.
+
+-- One row for each run. Of the statements only their hash is kept: they may hold secrets.
+CREATE TABLE tenant_guard.migration_run (
+    run text PRIMARY KEY CHECK (run <> ''),
+    statements_hash text NOT NULL,
+    reason text NOT NULL,
+    begun_by name NOT NULL,
+    begun_at timestamptz NOT NULL
+);
+CREATE TABLE tenant_guard.migration_run_account (
+    run text NOT NULL,
+    account_id text NOT NULL,
+    state text NOT NULL CHECK (state IN ('pending', 'running', 'done', 'failed')),
+    started_at timestamptz,
+    finished_at timestamptz,
+    rows bigint,
+    sqlstate text,
+    message text,
+    PRIMARY KEY (run, account_id)
+);
+REVOKE ALL ON tenant_guard.migration_run, tenant_guard.migration_run_account FROM PUBLIC;
+-- A restored database has the rows as the run left them, so it must know how far that came.
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.migration_run', '');
+SELECT pg_catalog.pg_extension_config_dump('tenant_guard.migration_run_account', '');
+
+CREATE VIEW tenant_guard.account_run AS
+SELECT a.run, r.statements_hash, a.account_id, a.state, a.started_at, a.finished_at, a.rows,
+    a.sqlstate, a.message
+FROM tenant_guard.migration_run_account AS a
+JOIN tenant_guard.migration_run AS r ON r.run = a.run;
+COMMENT ON VIEW tenant_guard.account_run IS 'how far each run of for_each_account() has come';
+REVOKE ALL ON tenant_guard.account_run FROM PUBLIC;
+-- It names accounts and errors, no values of rows.
+GRANT SELECT ON tenant_guard.account_run TO tenant_guard_admin, tenant_guard_auditor;
+
+-- No SET clause: a procedure with one may not commit. All that it looks up is qualified, and the
+-- statements it is given find their names as the caller would.
+CREATE PROCEDURE tenant_guard.for_each_account(
+    sql text, reason text, run text DEFAULT NULL, accounts text[] DEFAULT NULL,
+    on_error text DEFAULT 'stop', subject text DEFAULT NULL, roles text[] DEFAULT '{}')
+    LANGUAGE c AS 'MODULE_PATHNAME', 'tenant_guard_for_each_account';
+COMMENT ON PROCEDURE tenant_guard.for_each_account(text, text, text, text[], text, text, text[]) IS
+    'runs statements once for each account, each time in a transaction bound to that account';
+-- Granted to nobody, as act_as: it is a way to every account without a token.
+REVOKE ALL ON PROCEDURE
+    tenant_guard.for_each_account(text, text, text, text[], text, text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION tenant_guard.forget_run(run text) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'forget_run_wrapper';
+COMMENT ON FUNCTION tenant_guard.forget_run(run text) IS
+    'forgets how far a run of for_each_account() has come';
+REVOKE ALL ON FUNCTION tenant_guard.forget_run(text) FROM PUBLIC;
+-- A run that is forgotten can be carried out a second time.
+GRANT EXECUTE ON FUNCTION tenant_guard.forget_run(text) TO tenant_guard_admin;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   migration
 
 -- Manifests: all of isolation in one declaration.
 
@@ -1655,610 +2311,7 @@ GRANT EXECUTE ON FUNCTION tenant_guard.export_manifest(), tenant_guard.drift()
 
 /* <begin connected objects> */
 -- requires:
---   identity
-
--- Capture of changes, events of the application, and the tables they are written to.
-
--- How changes of relations are captured, beyond what protect() says of it. Written by our code only.
-CREATE TABLE tenant_guard.capture_rule (
-    relation regclass PRIMARY KEY,
-    -- Null for all columns.
-    include name[],
-    exclude name[] NOT NULL,
-    redact name[] NOT NULL,
-    hash name[] NOT NULL,
-    skip_unchanged boolean NOT NULL,
-    truncate_rows boolean NOT NULL
-);
-REVOKE ALL ON tenant_guard.capture_rule FROM PUBLIC;
--- Whoever answers for the log sees what stands in it.
-GRANT SELECT ON tenant_guard.capture_rule TO tenant_guard_admin, tenant_guard_auditor;
-SELECT pg_catalog.pg_extension_config_dump('tenant_guard.capture_rule',
-    'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)');
-
--- The columns that the lists of capture were declared for, by number, which no other column ever
--- has; 0 fits none. Written by our code only, and not dumped: a restored relation numbers its
--- columns anew.
-CREATE TABLE tenant_guard.capture_column (
-    relation regclass NOT NULL,
-    declared_by text NOT NULL,
-    name name NOT NULL,
-    number smallint NOT NULL,
-    PRIMARY KEY (relation, declared_by, name)
-);
-REVOKE ALL ON tenant_guard.capture_column FROM PUBLIC;
-
--- For our own code: names that have come to another column since, or to none.
-CREATE VIEW tenant_guard.strayed_column AS
-SELECT k.relation, k.declared_by, k.name, c.relnamespace
-FROM tenant_guard.capture_column AS k
-JOIN pg_catalog.pg_class AS c ON c.oid = k.relation
-LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.relation AND a.attnum = k.number
-    AND NOT a.attisdropped
-WHERE a.attname IS DISTINCT FROM k.name;
-REVOKE ALL ON tenant_guard.strayed_column FROM PUBLIC;
-
--- The key of this database under which values of hashed columns are hashed: one row, made when the
--- first column is hashed. No role but the owner reads it. Dumped, so that hashes of one value stay
--- equal in a restored database.
-CREATE TABLE tenant_guard.capture_key (
-    single boolean PRIMARY KEY DEFAULT true CHECK (single),
-    key bytea NOT NULL CHECK (pg_catalog.length(key) = 32)
-);
-REVOKE ALL ON tenant_guard.capture_key FROM PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('tenant_guard.capture_key', '');
-CREATE TRIGGER tell_backends
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.capture_key
-    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
-ALTER TABLE tenant_guard.capture_key ENABLE ALWAYS TRIGGER tell_backends;
-
--- Not STRICT: include may be null. As those of protect(), they compare what the catalog prints with
--- what they would write, so the caller's settings stay out.
-CREATE FUNCTION tenant_guard.audit(
-    relation regclass, include name[] DEFAULT NULL, exclude name[] DEFAULT NULL,
-    redact name[] DEFAULT '{}', hash name[] DEFAULT '{}', skip_unchanged boolean DEFAULT false,
-    truncate_rows boolean DEFAULT false)
-    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
-    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
-    AS 'MODULE_PATHNAME', 'audit_wrapper';
-COMMENT ON FUNCTION tenant_guard.audit(regclass, name[], name[], name[], name[], boolean, boolean) IS
-    'has changes of a relation captured, or captured in another way';
-CREATE FUNCTION tenant_guard.unaudit(relation regclass)
-    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
-    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
-    AS 'MODULE_PATHNAME', 'unaudit_wrapper';
-COMMENT ON FUNCTION tenant_guard.unaudit(regclass) IS
-    'undoes audit(); a protected relation is captured as protect() says';
-REVOKE ALL ON FUNCTION
-    tenant_guard.audit(regclass, name[], name[], name[], name[], boolean, boolean),
-    tenant_guard.unaudit(regclass) FROM PUBLIC;
--- What is captured is the admin's to decide; the functions also ask that the caller owns the table.
-GRANT EXECUTE ON FUNCTION
-    tenant_guard.audit(regclass, name[], name[], name[], name[], boolean, boolean),
-    tenant_guard.unaudit(regclass) TO tenant_guard_admin;
-
--- A trigger with this function writes events in the name of the extension, so who may create one
--- decides what the log says.
-CREATE FUNCTION tenant_guard.capture() RETURNS trigger
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_capture';
-COMMENT ON FUNCTION tenant_guard.capture() IS
-    'row trigger of audited tables; arguments: account column, redacted columns as text[], what else as JSON';
-CREATE FUNCTION tenant_guard.capture_truncate() RETURNS trigger
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_capture_truncate';
-COMMENT ON FUNCTION tenant_guard.capture_truncate() IS
-    'TRUNCATE trigger of audited tables; arguments as of capture()';
-CREATE FUNCTION tenant_guard.guard_ledger() RETURNS trigger
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_guard_ledger';
-COMMENT ON FUNCTION tenant_guard.guard_ledger() IS
-    'refuses every write to a ledger table that is not tenant_guard''s own';
-
-CREATE FUNCTION tenant_guard.init_ledger() RETURNS void
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenant_guard_init_ledger';
-COMMENT ON FUNCTION tenant_guard.init_ledger() IS
-    'creates the tables of the audit ledger where they do not exist';
-
--- Not STRICT: the target may be null. It reads no SQL, so it carries no search_path.
-CREATE FUNCTION tenant_guard.record_event(
-    action text, target text DEFAULT NULL, data jsonb DEFAULT '{}')
-    RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
-    AS 'MODULE_PATHNAME', 'tenant_guard_record_event';
-COMMENT ON FUNCTION tenant_guard.record_event(text, text, jsonb) IS
-    'writes an event of the application into the log of the current account; returns its id';
-
-REVOKE ALL ON FUNCTION
-    tenant_guard.capture(), tenant_guard.capture_truncate(), tenant_guard.guard_ledger(),
-    tenant_guard.init_ledger(), tenant_guard.record_event(text, text, jsonb)
-    FROM PUBLIC;
--- protect() creates the triggers with the rights of its caller.
-GRANT EXECUTE ON FUNCTION tenant_guard.capture(), tenant_guard.capture_truncate(),
-    tenant_guard.init_ledger() TO tenant_guard_admin;
--- It writes kind application into the caller's own verified account only.
-GRANT EXECUTE ON FUNCTION tenant_guard.record_event(text, text, jsonb) TO PUBLIC;
-
--- A ledger that outlived an earlier DROP EXTENSION lost its guard triggers with their function.
-SELECT tenant_guard.init_ledger()
-WHERE pg_catalog.to_regclass('tenant_guard.audit_log') IS NOT NULL;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- requires:
---   audit
-
--- The ledger: sealing, status, checkpoint, verification. Its tables are made on first use, see
--- sql/ledger_tables.sql.
-
-CREATE FUNCTION tenant_guard.seal(
-    heartbeat boolean DEFAULT false, OUT block bigint, OUT events bigint, OUT accounts bigint)
-    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'seal_wrapper';
-COMMENT ON FUNCTION tenant_guard.seal(boolean) IS
-    'seals the events committed since the last block; no row when there are none, unless it is a heartbeat';
-
-CREATE FUNCTION tenant_guard.ledger_status(
-    OUT blocks bigint, OUT events bigint, OUT sealed_events bigint, OUT unsealed_events bigint,
-    OUT oldest_unsealed timestamptz, OUT last_root text, OUT incarnation bigint,
-    OUT sealer text, OUT sealer_pid integer, OUT last_round timestamptz,
-    OUT published_block bigint, OUT publication text)
-    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'ledger_status_wrapper';
-COMMENT ON FUNCTION tenant_guard.ledger_status() IS 'how much the ledger holds and what waits';
-
-CREATE FUNCTION tenant_guard.checkpoint() RETURNS text
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'checkpoint_wrapper';
-COMMENT ON FUNCTION tenant_guard.checkpoint() IS
-    'origin, size and root of the ledger: the body of a C2SP tlog-checkpoint, unsigned';
-
--- Not STRICT: all arguments may be null.
-CREATE FUNCTION tenant_guard.verify_ledger(
-    account text DEFAULT NULL, against text DEFAULT NULL, since text DEFAULT NULL,
-    part integer DEFAULT NULL, parts integer DEFAULT NULL,
-    OUT code text, OUT block bigint, OUT account_id text, OUT event_id text, OUT relation text,
-    OUT detail text)
-    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET jit = off
-    AS 'MODULE_PATHNAME', 'verify_ledger_wrapper';
-COMMENT ON FUNCTION tenant_guard.verify_ledger(text, text, text, integer, integer) IS
-    'recomputes the ledger; a row for each thing that is not as it was sealed';
-
-CREATE FUNCTION tenant_guard.capture_history(
-    OUT block bigint, OUT sealed_at timestamptz, OUT part text, OUT change text, OUT entry jsonb)
-    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'capture_history_wrapper';
-COMMENT ON FUNCTION tenant_guard.capture_history() IS
-    'what changed from block to block in what is captured, and in who could change that';
-
-REVOKE ALL ON FUNCTION tenant_guard.seal(boolean), tenant_guard.capture_history(),
-    tenant_guard.ledger_status(),
-    tenant_guard.checkpoint(),
-    tenant_guard.verify_ledger(text, text, text, integer, integer) FROM PUBLIC;
--- Sealing writes; auditors only read.
-GRANT EXECUTE ON FUNCTION tenant_guard.seal(boolean) TO tenant_guard_admin;
-GRANT EXECUTE ON FUNCTION tenant_guard.ledger_status(), tenant_guard.checkpoint(),
-    tenant_guard.verify_ledger(text, text, text, integer, integer), tenant_guard.capture_history()
-    TO tenant_guard_admin, tenant_guard_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- requires:
---   ledger
-
--- Proofs over the ledger: paths, receipts, signed checkpoints, export.
-
-CREATE FUNCTION tenant_guard.inclusion_proof(
-    event_id text,
-    OUT block bigint, OUT event_index bigint, OUT events bigint, OUT events_path bytea[],
-    OUT epoch bigint, OUT leaf_index bigint, OUT tree_size bigint, OUT tree_path bytea[])
-    RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'inclusion_proof_wrapper';
-COMMENT ON FUNCTION tenant_guard.inclusion_proof(text) IS
-    'the RFC 6962 paths from an event to the root of its epoch''s tree';
-
--- Not STRICT: account and epoch may be null.
-CREATE FUNCTION tenant_guard.consistency_proof(
-    old_size bigint, new_size bigint, account text DEFAULT NULL, epoch bigint DEFAULT NULL)
-    RETURNS bytea[] LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'consistency_proof_wrapper';
-COMMENT ON FUNCTION tenant_guard.consistency_proof(bigint, bigint, text, bigint) IS
-    'the RFC 6962 proof that a tree began with what it was at a smaller size';
-
-CREATE FUNCTION tenant_guard.receipt(event_id text) RETURNS text
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'receipt_wrapper';
-COMMENT ON FUNCTION tenant_guard.receipt(text) IS
-    'a proof that the event is in the ledger, a C2SP tlog-proof that needs no database';
-
-CREATE FUNCTION tenant_guard.signed_checkpoint() RETURNS text
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'signed_checkpoint_wrapper';
-COMMENT ON FUNCTION tenant_guard.signed_checkpoint() IS
-    'the newest checkpoint as a C2SP signed note, with the cosignatures that were added';
-
-CREATE FUNCTION tenant_guard.checkpoint_verifier_key() RETURNS text
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'checkpoint_verifier_key_wrapper';
-COMMENT ON FUNCTION tenant_guard.checkpoint_verifier_key() IS
-    'the public key of tenant_guard.checkpoint_key_file; null where none is set';
-
-CREATE FUNCTION tenant_guard.add_cosignature(note text) RETURNS void
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'add_cosignature_wrapper';
-COMMENT ON FUNCTION tenant_guard.add_cosignature(text) IS
-    'keeps signatures that were made elsewhere on one of this ledger''s checkpoints';
-
--- Not STRICT: without an account the whole ledger is exported.
-CREATE FUNCTION tenant_guard.export_ledger(
-    account text DEFAULT NULL, OUT path text, OUT content bytea)
-    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'tenant_guard_export_ledger';
-COMMENT ON FUNCTION tenant_guard.export_ledger(text) IS
-    'the ledger as the files of a bundle, which tenant-guard-verify checks without a database';
-
-REVOKE ALL ON FUNCTION tenant_guard.inclusion_proof(text),
-    tenant_guard.consistency_proof(bigint, bigint, text, bigint), tenant_guard.receipt(text),
-    tenant_guard.signed_checkpoint(), tenant_guard.checkpoint_verifier_key(),
-    tenant_guard.add_cosignature(text), tenant_guard.export_ledger(text) FROM PUBLIC;
--- Auditors read and prove.
-GRANT EXECUTE ON FUNCTION tenant_guard.inclusion_proof(text),
-    tenant_guard.consistency_proof(bigint, bigint, text, bigint),
-    tenant_guard.signed_checkpoint(), tenant_guard.checkpoint_verifier_key(),
-    tenant_guard.export_ledger(text) TO tenant_guard_admin, tenant_guard_auditor;
--- It writes.
-GRANT EXECUTE ON FUNCTION tenant_guard.add_cosignature(text) TO tenant_guard_admin;
--- Whoever has an identity may keep proof of what was recorded in its name; the function sees to that.
-GRANT EXECUTE ON FUNCTION tenant_guard.receipt(text) TO PUBLIC;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- requires:
---   ledger
-
--- Waiting for the background worker that seals. The worker itself has no object here: commits start it.
-
--- Not STRICT: without an event it waits for all that is committed, without a timeout for ever.
-CREATE FUNCTION tenant_guard.wait_sealed(
-    event_id text DEFAULT NULL, timeout interval DEFAULT '10 s')
-    RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'wait_sealed_wrapper';
-COMMENT ON FUNCTION tenant_guard.wait_sealed(text, interval) IS
-    'waits until an event, or all that was committed before, is sealed; false when it takes too long';
-REVOKE ALL ON FUNCTION tenant_guard.wait_sealed(text, interval) FROM PUBLIC;
--- Who wrote an event may wait for its seal before it is told to a customer. The function asks for an
--- identity, of admins and auditors excepted, and knows the events of its account alone.
-GRANT EXECUTE ON FUNCTION tenant_guard.wait_sealed(text, interval) TO PUBLIC;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- requires:
---   ledger
-
--- Personal values in the log: who has some, taking them out, what keeps them, and what is left of
--- them on disk.
-
--- Holds, active and released. Written by our code only, each act with an event.
-CREATE TABLE tenant_guard.legal_hold (
-    id bigint PRIMARY KEY,
-    account_id text NOT NULL,
-    -- Null for all relations, and for all rows.
-    relation text,
-    row_key text,
-    reason text NOT NULL,
-    placed_by name NOT NULL,
-    placed_at timestamptz NOT NULL,
-    released_by name,
-    released_at timestamptz,
-    release_reason text,
-    -- Every name that the relation had or has, and those of the tables that inherit from it.
-    covers text[],
-    CHECK (row_key IS NULL OR relation IS NOT NULL),
-    CHECK ((released_at IS NULL) = (released_by IS NULL)),
-    CHECK ((released_at IS NULL) = (release_reason IS NULL))
-);
-REVOKE ALL ON tenant_guard.legal_hold FROM PUBLIC;
--- Whoever answers for erasures sees what stands against them.
-GRANT SELECT ON tenant_guard.legal_hold TO tenant_guard_admin, tenant_guard_auditor;
-SELECT pg_catalog.pg_extension_config_dump('tenant_guard.legal_hold', '');
-
--- An INSERT, as of a restore, only ever holds more. Whatever gets past this, the log puts right.
-CREATE TRIGGER tenant_guard_guard BEFORE UPDATE OR DELETE OR TRUNCATE ON tenant_guard.legal_hold
-    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.guard_ledger();
-ALTER TABLE tenant_guard.legal_hold ENABLE ALWAYS TRIGGER tenant_guard_guard;
-
--- None of them is STRICT: the error names the argument that is null.
-CREATE FUNCTION tenant_guard.place_hold(
-    account text, relation text DEFAULT NULL, row_key text DEFAULT NULL, reason text DEFAULT NULL)
-    RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'place_hold_wrapper';
-COMMENT ON FUNCTION tenant_guard.place_hold(text, text, text, text) IS
-    'keeps personal values of an account, of a relation or of a row from being erased; returns the hold''s id';
-CREATE FUNCTION tenant_guard.release_hold(id bigint, reason text)
-    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'release_hold_wrapper';
-COMMENT ON FUNCTION tenant_guard.release_hold(bigint, text) IS 'ends a hold';
-
--- All rows are a function of their own: no value of an argument can come to mean them by mistake.
-CREATE FUNCTION tenant_guard.personal_events(
-    account text, relation text,
-    OUT event_id text, OUT row_key text, OUT occurred_at timestamptz, OUT action text,
-    OUT personal text)
-    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET jit = off
-    AS 'MODULE_PATHNAME', 'tenant_guard_personal_events';
-COMMENT ON FUNCTION tenant_guard.personal_events(text, text) IS
-    'the events of all rows of a relation that hold personal values, in order';
-CREATE FUNCTION tenant_guard.personal_events(
-    account text, relation text, row_keys text[],
-    OUT event_id text, OUT row_key text, OUT occurred_at timestamptz, OUT action text,
-    OUT personal text)
-    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET jit = off
-    AS 'MODULE_PATHNAME', 'tenant_guard_personal_events';
-COMMENT ON FUNCTION tenant_guard.personal_events(text, text, text[]) IS
-    'the events of rows that hold personal values, in order';
-CREATE FUNCTION tenant_guard.erase_personal(
-    account text, events text[], legal_basis text, reason text DEFAULT NULL)
-    RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'erase_personal_wrapper';
-COMMENT ON FUNCTION tenant_guard.erase_personal(text, text[], text, text) IS
-    'removes the personal values of events from the log, which goes on verifying; returns of how many';
-
-CREATE FUNCTION tenant_guard.overwrite_erased(
-    OUT relation text, OUT pages bigint, OUT overwritten bigint, OUT waiting bigint)
-    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'overwrite_erased_wrapper';
-COMMENT ON FUNCTION tenant_guard.overwrite_erased() IS
-    'overwrites with zeros what VACUUM left in the free space of the log''s pages';
-
-REVOKE ALL ON FUNCTION
-    tenant_guard.place_hold(text, text, text, text), tenant_guard.release_hold(bigint, text),
-    tenant_guard.personal_events(text, text), tenant_guard.personal_events(text, text, text[]),
-    tenant_guard.erase_personal(text, text[], text, text), tenant_guard.overwrite_erased()
-    FROM PUBLIC;
--- What is kept and what is erased is the admin's to decide, whoever owns the table.
-GRANT EXECUTE ON FUNCTION
-    tenant_guard.place_hold(text, text, text, text), tenant_guard.release_hold(bigint, text),
-    tenant_guard.erase_personal(text, text[], text, text), tenant_guard.overwrite_erased()
-    TO tenant_guard_admin;
--- Auditors read the log, personal values included; admins answer whoever asks for their data.
-GRANT EXECUTE ON FUNCTION
-    tenant_guard.personal_events(text, text), tenant_guard.personal_events(text, text, text[])
-    TO tenant_guard_admin, tenant_guard_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- requires:
---   roles
---   ledger
---   personal
-
--- Looking back: who of an account reads its log, the events of a row, rows as they stood, whether a table
--- is what its events made of it, and the log as lines.
-
--- The roles of the product whose holders read the log of their account.
-CREATE TABLE tenant_guard.log_reader (
-    role text PRIMARY KEY CHECK (role <> '')
-);
-REVOKE ALL ON tenant_guard.log_reader FROM PUBLIC;
--- Whoever answers for the log sees who reads it.
-GRANT SELECT ON tenant_guard.log_reader TO tenant_guard_admin, tenant_guard_auditor;
-SELECT pg_catalog.pg_extension_config_dump('tenant_guard.log_reader', '');
--- Every backend keeps them.
-CREATE TRIGGER tell_backends
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.log_reader
-    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
-ALTER TABLE tenant_guard.log_reader ENABLE ALWAYS TRIGGER tell_backends;
-
-CREATE FUNCTION tenant_guard.allow_log(role text) RETURNS void
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'allow_log_wrapper';
-COMMENT ON FUNCTION tenant_guard.allow_log(text) IS
-    'lets a role of the product, and all that inherit it, read the log of their account';
-CREATE FUNCTION tenant_guard.disallow_log(role text) RETURNS void
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'disallow_log_wrapper';
-COMMENT ON FUNCTION tenant_guard.disallow_log(text) IS 'takes back what allow_log() gave';
-
--- The condition of own_events(), called for every row: it carries no search_path. It reads a table
--- of ours when that has changed, as the readers of the identity do.
-CREATE FUNCTION tenant_guard.log_account() RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'tenant_guard_log_account';
-COMMENT ON FUNCTION tenant_guard.log_account() IS
-    'the account whose log the current identity may read; null where none of its roles reads it';
-
--- Not a view on the log: the planner evaluates leakproof conditions of whoever reads a view, comparisons
--- of text among them, against statistics of the whole log, and EXPLAIN shows what comes of it. A function
--- that runs as its owner is planned apart from the statement that calls it, which learns no estimate.
--- What says something of how many transactions others had in between is left out.
-CREATE FUNCTION tenant_guard.own_events(
-    since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
-    OUT event_id text, OUT occurred_at timestamptz, OUT kind text, OUT action text,
-    OUT account_id text, OUT relation text, OUT leaf_relation text, OUT row_key text,
-    OUT target text, OUT data text, OUT personal text, OUT redacted text[],
-    OUT hashed text[], OUT subject text, OUT role text[], OUT session_role text,
-    OUT "current_role" text, OUT issuer text, OUT token_id text, OUT session text,
-    OUT client_address text, OUT application_name text, OUT transaction_start timestamptz)
-    RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    AS $$
-SELECT lpad(to_hex(l.incarnation), 16, '0') || '-' || l.xid || '-' || l.ordinal,
-    l.occurred_at, l.kind, l.action, l.account_id, l.relation, l.leaf_relation, l.row_key, l.target,
-    l.data, l.personal, l.redacted, l.hashed, c.subject, c.role, c.session_role, c."current_role",
-    c.issuer, c.token_id, c.session, c.client_address, c.application_name, c.transaction_start
-FROM tenant_guard.audit_log AS l
-LEFT JOIN tenant_guard.audit_context AS c
-    ON c.incarnation = l.incarnation AND c.xid = l.xid AND c.number = l.context
-WHERE l.account_id = tenant_guard.log_account()
-    AND l.occurred_at >= coalesce($1, '-infinity') AND l.occurred_at < coalesce($2, 'infinity')
-$$;
-COMMENT ON FUNCTION tenant_guard.own_events(timestamptz, timestamptz) IS
-    'audited events of the account of the current identity, from a time on and before another';
-
--- Not STRICT: without an account it is the caller's own, for auditors all.
-CREATE FUNCTION tenant_guard.row_history(
-    relation text, key jsonb, account text DEFAULT NULL,
-    OUT event_id text, OUT occurred_at timestamptz, OUT action text, OUT note text,
-    OUT account_id text, OUT relation_name text, OUT leaf_relation text, OUT row_key text,
-    OUT subject text, OUT role text[], OUT data text, OUT personal text)
-    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'tenant_guard_row_history';
-COMMENT ON FUNCTION tenant_guard.row_history(text, jsonb, text) IS
-    'the events of a row in the order of changes, whatever key it had';
-
-CREATE FUNCTION tenant_guard.as_of(relation text, at timestamptz, account text DEFAULT NULL)
-    RETURNS SETOF json LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET jit = off
-    AS 'MODULE_PATHNAME', 'tenant_guard_as_of';
-COMMENT ON FUNCTION tenant_guard.as_of(text, timestamptz, text) IS
-    'the rows of a relation as they stood at a time, from events alone';
-CREATE FUNCTION tenant_guard.as_of_snapshot(
-    relation text, snapshot pg_snapshot, account text DEFAULT NULL)
-    RETURNS SETOF json LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET jit = off
-    AS 'MODULE_PATHNAME', 'tenant_guard_as_of_snapshot';
-COMMENT ON FUNCTION tenant_guard.as_of_snapshot(text, pg_snapshot, text) IS
-    'the rows of a relation as a snapshot of this database saw them, from events alone';
-
-CREATE FUNCTION tenant_guard.record_baseline(relation regclass) RETURNS bigint
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'record_baseline_wrapper';
-COMMENT ON FUNCTION tenant_guard.record_baseline(regclass) IS
-    'writes an event for each row that stands; how many';
-
-CREATE FUNCTION tenant_guard.verify_state(
-    relation regclass, OUT code text, OUT account_id text, OUT row_key text, OUT detail text)
-    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET jit = off
-    AS 'MODULE_PATHNAME', 'tenant_guard_verify_state';
-COMMENT ON FUNCTION tenant_guard.verify_state(regclass) IS
-    'compares a table with what its events made of it; a row for each difference';
-
--- Not STRICT: it may begin at the first event, and give those of all accounts.
-CREATE FUNCTION tenant_guard.audit_feed(
-    after text DEFAULT NULL, most integer DEFAULT 1000, account text DEFAULT NULL,
-    OUT "position" text, OUT line text)
-    RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'tenant_guard_audit_feed';
-COMMENT ON FUNCTION tenant_guard.audit_feed(text, integer, text) IS
-    'sealed events as JSON, in the order of the ledger, from a position on';
-
-REVOKE ALL ON FUNCTION tenant_guard.allow_log(text), tenant_guard.disallow_log(text),
-    tenant_guard.log_account(), tenant_guard.own_events(timestamptz, timestamptz),
-    tenant_guard.row_history(text, jsonb, text),
-    tenant_guard.as_of(text, timestamptz, text),
-    tenant_guard.as_of_snapshot(text, pg_snapshot, text),
-    tenant_guard.record_baseline(regclass), tenant_guard.verify_state(regclass),
-    tenant_guard.audit_feed(text, integer, text) FROM PUBLIC;
--- Who reads what is the admin's to decide; record_baseline() also asks that the caller owns the table.
-GRANT EXECUTE ON FUNCTION tenant_guard.allow_log(text), tenant_guard.disallow_log(text),
-    tenant_guard.record_baseline(regclass) TO tenant_guard_admin;
--- It shows the events of the account of the caller's own token, and the view own_event calls it with the
--- rights of whoever reads the view.
-GRANT EXECUTE ON FUNCTION tenant_guard.own_events(timestamptz, timestamptz) TO PUBLIC;
--- An identity with a role that reads the log looks back at its own account; the functions see to that.
-GRANT EXECUTE ON FUNCTION tenant_guard.row_history(text, jsonb, text),
-    tenant_guard.as_of(text, timestamptz, text),
-    tenant_guard.as_of_snapshot(text, pg_snapshot, text) TO PUBLIC;
--- It shows keys and names of columns that differ, of all accounts.
-GRANT EXECUTE ON FUNCTION tenant_guard.verify_state(regclass)
-    TO tenant_guard_admin, tenant_guard_auditor;
--- It is the log.
-GRANT EXECUTE ON FUNCTION tenant_guard.audit_feed(text, integer, text) TO tenant_guard_auditor;
-
--- A ledger that outlived an earlier DROP EXTENSION lost its views on functions of ours.
-SELECT tenant_guard.init_ledger()
-WHERE pg_catalog.to_regclass('tenant_guard.audit_log') IS NOT NULL;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- requires:
---   isolation
---   ledger
-
--- Who reads: the relations whose reads are recorded. The buffer in between has no object here.
-
--- Relations whose reads are recorded, with those below them. Written by our code only.
-CREATE TABLE tenant_guard.read_audit (
-    relation regclass PRIMARY KEY
-);
-REVOKE ALL ON tenant_guard.read_audit FROM PUBLIC;
--- Whoever answers for the log sees what stands in it.
-GRANT SELECT ON tenant_guard.read_audit TO tenant_guard_admin, tenant_guard_auditor;
-SELECT pg_catalog.pg_extension_config_dump('tenant_guard.read_audit',
-    'WHERE relation IN (SELECT oid FROM pg_catalog.pg_class)');
-CREATE TRIGGER tell_backends
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.read_audit
-    FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
-ALTER TABLE tenant_guard.read_audit ENABLE ALWAYS TRIGGER tell_backends;
-
--- Not STRICT: a null relation is an error and no silence. They compare what the catalog prints, as
--- those of audit() do.
-CREATE FUNCTION tenant_guard.audit_reads(relation regclass, enabled boolean DEFAULT true)
-    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp SET join_collapse_limit = 1
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
-    SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
-    AS 'MODULE_PATHNAME', 'audit_reads_wrapper';
-COMMENT ON FUNCTION tenant_guard.audit_reads(regclass, boolean) IS
-    'has reads of a protected or audited relation recorded, or no longer recorded';
-CREATE FUNCTION tenant_guard.flush_reads() RETURNS bigint
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'flush_reads_wrapper';
-COMMENT ON FUNCTION tenant_guard.flush_reads() IS
-    'writes the reads and refusals that wait in the buffer into the log; how many events they became';
-CREATE FUNCTION tenant_guard.reads_status()
-    RETURNS TABLE (buffer_bytes bigint, used_bytes bigint, lost_reads bigint,
-        lost_refusals bigint, unbuffered_reads bigint)
-    LANGUAGE c VOLATILE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'reads_status_wrapper';
-COMMENT ON FUNCTION tenant_guard.reads_status() IS
-    'the buffer of reads, and what found no room in it since the server started';
-REVOKE ALL ON FUNCTION
-    tenant_guard.audit_reads(regclass, boolean), tenant_guard.flush_reads(),
-    tenant_guard.reads_status() FROM PUBLIC;
--- What is recorded is the admin's to decide; the function also asks that the caller owns the table.
-GRANT EXECUTE ON FUNCTION tenant_guard.audit_reads(regclass, boolean) TO tenant_guard_admin;
--- It holds up the record of everybody's reads until its transaction ends: that is not for who only reads.
-GRANT EXECUTE ON FUNCTION tenant_guard.flush_reads() TO tenant_guard_admin;
--- It says nothing of anybody.
-GRANT EXECUTE ON FUNCTION tenant_guard.reads_status() TO tenant_guard_admin, tenant_guard_auditor;
-
--- It calls nothing and knows nothing: whoever looks for his statements in the log computes it.
-CREATE FUNCTION tenant_guard.statement_fingerprint(statement text) RETURNS text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'statement_fingerprint_wrapper';
-COMMENT ON FUNCTION tenant_guard.statement_fingerprint(text) IS
-    'what the log calls statements that differ from this one in constants and comments alone';
-REVOKE ALL ON FUNCTION tenant_guard.statement_fingerprint(text) FROM PUBLIC;
--- For that, everybody.
-GRANT EXECUTE ON FUNCTION tenant_guard.statement_fingerprint(text) TO PUBLIC;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- requires:
---   isolation
---   ledger
---   proofs
---   personal
---   audit
---   reads
 --   manifest
---   integrity
---   explain
---   probe
---   history
 
 -- Guards: event triggers against commands that take protection or the ledger apart, and schemas
 -- whose new tables are protected as they are made. They come last, so that they do not judge this script.
@@ -2569,7 +2622,17 @@ ALTER EVENT TRIGGER tenant_guard_dropped ENABLE ALWAYS;
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- tenant_guard::ledger::retention::rules::keep_events
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- tenant_guard::ledger::status::ledger_status
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- tenant_guard::ledger::retention::rules::let_go
 -- Skipped due to `#[pgrx(sql = false)]`
 /* </end connected objects> */
 
@@ -2625,6 +2688,16 @@ ALTER EVENT TRIGGER tenant_guard_dropped ENABLE ALWAYS;
 
 /* <begin connected objects> */
 -- tenant_guard::isolation::protection_plan
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- tenant_guard::ledger::retention::blocks::prune_blocks
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- tenant_guard::ledger::retention::payloads::prune_payloads
 -- Skipped due to `#[pgrx(sql = false)]`
 /* </end connected objects> */
 
@@ -2730,6 +2803,11 @@ ALTER EVENT TRIGGER tenant_guard_dropped ENABLE ALWAYS;
 
 /* <begin connected objects> */
 -- tenant_guard::identity::membership::set_membership
+-- Skipped due to `#[pgrx(sql = false)]`
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- tenant_guard::ledger::retention::rules::set_retention
 -- Skipped due to `#[pgrx(sql = false)]`
 /* </end connected objects> */
 
