@@ -12,9 +12,8 @@ serving backend, medians.
 
 import argparse
 import json
-import statistics
 
-from common import drop, start, tool
+from common import Results, drop, start, tool
 from predicate import SETTINGS, Session, connect, prepare_issuer
 
 CLUSTER = "bench_indexes"
@@ -73,7 +72,7 @@ def nodes(plan):
 
 
 def measure(session, query, times):
-    """Nodes and the median in ms."""
+    """Nodes and the times in ms."""
     query = query.format(n=4242 + 100 * 100)
     session.cursor.execute(f"EXPLAIN (FORMAT json) SELECT {query}")
     plan = session.cursor.fetchone()[0]
@@ -82,7 +81,7 @@ def measure(session, query, times):
     taken = []
     while len(taken) < times and sum(taken) < 3000:
         taken.append(session.run(f"SELECT {query}"))
-    return nodes(plan[0]["Plan"]), statistics.median(taken)
+    return nodes(plan[0]["Plan"]), taken
 
 
 def main():
@@ -96,7 +95,9 @@ def main():
         prepare_issuer(socket)
         superuser = connect(socket, "postgres")
         superuser.execute(SETUP)
-        print("| condition | without row security | before | after |\n|---|---|---|---|", flush=True)
+        superuser.execute("SHOW server_version")
+        results = Results(superuser.fetchone()[0], SETTINGS,
+                          f"{ROWS:,} rows, {ACCOUNTS} accounts, medians of up to {times}, processor time of the serving backend")
         for name, index, before, after, led in CASES:
             superuser.execute(index)
             superuser.execute("VACUUM ANALYZE s.t")
@@ -113,9 +114,12 @@ def main():
                 superuser.execute(statement)
             superuser.execute("VACUUM ANALYZE s.t")
             lines.append(measure(session, after or before, times))
-            cells = " | ".join(f"{plan}: {ms:.3f} ms" for plan, ms in lines)
-            print(f"| {name} | {cells} |", flush=True)
+            (_, bare), (_, broken), (_, mended) = lines
+            results.ratio(f"{name}, mended as check() says", "ms", mended, ("without row security", bare),
+                          {"before": broken}, digits=3)
+            results.note(f"    {name}: " + "; ".join(f"{when}: {plan}" for when, (plan, _) in zip(("without row security", "before", "after"), lines)))
             superuser.execute("DROP INDEX s.i" + ("" if after else ", s.led"))
+        results.keep()
     finally:
         drop(CLUSTER)
 

@@ -11,11 +11,10 @@ log, which says what is stored and not what the file system got back.
 import argparse
 import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import Results, drop, psql as run_psql, start, tool
+
 CLUSTER = "bench_retention"
 SETTINGS = ["shared_buffers=1GB", "max_wal_size=8GB", "checkpoint_timeout=1h", "jit=off",
             "autovacuum=off", "fsync=off", "tenant_guard.seal_interval=0",
@@ -54,18 +53,8 @@ WHERE relnamespace = 'tenant_guard'::regnamespace AND relkind = 'r' AND relname 
 """
 
 
-def tool(script, *arguments, **options):
-    environment = dict(os.environ, TENANT_GUARD_BUILD="release")
-    done = subprocess.run([ROOT / "tools" / script, *arguments], env=environment, text=True,
-                          stdout=subprocess.PIPE, **options)
-    if done.returncode:
-        sys.exit(f"tools/{script} {' '.join(arguments)} failed")
-    return done.stdout
-
-
 def psql(script):
-    return tool("cluster.sh", "psql", CLUSTER, "-XqAt", "-v", "ON_ERROR_STOP=1",
-                input="SET client_min_messages = warning;\n" + script)
+    return run_psql(CLUSTER, script)
 
 
 def timed(query):
@@ -85,13 +74,20 @@ def timed(query):
     return result, elapsed, (after - before) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
-def state(title, first=None):
+def state(results, title, first=None):
+    """What the log takes, and what it takes to verify it: in three passes, beside the first state."""
     psql("VACUUM FULL ANALYZE tenant_guard.audit_log, tenant_guard.audit_context")
-    size = int(psql(SIZE))
-    findings, _, used = timed("SELECT count(*) FROM tenant_guard.verify_ledger()")
-    assert findings == 0, f"{findings} findings"
-    ratios = "" if first is None else f" ({size / first[0]:.2f}x, {used / first[1]:.2f}x)"
-    print(f"{title}: {size / 1e6:,.0f} MB, verification {used:,.0f} ms of processor time{ratios}")
+    size = int(psql(SIZE)) / 1e6
+    passes = [timed("SELECT count(*) FROM tenant_guard.verify_ledger()") for _ in range(3)]
+    if any(findings for findings, _, _ in passes):
+        sys.exit(f"{title}: verification finds something")
+    used = [used for _, _, used in passes]
+    if first is None:
+        results.value(f"{title}: bytes of the log and the ledger", "MB", [size], digits=0)
+        results.value(f"{title}: verification", "ms", used, digits=0)
+    else:
+        results.ratio(f"{title}: bytes of the log and the ledger", "MB", [size], ("all data", [first[0]]), digits=0)
+        results.ratio(f"{title}: verification", "ms", used, ("all data", first[1]), digits=0)
     return size, used
 
 
@@ -101,16 +97,15 @@ def let_go(rule):
     psql("SELECT * FROM tenant_guard.seal()")
 
 
-def removed(title, query):
+def removed(results, title, query):
     """Calls until nothing is left: the result counts events, with one added while there are more."""
-    events, elapsed, used = 0, 0.0, 0.0
+    events, used = 0, 0.0
     while True:
-        count, passed, spent = timed(query)
-        events, elapsed, used = events + count // 2, elapsed + passed, used + spent
+        count, _, spent = timed(query)
+        events, used = events + count // 2, used + spent
         if count % 2 == 0:
             break
-    print(f"{title}: {events:,} events in {elapsed:,.0f} ms, {events / used * 1000:,.0f} a second "
-          "of processor time")
+    results.value(f"{title}, events a second a core", "events/s", [events / used * 1000], digits=0)
 
 
 def main():
@@ -118,29 +113,33 @@ def main():
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--accounts", type=int, default=100)
     options = parser.parse_args()
-    tool("cluster.sh", "start", CLUSTER, *SETTINGS)
+    tool("build.sh")
+    start(CLUSTER, SETTINGS)
     try:
         psql(SETUP)
+        results = Results(psql("SHOW server_version"), SETTINGS,
+                          f"{options.events:,} events in {options.accounts:,} accounts, processor time of the session")
         middle = ""
         for first in range(1, options.events + 1, BATCH):
             last = min(first + BATCH - 1, options.events)
             psql(INSERT.format(first=first, last=last, accounts=options.accounts))
             psql("SELECT * FROM tenant_guard.seal()")
             if not middle and last >= options.events // 2:
-                middle = psql("SELECT tenant_guard.checkpoint()").rstrip("\n") + "\n"
-        before = state("all data")
+                middle = psql("SELECT tenant_guard.checkpoint()") + "\n"
+        before = state(results, "all data")
         let_go("set_retention(NULL, '0 s', 'bench')")
-        removed("prune_payloads",
+        removed(results, "prune_payloads",
                 "SELECT events * 2 + more::int FROM tenant_guard.prune_payloads()")
         psql("SELECT * FROM tenant_guard.seal()")
-        state("no data", before)
+        state(results, "no data", before)
         let_go("keep_events('0 s', 'bench')")
-        removed("prune_blocks, half", "SELECT coalesce(sum(events * 2 + 1), 0)::bigint "
+        removed(results, "prune_blocks, half", "SELECT coalesce(sum(events * 2 + 1), 0)::bigint "
                 f"FROM tenant_guard.prune_blocks($${middle}$$)")
         psql("SELECT * FROM tenant_guard.seal()")
-        state("no data, half of the events", before)
+        state(results, "no data, half of the events", before)
+        results.keep()
     finally:
-        tool("cluster.sh", "drop", CLUSTER)
+        drop(CLUSTER)
 
 
 if __name__ == "__main__":
