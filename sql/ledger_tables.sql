@@ -110,6 +110,8 @@ CREATE TABLE tenant_guard.ledger_block (
     configuration text
 ) USING heap;
 COMMENT ON TABLE tenant_guard.ledger_block IS 'sealing rounds';
+-- Verification from a checkpoint on asks when the latest block before it was sealed.
+CREATE INDEX ON tenant_guard.ledger_block (sealed_at);
 
 CREATE TABLE tenant_guard.ledger_leaf (
     epoch bigint NOT NULL,

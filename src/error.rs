@@ -179,6 +179,9 @@ pub(crate) enum Error {
     /// A partition, whose events are its root's.
     #[error("relation {0} is a partition")]
     RetentionOfPartition(String),
+    /// A change of a name that must stay, because a rule reaches the new name by it alone.
+    #[error("relation {0} has no rule of its own, and the change of its name would be removed")]
+    RetentionByRename(String),
     /// Waiting for one's own events, which nobody can seal before they are committed.
     #[error("this transaction has events of its own, which are sealed after it commits")]
     WaitInWriter,
@@ -721,6 +724,7 @@ impl Error {
             }
             Self::TooManyRules(_) => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::RetentionOfPartition(_) => ERRCODE_WRONG_OBJECT_TYPE,
+            Self::RetentionByRename(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::BrokenLedger(_) => ERRCODE_DATA_CORRUPTED,
             Self::KeyFile(_) => ERRCODE_CONFIG_FILE_ERROR,
             Self::NoRandomness => ERRCODE_INTERNAL_ERROR,
@@ -856,6 +860,10 @@ impl Error {
             }
             Self::DataOutlivesEvents => "Raise tenant_guard.keep_events() first.",
             Self::RetentionOfPartition(_) => "Give the rule to the table it is a partition of.",
+            Self::RetentionByRename(_) => {
+                "A rule of a name that it had keeps its data. Give it one that keeps it as long: \
+                 tenant_guard.set_retention()."
+            }
             Self::NothingPublished | Self::NotAllPublished | Self::NotPublished => {
                 "A standby has to flush it first: publication in tenant_guard.ledger_status() says \
                  what is awaited."

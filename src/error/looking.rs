@@ -31,7 +31,7 @@ pub(crate) enum Looking {
     #[error("after is no position of audit_feed()")]
     UnfitPosition,
     /// A position among events that were removed: the first block that has its events.
-    #[error("events after this position were removed, up to block {}", .0 - 1)]
+    #[error("events up to block {} were removed, and with them the place of this position", .0 - 1)]
     Removed(i64),
     /// A position of another ledger.
     #[error("after is no position of this ledger")]
@@ -83,8 +83,8 @@ impl Looking {
                  tenant_guard.history_memory."
             }
             Self::Removed(_) => {
-                "A rule of retention let them go. Begin anew with null: the first line is then the first \
-                 that is left."
+                "A rule of retention let them go. Begin anew with null: that repeats no line and leaves none \
+                 out that is left. Who had read all up to there has missed nothing."
             }
             Self::ForeignPosition => {
                 "The ledger is another one, or was restored to before it: tell which lines are there \

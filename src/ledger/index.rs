@@ -14,12 +14,13 @@ use super::store::{self, AUDIT_CONTEXT, AUDIT_LOG};
 use crate::random::random_bytes;
 
 /// The tables and what their keys order them by.
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 8] = [
     (AUDIT_LOG, "incarnation, xid, ordinal"),
     (AUDIT_CONTEXT, "incarnation, xid, number"),
     ("ledger_account", "account_id"),
     ("ledger_pruned", "account_id"),
     ("ledger_block", "block"),
+    ("ledger_block", "sealed_at"),
     ("ledger_leaf", "block, position"),
     ("ledger_retention", "number"),
 ];

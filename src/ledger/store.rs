@@ -115,8 +115,9 @@ pub(super) fn configuration_at(block: i64) -> Option<String> {
 pub(super) fn latest_seal(block: i64) -> i64 {
     let mut found = None;
     for_each_row(
-        c"SELECT pg_catalog.max(sealed_at) FROM tenant_guard.ledger_block \
-          WHERE block OPERATOR(pg_catalog.<=) $1",
+        // Passes over those sealed since, not over those before.
+        c"SELECT sealed_at FROM tenant_guard.ledger_block \
+          WHERE block OPERATOR(pg_catalog.<=) $1 ORDER BY sealed_at DESC LIMIT 1",
         &[(pg_sys::INT8OID, pg_sys::Datum::from(block))],
         |row| found = row.optional_bigint(0).map(crate::clock::to_unix),
     );

@@ -6,10 +6,12 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::event::EventKey;
-use tenant_guard_core::ledger::retention::PRUNE_BLOCKS;
+use tenant_guard_core::history::names_before;
+use tenant_guard_core::ledger::retention::{PRUNE_BLOCKS, Statement};
 use tenant_guard_core::ledger::{EventChecks, Opening};
 use tenant_guard_core::merkle::{Frontier, Hash};
 
+use super::names::Names;
 use super::rules::{in_force, sealed};
 use super::stretches::{Stretch, last_before, stretches};
 use super::{HELD, change, check, count_holds, for_each_erasure, lock_removal, refuse_damaged};
@@ -22,6 +24,7 @@ use crate::ledger::read::{Read, for_each_with_contexts, one_event};
 use crate::ledger::rows::{for_each_row, with_latest_snapshot};
 use crate::ledger::signing::{block_of, refuse_forged};
 use crate::ledger::store::{self, AUDIT_CONTEXT, AUDIT_LOG};
+use crate::personal::holds::renames;
 
 /// Accounts whose trees one statement writes.
 const WRITE_BATCH: usize = 10_000;
@@ -83,13 +86,13 @@ impl Removal {
         let Some(newest) = held_by_caller else {
             Error::UnfitArgument("checkpoint", "it is not one of this ledger").raise();
         };
-        let rule = sealed().events?;
+        let (rules, set) = (sealed(), in_force());
+        let rule = rules.events?;
         // A rule that was made longer counts at once.
-        let set = in_force().events;
-        let keep = set.map_or(rule.keep, |set| set.keep.max(rule.keep));
+        let keep = set.events.map_or(rule.keep, |set| set.keep.max(rule.keep));
         let before = rule.before?.min(clock::now_us().saturating_sub(keep));
         let first = store::removed_through(None) + 1;
-        let last = last_before(before).min(newest);
+        let last = last_before(before, first - 1).min(newest);
         let mut stretches = stretches(first, last, most);
         if count_holds().0 > 0 {
             let free = stretches
@@ -99,6 +102,7 @@ impl Removal {
             stretches.truncate(free);
         }
         leave_erasures(&mut stretches);
+        leave_renames(&mut stretches, [&rules, &set]);
         let last = stretches.last()?.last;
         let trees = trees(first, last);
         let mut removal = Self {
@@ -235,6 +239,79 @@ fn leave_erasures(stretches: &mut Vec<Stretch>) {
     while let Some(at) = { stretches.iter() }.position(|one| names_what_stays(one, stretches)) {
         stretches.truncate(at);
     }
+}
+
+/// A change of a name stays for as long as a rule reaches data by it alone. Raises where it is the first block
+/// that has to stay: somebody has to give the new name a rule.
+fn leave_renames(stretches: &mut Vec<Stretch>, rules: [&Statement; 2]) {
+    let names = Names::of(rules, renames());
+    let mut gone = Vec::new();
+    for at in 0..stretches.len() {
+        let changes = gone.len();
+        gone.extend(renamed_in(&stretches[at]));
+        if gone.len() == changes {
+            continue;
+        }
+        let Some(name) = names
+            .needs(&gone)
+            .filter(|name| is_written(name, &stretches[..=at]))
+        else {
+            continue;
+        };
+        if at == 0 {
+            Error::RetentionByRename(name.to_owned()).raise();
+        }
+        stretches.truncate(at);
+        return;
+    }
+}
+
+/// The changes of names in these blocks: before and after.
+fn renamed_in(stretch: &Stretch) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for part in stretch.claims.iter().flat_map(store::parts) {
+        let (condition, _) = part.condition();
+        let query = store::query_text(&format!(
+            "SELECT l.relation, l.data FROM tenant_guard.{AUDIT_LOG} AS l WHERE {condition} \
+             AND l.kind OPERATOR(pg_catalog.=) 'system' AND l.action OPERATOR(pg_catalog.=) 'ddl'"
+        ));
+        for_each_row(&query, part.arguments(), |row| {
+            if let Some((after, data)) = row.optional_text(0).zip(row.optional_text(1)) {
+                let before = names_before(after, data).into_iter();
+                found.extend(before.map(|before| (before, after.to_owned())));
+            }
+        });
+    }
+    found
+}
+
+/// Whether there is a relation of this name, or events with data of one beyond those that go.
+fn is_written(name: &str, gone: &[Stretch]) -> bool {
+    let text = || {
+        (
+            pg_sys::TEXTOID,
+            name.into_datum().expect("a text is never NULL"),
+        )
+    };
+    let mut found = false;
+    for_each_row(
+        c"SELECT 1::pg_catalog.int8 WHERE pg_catalog.to_regclass($1) IS NOT NULL",
+        &[text()],
+        |_| found = true,
+    );
+    let claims = || gone.iter().flat_map(|stretch| &stretch.claims);
+    if !found {
+        for_each_row(
+            c"SELECT incarnation, xid FROM tenant_guard.audit_log \
+              WHERE relation OPERATOR(pg_catalog.=) $1 AND data IS NOT NULL AND kind OPERATOR(pg_catalog.<>) 'system'",
+            &[text()],
+            |row| {
+                let (incarnation, xid) = (row.bigint(0), row.bigint(1));
+                found |= !claims().any(|claim| claim.incarnation == incarnation && claim.xids.contains(xid));
+            },
+        );
+    }
+    found
 }
 
 /// The events that erasures in these blocks name.

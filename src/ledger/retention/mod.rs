@@ -4,6 +4,7 @@
 //! the ledger finds in its blocks by which rules anything may be gone.
 
 mod blocks;
+mod names;
 mod payloads;
 mod rules;
 mod stretches;

@@ -1,14 +1,12 @@
 //! Removing the data of events.
 
-use std::collections::BTreeSet;
-
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use tenant_guard_core::hold::add_renamed;
 use tenant_guard_core::ledger::EventChecks;
-use tenant_guard_core::ledger::retention::{PRUNE_PAYLOADS, Statement};
+use tenant_guard_core::ledger::retention::PRUNE_PAYLOADS;
 
+use super::names::Names;
 use super::rules::{in_force, sealed};
 use super::stretches::{Stretch, last_before, stretches};
 use super::{HELD, change, check, count_holds, lock_removal, refuse_damaged};
@@ -31,7 +29,7 @@ fn prune_payloads(most: i32) -> TableIterator<'static, (name!(events, i64), name
     }
     lock_removal("prune_payloads");
     let (rules, set) = as_owner(|| (with_latest_snapshot(sealed), in_force()));
-    let names = Names::of([&rules, &set]);
+    let names = Names::of([&rules, &set], holds::renames());
     let (mut removed, mut left, mut more) = (0, i64::from(most), false);
     for (relation, rule) in &rules.payload {
         if left <= 0 {
@@ -39,7 +37,7 @@ fn prune_payloads(most: i32) -> TableIterator<'static, (name!(events, i64), name
             break;
         }
         // A rule that was made longer counts at once, and so does one for another name of the relation.
-        let keep = names.longest(relation, [&rules, &set]);
+        let keep = names.longest(relation).unwrap_or(i64::MAX);
         let latest = clock::now_us().saturating_sub(keep);
         let before = rule.before.map(|before| before.min(latest));
         let mut pass = Pass::of(relation, before, left);
@@ -48,37 +46,6 @@ fn prune_payloads(most: i32) -> TableIterator<'static, (name!(events, i64), name
         more |= pass.more;
     }
     TableIterator::once((removed, more))
-}
-
-/// The names that rules are of, and all that the same relations had or have.
-struct Names {
-    renames: Vec<(String, String)>,
-    /// What the rule for all is not about.
-    own: Vec<String>,
-}
-
-impl Names {
-    fn of(rules: [&Statement; 2]) -> Self {
-        let renames = holds::renames();
-        let names = rules.iter().flat_map(|rules| rules.payload.keys());
-        let mut own: BTreeSet<String> = names.filter(|name| !name.is_empty()).cloned().collect();
-        add_renamed(&mut own, &renames);
-        Self {
-            renames,
-            own: own.into_iter().collect(),
-        }
-    }
-
-    /// For how long a rule of any name that the relation had or has keeps its data.
-    fn longest(&self, relation: &str, rules: [&Statement; 2]) -> i64 {
-        let mut names = BTreeSet::from([relation.to_owned()]);
-        if !relation.is_empty() {
-            add_renamed(&mut names, &self.renames);
-        }
-        let of_name = |name| rules.into_iter().filter_map(move |r| r.payload.get(name));
-        let keeps = names.iter().flat_map(of_name).map(|rule| rule.keep);
-        keeps.max().unwrap_or(i64::MAX)
-    }
 }
 
 /// The blocks that one call goes through for a rule.
@@ -127,7 +94,7 @@ impl<'r> Pass<'r> {
         if releases != self.holds.1 {
             next = self.held_from.take().map_or(next, |held| held.min(next));
         }
-        let last = last_before(self.before);
+        let last = last_before(self.before, next - 1);
         self.stretches = stretches(next, last, most);
         self.more = self
             .stretches

@@ -1,5 +1,7 @@
 //! The rules: how long is kept what, and what is let go. None is ever shortened.
 
+use std::collections::HashMap;
+
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -130,8 +132,11 @@ fn let_go() -> TableIterator<
         let all: Vec<_> = payload
             .chain(rules.events.iter().map(|rule| (None, rule)))
             .collect();
+        let through = as_owner(|| with_latest_snapshot(gone_through));
+        let (mut sealed, now) = (SealedBefore::default(), clock::now_us());
         for (name, rule) in all {
-            if let Some(before) = newly_gone(rule) {
+            let from = through.get(&name.map(str::to_owned)).copied();
+            if let Some(before) = sealed.newly_gone(rule, from.unwrap_or(0), now) {
                 store_rule(name, rule.keep, Some(before));
                 let what = if name.is_some() { "payload" } else { "events" };
                 let relation = name.filter(|name| !name.is_empty());
@@ -146,13 +151,37 @@ fn let_go() -> TableIterator<
     TableIterator::new(news)
 }
 
-/// The time before which a rule now lets everything go, where a block was sealed since the last one.
-fn newly_gone(rule: &Rule) -> Option<i64> {
-    let keep = rule.keep.max(settings::retention_floor_us());
-    let before = clock::now_us().checked_sub(keep)?;
-    let last = |before| as_owner(|| with_latest_snapshot(|| last_before(before)));
-    let known = rule.before.map_or(0, last);
-    (last(before) > known).then_some(before)
+/// The blocks that were sealed before a time, each time asked once.
+#[derive(Default)]
+struct SealedBefore(HashMap<i64, i64>);
+
+impl SealedBefore {
+    fn last(&mut self, time: i64, from: i64) -> i64 {
+        let find = || as_owner(|| with_latest_snapshot(|| last_before(time, from)));
+        *self.0.entry(time).or_insert_with(find)
+    }
+
+    /// The time before which a rule now lets everything go, where a block was sealed since the last one.
+    /// All blocks up to `from` are let go of by then.
+    fn newly_gone(&mut self, rule: &Rule, from: i64, now: i64) -> Option<i64> {
+        let keep = rule.keep.max(settings::retention_floor_us());
+        let before = now.checked_sub(keep)?;
+        let known = rule.before.map_or(0, |before| self.last(before, from));
+        (self.last(before, from) > known).then_some(before)
+    }
+}
+
+/// The last block that removal has gone through for each rule: whole events under no name.
+fn gone_through() -> HashMap<Option<String>, i64> {
+    let mut found = HashMap::from([(None, store::removed_through(None))]);
+    for_each_row(
+        c"SELECT relation, next FROM tenant_guard.retention_progress",
+        &[],
+        |row| {
+            found.insert(Some(row.text(0).to_owned()), row.bigint(1) - 1);
+        },
+    );
+    found
 }
 
 fn checked<'r>(

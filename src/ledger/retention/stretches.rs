@@ -126,19 +126,21 @@ fn of_range(before: &Claims, last: &Block) -> Vec<Claim> {
         .add_block(last.incarnation, last.snapshot.clone(), &adopted)
 }
 
-/// The last block up to which all were sealed before a time.
-pub(super) fn last_before(time: i64) -> i64 {
-    let time = (
-        pg_sys::TIMESTAMPTZOID,
-        pg_sys::Datum::from(clock::from_unix(time)),
-    );
+/// The last block up to which all were sealed before a time, where all up to `from` were: it reads those after
+/// it alone.
+pub(super) fn last_before(time: i64, from: i64) -> i64 {
+    let time = pg_sys::Datum::from(clock::from_unix(time));
     let mut last = 0;
     for_each_row(
         c"SELECT COALESCE( \
-              (SELECT pg_catalog.min(block) OPERATOR(pg_catalog.-) 1::pg_catalog.int8 \
-               FROM tenant_guard.ledger_block WHERE sealed_at OPERATOR(pg_catalog.>=) $1), \
+              (SELECT block OPERATOR(pg_catalog.-) 1::pg_catalog.int8 FROM tenant_guard.ledger_block \
+               WHERE block OPERATOR(pg_catalog.>) $2 AND sealed_at OPERATOR(pg_catalog.>=) $1 \
+               ORDER BY block LIMIT 1), \
               (SELECT pg_catalog.max(block) FROM tenant_guard.ledger_block), 0)",
-        &[time],
+        &[
+            (pg_sys::TIMESTAMPTZOID, time),
+            (pg_sys::INT8OID, pg_sys::Datum::from(from)),
+        ],
         |row| last = row.bigint(0),
     );
     last

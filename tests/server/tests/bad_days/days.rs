@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use postgres::{Client, IsolationLevel, Transaction};
-use tenant_guard_tests::{Database, expect_error, lines};
+use tenant_guard_tests::{Cluster, Database, expect_error, lines};
 
 use super::points::check_ledger;
 use super::steps::{expect, shop, sign_in};
@@ -70,7 +70,9 @@ fn serialization_failure_leaves_no_event_and_its_retry_one() {
 
 #[test]
 fn deadlock_leaves_no_event_of_its_victim_and_the_retry_one() {
-    let shop = shop(Database::new());
+    // Others look for deadlocks in the log of the shared server.
+    let cluster = Cluster::start(&["fsync=off"]);
+    let shop = shop(cluster.database());
     let both = Barrier::new(2);
     thread::scope(|scope| {
         for rows in [[1, 3], [3, 1]] {

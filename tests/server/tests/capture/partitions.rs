@@ -364,11 +364,12 @@ fn blocks_are_looked_for_in_the_partitions_that_hold_them() {
         let mut verifier = db.superuser();
         run(&mut verifier, "BEGIN");
         assert_eq!(findings(&mut verifier), [""; 0]);
-        lines(&mut verifier, scans).remove(0)
+        lines(&mut verifier, scans)[0].parse::<i32>().unwrap()
     };
     let few = looks_into_an_empty_partition(0..8);
     let many = looks_into_an_empty_partition(8..24);
-    assert_eq!(few, many);
+    // The planner may look into an index, too.
+    assert!(few.abs_diff(many) <= 2, "{few} and {many}");
     // A row of another month with a transaction of this one is read with it.
     switch_guards_off(&mut client);
     run(

@@ -75,6 +75,48 @@ fn rules_hidden_in_the_block_of_a_checkpoint_let_no_data_go() {
     assert_eq!(codes, said);
 }
 
+#[test]
+fn removed_block_that_is_not_there_hides_nothing_after_a_checkpoint() {
+    let (_db, mut client, before) = kept_for_long();
+    for table in ["audit_log", "audit_context", "ledger_pruned"] {
+        switch_guard_off(&mut client, table);
+    }
+    run(
+        &mut client,
+        "DELETE FROM tenant_guard.audit_log; DELETE FROM tenant_guard.audit_context",
+    );
+    let newest = "SELECT max(block) FROM tenant_guard.ledger_block";
+    let newest: i64 = lines(&mut client, newest)[0].parse().unwrap();
+    // What was done here is sealed meanwhile, perhaps.
+    for block in [newest + 5, 1_000_000] {
+        run(
+            &mut client,
+            &format!(
+                "DELETE FROM tenant_guard.ledger_pruned;
+                 INSERT INTO tenant_guard.ledger_pruned VALUES ({block}, 1, 'a', '\\x')"
+            ),
+        );
+        let found = since(&mut client, &before);
+        assert!(
+            found.contains(&"pruned_altered".to_owned()),
+            "{block}: {found:?}"
+        );
+        let parts = (1..=2).flat_map(|part| {
+            let query = format!(
+                "SELECT code FROM tenant_guard.verify_ledger(since => $${before}$$, part => {part}, parts => 2)"
+            );
+            lines(&mut client, &query)
+        });
+        assert!(
+            parts
+                .collect::<Vec<_>>()
+                .contains(&"pruned_altered".to_owned()),
+            "{block}"
+        );
+        assert!(codes(&mut client).contains(&"pruned_altered".to_owned()));
+    }
+}
+
 fn refused_as_damaged(client: &mut Client, call: &str) {
     let count = "SELECT count(*), count(data) FROM tenant_guard.audit_log";
     let before = lines(client, count);
@@ -196,6 +238,38 @@ fn renaming_a_table_does_not_drop_its_rule() {
         ["public.invoices|1", "public.item|0"]
     );
     assert_eq!(codes(&mut client), [""; 0]);
+}
+
+#[test]
+fn removing_the_change_of_a_name_does_not_drop_its_rule() {
+    let db = database();
+    let mut client = db.superuser();
+    run(
+        &mut client,
+        "CREATE TABLE invoice (id int PRIMARY KEY, account_id text, name text);
+         SELECT tenant_guard.protect('invoice');
+         SET tenant_guard.retention_floor = 0;
+         SELECT tenant_guard.keep_events('1 ms', 'law');
+         SELECT tenant_guard.set_retention('invoice', '1 ms', 'law');
+         SELECT tenant_guard.set_retention(NULL, '0 s', 'notice')",
+    );
+    seal(&mut client);
+    run(&mut client, "ALTER TABLE invoice RENAME TO invoices");
+    seal(&mut client);
+    let newest = checkpoint(&mut client);
+    let_go(&mut client);
+    assert_eq!(prune(&mut client, &newest).len(), 1);
+    let refused = client.query("SELECT * FROM tenant_guard.prune_blocks($1)", &[&newest]);
+    expect_error(
+        refused,
+        "55000",
+        "relation public.invoices has no rule of its own, and the change of its name would be removed",
+    );
+    run(
+        &mut client,
+        "SELECT tenant_guard.set_retention('invoices', '1 ms', 'law')",
+    );
+    assert_eq!(prune(&mut client, &newest).len(), 1);
 }
 
 #[test]
@@ -322,7 +396,8 @@ fn a_feed_does_not_skip_removed_events_in_silence() {
         for account in ["NULL", "'a'"] {
             let call = format!("SELECT tenant_guard.audit_feed('{position}', 10, {account})");
             let refused = client.batch_execute(&call);
-            let message = "events after this position were removed, up to block 1";
+            let message =
+                "events up to block 1 were removed, and with them the place of this position";
             expect_error(refused, "55000", message);
         }
     }

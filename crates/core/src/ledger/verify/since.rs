@@ -30,6 +30,7 @@ impl Verifier {
         self.tree = tree;
         self.erasures.begin_after(claims.clone());
         self.claims = claims;
+        self.retained.begun_after = row.block;
         self.begun_later = true;
     }
 
