@@ -33,7 +33,9 @@ WITH held AS (
             || CASE WHEN f.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END AS deferrable,
         -- Where a key over the account could not do what this one does, it takes a trigger.
         ca.attnotnull AND pa.attnotnull AND ca.atttypid = pa.atttypid AND f.confmatchtype <> 'f'
-            AND f.confupdtype NOT IN ('n', 'd') AND ca.attnum <> ALL (f.conkey)
+            AND f.confupdtype NOT IN ('n', 'd')
+            AND (f.confdeltype NOT IN ('n', 'd') OR current_setting('server_version_num')::integer >= 150000)
+            AND ca.attnum <> ALL (f.conkey)
             AND pa.attnum <> ALL (f.confkey) AS simple
     FROM pg_constraint AS f
     JOIN tenant_guard.protected_member AS child ON child.relation = f.conrelid

@@ -7,4 +7,5 @@ CREATE VIEW shop.shown AS TABLE shop.hidden; ALTER VIEW shop.shown OWNER TO ITSO
 GRANT SELECT (name) ON shop.shown TO APP;
 -- A: SELECT string_agg(name, ' ' ORDER BY name) FROM shop.shown
 -- shows: abe ann bea bob
--- then: 42501 permission denied for view hidden
+-- since 15 | -- then: 42501 permission denied for view hidden
+-- before 15 | -- then: 42501 permission denied for view shown

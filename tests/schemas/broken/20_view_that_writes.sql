@@ -7,4 +7,5 @@ REVOKE ALL ON shop.in_tray FROM PUBLIC, APP; GRANT UPDATE (name) ON shop.in_tray
 -- B: SELECT DISTINCT name FROM shop.contact
 -- meanwhile: UPDATE shop.contact SET name = 'restored'
 -- shows: defaced
+-- before 15 | -- then: 42501 permission denied for view in_tray
 -- then: restored

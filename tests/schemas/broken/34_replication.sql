@@ -5,17 +5,17 @@
 -- finds: error|34-replication|everything
 -- finds: error|34-replication|of_ours
 -- finds: info|34-replication|DB_standby
--- finds: warning|34-replication|by_schema
+-- since 15 | -- finds: warning|34-replication|by_schema
 -- finds: warning|34-replication|by_table
 -- finds: warning|34-replication|everything
 ALTER ROLE APP REPLICATION; CREATE ROLE DB_standby LOGIN REPLICATION;
 CREATE ROLE DB_decoder NOLOGIN REPLICATION; CREATE ROLE DB_reader LOGIN; GRANT DB_decoder TO DB_reader;
 GRANT SELECT ON shop.contact TO DB_reader;
 CREATE PUBLICATION by_table FOR TABLE shop.contact, shop.message, shop.currency;
-CREATE PUBLICATION by_schema FOR TABLES IN SCHEMA shop;
+-- since 15 | CREATE PUBLICATION by_schema FOR TABLES IN SCHEMA shop;
 CREATE PUBLICATION everything FOR ALL TABLES;
 CREATE PUBLICATION of_ours FOR TABLE tenant_guard.issuer, shop.currency;
-CREATE PUBLICATION filtered FOR TABLE shop.contact WHERE (account_id = '00000000-0000-4000-8000-00000000000a');
+-- since 15 | CREATE PUBLICATION filtered FOR TABLE shop.contact WHERE (account_id = '00000000-0000-4000-8000-00000000000a');
 CREATE PUBLICATION harmless FOR TABLE shop.currency;
 -- outside: SELECT slot_name FROM pg_create_logical_replication_slot('DB', 'test_decoding')
 -- meanwhile: INSERT INTO shop.booking VALUES (8, 'ACCOUNT_B'); DELETE FROM shop.booking WHERE id = 8
@@ -24,9 +24,9 @@ CREATE PUBLICATION harmless FOR TABLE shop.currency;
 -- outside: DO $$BEGIN PERFORM pg_drop_replication_slot('DB'); END$$
 -- shows: DB
 -- shows: ACCOUNT_B
--- then: 42501 must be superuser or replication role to use replication slots
--- then: 42501 must be superuser or replication role to use replication slots
--- then: 42501 must be superuser or replication role to use replication slots
--- then since 16: 42501 permission denied to use replication slots
--- then since 16: 42501 permission denied to use replication slots
--- then since 16: 42501 permission denied to use replication slots
+-- before 16 | -- then: 42501 must be superuser or replication role to use replication slots
+-- before 16 | -- then: 42501 must be superuser or replication role to use replication slots
+-- before 16 | -- then: 42501 must be superuser or replication role to use replication slots
+-- since 16 | -- then: 42501 permission denied to use replication slots
+-- since 16 | -- then: 42501 permission denied to use replication slots
+-- since 16 | -- then: 42501 permission denied to use replication slots

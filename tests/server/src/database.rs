@@ -68,6 +68,25 @@ impl Database {
         self.version() >= 15
     }
 
+    /// Whether there is MERGE.
+    pub fn has_merge(&self) -> bool {
+        self.version() >= 15
+    }
+
+    /// Whether `ON DELETE SET ...` can be of some columns of a key.
+    pub fn sets_some_columns(&self) -> bool {
+        self.version() >= 15
+    }
+
+    /// What makes a view run as its reader, or nothing where every view runs as its owner.
+    pub fn invoker(&self) -> &'static str {
+        if self.version() >= 15 {
+            "WITH (security_invoker)"
+        } else {
+            ""
+        }
+    }
+
     /// The setting that sends statements to parallel workers although they are cheap.
     pub fn parallel_setting(&self) -> &'static str {
         if self.version() < 16 {

@@ -95,6 +95,9 @@ fn inserting_for_another_account_is_refused() {
              ON t.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.account::uuid, s.name)"
         ),
     ] {
+        if insert.starts_with("MERGE") && !shop.db.has_merge() {
+            continue;
+        }
         let mut session = shop.app();
         let mut t = session.transaction().unwrap();
         shop.issuer.sign_in(&mut t, ACCOUNT_A);

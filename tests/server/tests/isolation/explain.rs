@@ -561,10 +561,11 @@ fn the_floor_that_the_library_holds_is_shown() {
 #[test]
 fn what_names_no_row_is_refused() {
     let shop = Shop::contacts();
-    shop.run(
-        "CREATE VIEW shop.names WITH (security_invoker) AS SELECT name FROM shop.contact;
+    shop.run(&format!(
+        "CREATE VIEW shop.names {} AS SELECT name FROM shop.contact;
          CREATE TABLE shop.open (id int PRIMARY KEY)",
-    );
+        shop.db.invoker()
+    ));
     let mut app = shop.app();
     for (arguments, code, message) in [
         (

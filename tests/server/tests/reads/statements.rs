@@ -245,11 +245,12 @@ fn caught_error_ends_the_read_it_was_in() {
 fn reads_through_views_and_functions_count() {
     let shop = shop();
     shop.run(&format!(
-        "CREATE VIEW shop.names WITH (security_invoker) AS SELECT name FROM shop.contact;
+        "CREATE VIEW shop.names {} AS SELECT name FROM shop.contact;
          CREATE FUNCTION shop.name_of(wanted int) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
              SET search_path = pg_catalog, pg_temp
              AS 'SELECT name FROM shop.contact WHERE id = wanted';
          GRANT SELECT ON shop.names TO {}",
+        shop.db.invoker(),
         shop.app
     ));
     rolled_back(&shop, |session| {
@@ -300,18 +301,24 @@ fn rows_that_a_change_looks_at_are_read() {
             "MERGE INTO shop.contact AS c USING (VALUES (2)) AS v (id) ON c.id = v.id
              WHEN MATCHED THEN DO NOTHING",
         ] {
+            if statement.starts_with("MERGE") && !shop.db.has_merge() {
+                continue;
+            }
             session.batch_execute(statement).unwrap();
         }
     });
+    let mut expected = vec![
+        of_contacts("read|UPDATE|1|1"),
+        of_contacts("read|DELETE|1|1"),
+        of_contacts("read|UPDATE|1|1"),
+        of_contacts("read|UPDATE|1|1"),
+    ];
+    if shop.db.has_merge() {
+        expected.push(of_contacts("read|MERGE|0|1"));
+    }
     assert_eq!(
         reads(&shop.db),
-        [
-            of_contacts("read|UPDATE|1|1"),
-            of_contacts("read|DELETE|1|1"),
-            of_contacts("read|UPDATE|1|1"),
-            of_contacts("read|UPDATE|1|1"),
-            of_contacts("read|MERGE|0|1"),
-        ],
+        expected,
         "an UPDATE of all rows shows none"
     );
 }

@@ -5,8 +5,7 @@
 //! its last step says `commits`; what is `outside` is in no transaction, and `meanwhile` a superuser
 //! does something in a session of his own. The session is one of the application's role, or of the role
 //! in `as`, with tokens that name the `roles`. Then come the lines its steps print while the schema is broken (`shows`) and when it is
-//! mended (`then`, and `then since 16` where newer servers word it differently): rows, errors as SQLSTATE
-//! and message, notices. It is the same session that is asked
+//! mended (`then`): rows, errors as SQLSTATE and message, notices. It is the same session that is asked
 //! again, and a new one; where settings of a role are what is broken, only the new one (`reconnects`).
 
 use std::sync::{Arc, Mutex};
@@ -25,7 +24,6 @@ pub(super) struct Leak {
     reconnects: bool,
     shows: Vec<String>,
     then: Vec<String>,
-    then_since_16: Vec<String>,
 }
 
 struct Step {
@@ -83,7 +81,6 @@ pub(super) fn sessions(text: &str) -> Vec<Leak> {
                 leak.shows.push(value.to_owned());
             }
             (_, "then") => leak.then.push(value.to_owned()),
-            (_, "then since 16") => leak.then_since_16.push(value.to_owned()),
             _ => {}
         }
     }
@@ -122,15 +119,11 @@ impl Leak {
     /// Asserts that neither this session nor a new one sees it any more.
     #[track_caller]
     pub(super) fn stopped(&self, shop: &Shop, mut session: Session) {
-        let then = match shop.db.version() {
-            16.. if !self.then_since_16.is_empty() => &self.then_since_16,
-            _ => &self.then,
-        };
         if !self.reconnects {
-            assert_eq!(&session.prints(shop, self), then, "when mended");
+            assert_eq!(session.prints(shop, self), self.then, "when mended");
         }
         let mut later = Session::of(shop, self.role.as_deref().unwrap_or(&shop.app));
-        assert_eq!(&later.prints(shop, self), then, "in a new session");
+        assert_eq!(later.prints(shop, self), self.then, "in a new session");
     }
 }
 

@@ -9,12 +9,13 @@ use super::{done, findings, members, refused};
 fn copy_by_create_table_as_is_protected() {
     let shop = Shop::contacts();
     let mut superuser = shop.db.superuser();
-    done(
-        &mut superuser,
-        "CREATE VIEW shop.names WITH (security_invoker) AS SELECT account_id, name FROM shop.contact;
-         CREATE VIEW shop.nested WITH (security_invoker) AS SELECT * FROM shop.names;
+    let views = format!(
+        "CREATE VIEW shop.names {0} AS SELECT account_id, name FROM shop.contact;
+         CREATE VIEW shop.nested {0} AS SELECT * FROM shop.names;
          PREPARE by_name AS SELECT * FROM shop.nested",
+        shop.db.invoker()
     );
+    done(&mut superuser, &views);
     for (name, statement) in [
         ("a", "CREATE TABLE shop.a AS SELECT * FROM shop.contact"),
         ("b", "SELECT * INTO shop.b FROM shop.contact"),

@@ -261,7 +261,7 @@ fn changing_what_shows_the_ledger_is_refused_to_the_superuser() {
             "replace view \"protected_relation\" of tenant_guard",
         ),
         (
-            "ALTER VIEW tenant_guard.audit_event SET (security_invoker)",
+            "ALTER VIEW tenant_guard.audit_event SET (security_barrier)",
             "alter view \"audit_event\" of tenant_guard",
         ),
         (
