@@ -13,5 +13,5 @@ CREATE FOREIGN TABLE public.itself (name text) SERVER loop OPTIONS (schema_name 
 GRANT SELECT ON public.itself TO APP;
 -- A: SELECT string_agg(name, ' ' ORDER BY name) FROM public.itself
 -- shows: abe ann bea bob
--- before 16 | -- then: 42704 user mapping not found for "APP"
--- since 16 | -- then: 42704 user mapping not found for user "APP", server "loop"
+-- before 17 | -- then: 42704 user mapping not found for "APP"
+-- since 17 | -- then: 42704 user mapping not found for user "APP", server "loop"

@@ -132,7 +132,8 @@ fn drop_subscription(subscriber: &mut Client, name: &str) {
         .unwrap();
 }
 
-/// Row security of the table binds the role that applies: nothing arrives, nothing is skipped.
+/// Row security of the table binds the role that applies, since PostgreSQL 15: nothing arrives, nothing is
+/// skipped.
 #[test]
 fn applying_as_a_role_that_policies_bind_stops_and_goes_on_as_the_superuser() {
     let (cluster, from, to) = shops();
@@ -158,6 +159,11 @@ fn applying_as_a_role_that_policies_bind_stops_and_goes_on_as_the_superuser() {
         ACCOUNT_A,
         &format!("INSERT INTO shop.contact VALUES (1, '{ACCOUNT_A}', 'ann')"),
     );
+    if to.db.version() < 15 {
+        // What a subscription applies is not held to its owner's rights yet.
+        await_lines(&mut arrived, EVENTS, &[&event("insert", ACCOUNT_A, 1)]);
+        return drop_subscription(&mut arrived, "contacts");
+    }
     let refusal = "row-level security enabled";
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !cluster.log().contains(refusal) {

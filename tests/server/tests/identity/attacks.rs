@@ -237,6 +237,13 @@ fn unfit_json_and_arrays_of_issuers_are_bad_arguments() {
     let fixture = Fixture::new();
     let mut superuser = fixture.db.superuser();
     let keys = fixture.issuer.jwks();
+    // The longest that an interval takes beside days.
+    let hours = if fixture.db.version() < 15 {
+        "2147483647:59:59"
+    } else {
+        "2562047788:00:54"
+    };
+    let longest = format!("max_age => '2147483647 days {hours}'");
     for unfit in [
         r#"'{"keys": [], "n": 1e400}'"#,
         "(repeat('[', 200) || repeat(']', 200))::jsonb",
@@ -256,11 +263,7 @@ fn unfit_json_and_arrays_of_issuers_are_bad_arguments() {
             "an element of audiences",
         ),
         ("leeway => '2147483647 days'", "22023", "leeway must be"),
-        (
-            "max_age => '2147483647 days 2562047788:00:54'",
-            "22023",
-            "max_age must be",
-        ),
+        (longest.as_str(), "22023", "max_age must be"),
         (
             r#"claim_paths => '{"account": ["n"], "x": 1e400}'"#,
             "22023",
