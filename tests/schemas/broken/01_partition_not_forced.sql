@@ -6,4 +6,5 @@ CREATE VIEW shop.days AS SELECT account_id, at FROM shop.message_1;
 ALTER VIEW shop.days OWNER TO ITSOWNER; GRANT SELECT ON shop.days TO APP;
 -- A: SELECT count(*) FROM shop.days
 -- shows: 2
--- then: 1
+-- since 15 | -- then: 1
+-- before 15 | -- then: 42501 permission denied for view days

@@ -16,8 +16,10 @@ CHECKPOINT;
 -- shows: bob
 -- shows: MAJOR
 -- before 16 | -- then: 42501 permission denied for table payroll
--- before 16 | -- then: 42501 must be superuser or have privileges of the pg_execute_server_program role to COPY to or from an external program
--- before 16 | -- then: 42501 must be superuser or have privileges of the pg_read_server_files role to COPY from a file
+-- before 16 | -- since 15 | -- then: 42501 must be superuser or have privileges of the pg_execute_server_program role to COPY to or from an external program
+-- before 16 | -- since 15 | -- then: 42501 must be superuser or have privileges of the pg_read_server_files role to COPY from a file
+-- before 15 | -- then: 42501 must be superuser or a member of the pg_execute_server_program role to COPY to or from an external program
+-- before 15 | -- then: 42501 must be superuser or a member of the pg_read_server_files role to COPY from a file
 -- since 16 | -- then: 42501 permission denied for table payroll
 -- since 16 | -- then: 42501 permission denied to COPY to or from an external program
 -- since 16 | -- then: 42501 permission denied to COPY from a file

@@ -8,7 +8,8 @@
 CREATE FUNCTION public.by_text("In" text) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$BEGIN RETURN (SELECT count(*) FROM shop.contact); END$$;
 CREATE FUNCTION public.by_body() RETURNS bigint LANGUAGE sql SECURITY DEFINER
-    BEGIN ATOMIC SELECT count(*) FROM shop.names; END;
+-- since 15 |     BEGIN ATOMIC SELECT count(*) FROM shop.names; END;
+-- before 15 |     BEGIN ATOMIC SELECT count(*) FROM shop.contact; END;
 CREATE FUNCTION public.inner_part() RETURNS bigint LANGUAGE sql
     BEGIN ATOMIC SELECT count(*) FROM shop.message_1; END;
 CREATE FUNCTION public.by_call() RETURNS bigint LANGUAGE sql SECURITY DEFINER

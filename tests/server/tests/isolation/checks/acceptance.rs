@@ -216,7 +216,7 @@ fn reports_hold_every_finding() {
         .unwrap();
     let json = "SELECT f ->> 'severity', f ->> 'code', f ->> 'object', f ->> 'accepted', f ->> 'fix' <> ''
                 FROM jsonb_array_elements(tenant_guard.check_report(schemas => '{shop}') -> 'findings') AS f
-                WHERE f ->> 'severity' = 'error'";
+                WHERE f ->> 'severity' = 'error' AND f ->> 'code' NOT LIKE '58-%'";
     let accepted = "error|26-foreign-key-without-account|shop.booking|\
                     accepted by postgres: ids are random|t";
     assert_eq!(
@@ -251,6 +251,7 @@ fn reports_hold_every_finding() {
 #[test]
 fn gate_fails_the_command_until_everything_is_mended_or_accepted() {
     let shop = two_open_keys();
+    shop.db.accept_its_age();
     let gate = |command: &str| {
         let output = shop
             .db

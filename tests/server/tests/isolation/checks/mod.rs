@@ -53,22 +53,24 @@ fn sound_in(db: Database) -> Shop {
 }
 
 /// A script without its lines for other versions: `-- since 15 | LINE` is `LINE` for PostgreSQL 15 and later
-/// alone, `-- before 15 | LINE` for those before it.
+/// alone, `-- before 15 | LINE` for those before it; a line may have both.
 fn of_version(text: &str, major: i32) -> String {
-    let line_of = |line: &str| {
-        let text = line.trim_start();
-        let since = text.strip_prefix("-- since ");
-        let Some((gate, meant)) = since
-            .or_else(|| text.strip_prefix("-- before "))
-            .and_then(|gated| gated.split_once(" | "))
-        else {
-            return Some(line.to_owned());
-        };
-        let version: i32 = gate.parse().expect("a line is gated by a major version");
-        ((major >= version) == since.is_some()).then(|| meant.to_owned())
+    let lines = text.lines().filter_map(|line| line_of_version(line, major));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn line_of_version(line: &str, major: i32) -> Option<&str> {
+    let text = line.trim_start();
+    let since = text.strip_prefix("-- since ");
+    let gated = since.or_else(|| text.strip_prefix("-- before "));
+    let Some((gate, meant)) = gated.and_then(|gated| gated.split_once(" | ")) else {
+        return Some(line);
     };
-    let lines: Vec<_> = text.lines().filter_map(line_of).collect();
-    lines.join("\n")
+    let version: i32 = gate.parse().expect("a line is gated by a major version");
+    if (major >= version) != since.is_some() {
+        return None;
+    }
+    line_of_version(meant, major)
 }
 
 /// A script of tests/schemas, as it is meant for this database.
@@ -272,7 +274,8 @@ fn auditor_may_check_and_the_application_may_not() {
              ALTER TABLE shop.contact DISABLE ROW LEVEL SECURITY"
         ))
         .unwrap();
-    let check = "SELECT object FROM tenant_guard.check() WHERE severity = 'error'";
+    let check = "SELECT object FROM tenant_guard.check()
+                 WHERE severity = 'error' AND code NOT LIKE '58-%'";
     assert_eq!(
         lines(&mut shop.db.connect_as(&auditor), check),
         ["shop.contact"]

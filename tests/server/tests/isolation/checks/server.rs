@@ -91,7 +91,8 @@ fn rows_71_to_73_server_lets_roles_in_unsafely() {
         ),
     )
     .unwrap();
-    let found = "SELECT severity, code, object, detail FROM tenant_guard.check()";
+    let found = "SELECT severity, code, object, detail FROM tenant_guard.check()
+                 WHERE code NOT LIKE '58-%'";
     assert_eq!(
         lines(&mut superuser, found),
         [
