@@ -7,6 +7,7 @@ use tenant_guard_core::event::{Entry, EventKey};
 use tenant_guard_core::history::{
     Event, Fold, Names, Position, Scope, canonical, qualified, split,
 };
+use tenant_guard_core::ledger::retention::{Rule, Statement, What};
 use tenant_guard_core::manifest::Manifest;
 use tenant_guard_core::origin::Origin;
 use tenant_guard_core::permission::Condition;
@@ -15,7 +16,7 @@ use tenant_guard_core::trigger::CaptureRule;
 
 use crate::targets::{self, Target};
 
-pub(crate) static STORED: [Target; 11] = [
+pub(crate) static STORED: [Target; 12] = [
     Target {
         name: "manifest",
         seeds: manifest_seeds,
@@ -149,6 +150,24 @@ pub(crate) static STORED: [Target; 11] = [
             "18446744073709551615",
         ],
         judge: named,
+        least_outcomes: 3,
+    },
+    Target {
+        name: "rules of retention",
+        seeds: rules_seeds,
+        words: &[
+            "retention",
+            "relation",
+            "keep",
+            "before",
+            "null",
+            "86400000000",
+            "-0",
+            "1e3",
+            "[]",
+            "{}",
+        ],
+        judge: rules,
         least_outcomes: 3,
     },
     Target {
@@ -401,6 +420,40 @@ fn named(input: &[u8]) -> String {
             format!("{} events", keys.len().min(3))
         }
         None => "refused".into(),
+    }
+}
+
+fn rules_seeds() -> Vec<Vec<u8>> {
+    let rule = |keep, before| Rule { keep, before };
+    let set = [
+        (What::Events, rule(86_400_000_000, Some(5))),
+        (What::Payload(String::new()), rule(0, None)),
+        (
+            What::Payload("public.item".into()),
+            rule(1_000_000, Some(7)),
+        ),
+    ];
+    let stated = Statement::of(set, i64::MAX);
+    vec![
+        stated.added_to("{\"version\":1}").into_bytes(),
+        b"{}".to_vec(),
+    ]
+}
+
+/// What a block states is written so that it reads as the same.
+fn rules(input: &[u8]) -> String {
+    let Some(text) = text(input) else {
+        return "no text".into();
+    };
+    match Statement::stated(text) {
+        Some(stated) => {
+            assert_eq!(
+                Statement::stated(&stated.added_to("{}")).as_ref(),
+                Some(&stated)
+            );
+            format!("{} rules", stated.payload.len().min(3))
+        }
+        None => "none of the format's".into(),
     }
 }
 
