@@ -37,6 +37,25 @@ fn subscribe(from: &Shop, to: &Shop, publication: &str, copy: bool) {
     to.db.superuser().batch_execute(&subscribe).unwrap();
 }
 
+/// Has a subscription write as its own owner, as all did before PostgreSQL 16; otherwise it writes as the
+/// owner of each table, whom FORCE binds.
+fn write_as_its_owner(to: &Shop, publication: &str) {
+    if to.db.version() >= 16 {
+        let alter = format!("ALTER SUBSCRIPTION {publication} SET (run_as_owner = true)");
+        to.db.superuser().batch_execute(&alter).unwrap();
+    }
+}
+
+/// Waits for the server to say that row security stops what applies.
+fn await_refusal(cluster: &Cluster) {
+    let refusal = "row-level security enabled";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !cluster.log().contains(refusal) {
+        assert!(std::time::Instant::now() < deadline, "{}", cluster.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 fn change(shop: &Shop, account: &str, statement: &str) {
     shop.within(account, |session| session.batch_execute(statement).unwrap());
 }
@@ -64,6 +83,7 @@ fn what_is_applied_is_isolated_and_logged_where_it_arrives() {
     let publish = "CREATE PUBLICATION contacts FOR TABLE shop.contact";
     from.db.superuser().batch_execute(publish).unwrap();
     subscribe(&from, &to, "contacts", true);
+    write_as_its_owner(&to, "contacts");
     let mut arrived = to.db.superuser();
     // What was there before, then each change.
     await_lines(
@@ -140,6 +160,7 @@ fn applying_as_a_role_that_policies_bind_stops_and_goes_on_as_the_superuser() {
     let publish = "CREATE PUBLICATION contacts FOR TABLE shop.contact";
     from.db.superuser().batch_execute(publish).unwrap();
     subscribe(&from, &to, "contacts", true);
+    write_as_its_owner(&to, "contacts");
     let mut arrived = to.db.superuser();
     await_lines(
         &mut arrived,
@@ -164,12 +185,7 @@ fn applying_as_a_role_that_policies_bind_stops_and_goes_on_as_the_superuser() {
         await_lines(&mut arrived, EVENTS, &[&event("insert", ACCOUNT_A, 1)]);
         return drop_subscription(&mut arrived, "contacts");
     }
-    let refusal = "row-level security enabled";
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !cluster.log().contains(refusal) {
-        assert!(std::time::Instant::now() < deadline, "{}", cluster.log());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    await_refusal(&cluster);
     assert_eq!(
         lines(&mut arrived, "SELECT count(*) FROM shop.contact"),
         ["0"]
@@ -178,6 +194,28 @@ fn applying_as_a_role_that_policies_bind_stops_and_goes_on_as_the_superuser() {
         .batch_execute("ALTER SUBSCRIPTION contacts OWNER TO postgres")
         .unwrap();
     await_lines(&mut arrived, EVENTS, &[&event("insert", ACCOUNT_A, 1)]);
+    drop_subscription(&mut arrived, "contacts");
+}
+
+/// Since PostgreSQL 16 a subscription writes as the owner of each table where it does not say otherwise.
+#[test]
+fn applying_as_the_owner_of_the_table_stops_where_that_is_how_it_is_done() {
+    let (cluster, from, to) = shops();
+    change(
+        &from,
+        ACCOUNT_A,
+        &format!("INSERT INTO shop.contact VALUES (1, '{ACCOUNT_A}', 'ann')"),
+    );
+    let publish = "CREATE PUBLICATION contacts FOR TABLE shop.contact";
+    from.db.superuser().batch_execute(publish).unwrap();
+    subscribe(&from, &to, "contacts", true);
+    let mut arrived = to.db.superuser();
+    if to.db.version() >= 16 {
+        await_refusal(&cluster);
+        assert_eq!(lines(&mut arrived, "TABLE shop.contact"), [""; 0]);
+        write_as_its_owner(&to, "contacts");
+    }
+    await_lines(&mut arrived, "SELECT id FROM shop.contact", &["1"]);
     drop_subscription(&mut arrived, "contacts");
 }
 
