@@ -97,6 +97,7 @@ CROSS JOIN LATERAL (
         -- As a key over the account, which a trigger beside the key is not.
         bool_and(r.account_column IS NOT NULL AND a.attnotnull AND o.attnotnull
             AND f.confupdtype NOT IN ('n', 'd')
+            AND (f.confdeltype NOT IN ('n', 'd') OR current_setting('server_version_num')::integer >= 150000)
             AND (f.confmatchtype <> 'f' OR cardinality(f.conkey) = 1)
             AND format_type(a.atttypid, NULL) = format_type(o.atttypid, NULL)) IS TRUE AS bindable
     FROM pg_constraint AS f

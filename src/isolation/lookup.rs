@@ -236,7 +236,8 @@ pub(super) enum Standing {
 }
 
 /// Columns of a relation by name, each with its standing; `account_column` is empty where there is
-/// none.
+/// none. What a generated column reads, its expression depends on since PostgreSQL 15, and the column itself
+/// before.
 pub(super) fn standings(
     relation: pg_sys::Oid,
     columns: &[String],
@@ -246,11 +247,13 @@ pub(super) fn standings(
         "SELECT r.name, a.attnum IS NULL, EXISTS ( \
              SELECT FROM pg_attribute AS s WHERE s.attrelid = $1 \
                  AND (s.attnum = a.attnum OR s.attgenerated <> '' AND EXISTS ( \
-                     SELECT FROM pg_attrdef AS e JOIN pg_depend AS d \
-                         ON d.classid = 'pg_attrdef'::regclass AND d.objid = e.oid \
-                     WHERE e.adrelid = $1 AND e.adnum = s.attnum \
-                         AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 \
-                         AND d.refobjsubid = a.attnum)) \
+                     SELECT FROM pg_depend AS d LEFT JOIN pg_attrdef AS e \
+                         ON d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid \
+                     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 \
+                         AND d.refobjsubid = a.attnum \
+                         AND (e.adrelid = $1 AND e.adnum = s.attnum \
+                             OR d.classid = 'pg_class'::regclass AND d.objid = $1 \
+                                 AND d.objsubid = s.attnum))) \
                  AND (s.attname = $3 OR EXISTS ( \
                      SELECT FROM pg_index AS k WHERE k.indrelid = $1 AND k.indisprimary \
                          AND s.attnum = ANY (k.indkey)))) \

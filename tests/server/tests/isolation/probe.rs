@@ -53,36 +53,37 @@ fn every_attempt_is_made_by_every_role_that_reaches_the_table() {
     let of_app: Vec<_> = { answer.iter() }
         .filter_map(|line| line.strip_prefix(&format!("{}/", shop.app)))
         .collect();
-    assert_eq!(
-        of_app,
-        [
-            "select/hidden",
-            "join/hidden",
-            "exists/hidden",
-            "cursor/hidden",
-            "insert/refused/SQLSTATE 42501",
-            "insert returning/refused/SQLSTATE 42501",
-            "insert on conflict do nothing/refused/SQLSTATE 42501",
-            "insert on conflict do update/refused/SQLSTATE 42501",
-            "update/hidden",
-            "update returning/hidden",
-            "update into the account/refused/SQLSTATE 42501",
-            "update where current of/refused/SQLSTATE 42501",
-            "delete/hidden",
-            "delete returning/hidden",
-            "update of every row/hidden",
-            "delete of every row/hidden",
-            "merge delete/hidden",
-            "merge update/hidden",
-            "merge insert/refused/SQLSTATE 42501",
-            "truncate/refused/SQLSTATE 42501, a privilege is missing",
-            "prepared statement/hidden",
-            "select without identity/refused/SQLSTATE 28000",
-            "copy query to/hidden",
-            "copy relation to/hidden",
-            "copy from/refused/SQLSTATE 42501",
-        ]
-    );
+    let mut expected = vec![
+        "select/hidden",
+        "join/hidden",
+        "exists/hidden",
+        "cursor/hidden",
+        "insert/refused/SQLSTATE 42501",
+        "insert returning/refused/SQLSTATE 42501",
+        "insert on conflict do nothing/refused/SQLSTATE 42501",
+        "insert on conflict do update/refused/SQLSTATE 42501",
+        "update/hidden",
+        "update returning/hidden",
+        "update into the account/refused/SQLSTATE 42501",
+        "update where current of/refused/SQLSTATE 42501",
+        "delete/hidden",
+        "delete returning/hidden",
+        "update of every row/hidden",
+        "delete of every row/hidden",
+        "merge delete/hidden",
+        "merge update/hidden",
+        "merge insert/refused/SQLSTATE 42501",
+        "truncate/refused/SQLSTATE 42501, a privilege is missing",
+        "prepared statement/hidden",
+        "select without identity/refused/SQLSTATE 28000",
+        "copy query to/hidden",
+        "copy relation to/hidden",
+        "copy from/refused/SQLSTATE 42501",
+    ];
+    if !shop.db.has_merge() {
+        expected.retain(|attempt| !attempt.starts_with("merge"));
+    }
+    assert_eq!(of_app, expected);
     // The owner is held too.
     assert!(
         answer.contains(&format!("{}/select/hidden", shop.owner)),
@@ -210,6 +211,9 @@ fn a_dropped_floor_under_an_open_policy_is_crossed() {
         "copy relation to",
         "copy from",
     ] {
+        if attempt.starts_with("merge") && !shop.db.has_merge() {
+            continue;
+        }
         assert!(
             found.contains(&format!("app/{attempt}")),
             "{attempt}: {found:?}"

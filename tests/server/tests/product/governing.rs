@@ -174,6 +174,12 @@ fn check_finds_nothing_that_is_not_explained() {
         ]
         .map(String::from),
     );
+    if product.db.version() < 15 {
+        // There every view reads as its owner.
+        let views = ["billing.unpaid", "crm.open_deal", "work.my_day"];
+        expected.extend(views.map(|view| format!("warning|19-view-runs-as-owner|{view}")));
+        expected.sort();
+    }
     assert_eq!(lines(&mut product.db.superuser(), found), expected);
 }
 

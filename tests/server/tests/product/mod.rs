@@ -43,7 +43,14 @@ impl Product {
             db.name()
         );
         let product = Self { db, issuer };
-        for script in [&roles, SCHEMA] {
+        let schema = if product.db.version() < 15 {
+            SCHEMA
+                .replace("security_invoker = true", "security_barrier = false")
+                .replace("security_barrier = false, ", "")
+        } else {
+            SCHEMA.to_owned()
+        };
+        for script in [&roles, &schema] {
             superuser.batch_execute(&product.named(script)).unwrap();
         }
         product.owner().batch_execute(DATA).unwrap();
