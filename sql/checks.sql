@@ -1,17 +1,20 @@
 -- The linter: what its checks read, findings that are accepted, and its outputs. Each check is a file
 -- in sql/checks. All of it reads catalogs and settings; nothing that a user wrote is evaluated.
 
+-- A view of one relation alone is written through with its owner's rights, by members of
+-- pg_write_all_data without a grant. So none of ours is one: it joins a row of nothing.
+
 -- Objects that an extension brought are its business, and ours.
 CREATE VIEW tenant_guard.extension_object AS
 SELECT d.classid, d.objid
-FROM pg_catalog.pg_depend AS d
+FROM pg_catalog.pg_depend AS d CROSS JOIN (SELECT) AS one
 WHERE d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::regclass;
 REVOKE ALL ON tenant_guard.extension_object FROM PUBLIC;
 
 -- Schemas of the product: not PostgreSQL's, not ours, not those of temporary tables.
 CREATE VIEW tenant_guard.product_schema AS
 SELECT n.oid, n.nspname AS name, n.nspowner AS owner, n.nspacl AS acl
-FROM pg_catalog.pg_namespace AS n
+FROM pg_catalog.pg_namespace AS n CROSS JOIN (SELECT) AS one
 WHERE n.nspname <> ALL ('{pg_catalog,information_schema,pg_toast,tenant_guard}')
     AND n.nspname !~ '^pg_(toast_)?temp_'
     AND NOT EXISTS (
@@ -172,6 +175,92 @@ WHERE (m.relation IS NULL OR p.polname NOT LIKE 'tenant\_guard\_%')
         SELECT FROM tenant_guard.extension_object AS e
         WHERE e.classid = 'pg_catalog.pg_class'::regclass AND e.objid = p.polrelid);
 REVOKE ALL ON tenant_guard.written_policy FROM PUBLIC;
+
+-- Whether a column of this type and collation can be an account column.
+CREATE FUNCTION tenant_guard.fits_account(type oid, collation_used oid) RETURNS boolean
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    RETURN type IN ('uuid'::regtype, 'integer'::regtype, 'bigint'::regtype, 'text'::regtype,
+            'character varying'::regtype)
+        AND NOT EXISTS (
+            SELECT FROM pg_collation AS l WHERE l.oid = collation_used AND NOT l.collisdeterministic);
+COMMENT ON FUNCTION tenant_guard.fits_account(type oid, collation_used oid) IS
+    'whether a column of this type and collation can be an account column';
+REVOKE ALL ON FUNCTION tenant_guard.fits_account(oid, oid) FROM PUBLIC;
+
+-- Roles that may read a relation or a column of it, beside its owner, superusers and our own roles.
+CREATE VIEW tenant_guard.outside_reader AS
+SELECT DISTINCT g.relation,
+    CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(r.rolname) END AS role
+FROM tenant_guard.granted_privilege AS g
+JOIN pg_catalog.pg_class AS c ON c.oid = g.relation
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = g.grantee
+WHERE g.privilege = 'SELECT' AND g.grantee <> c.relowner
+    AND NOT COALESCE(r.rolsuper, false)
+    AND NOT COALESCE(r.rolname IN ('tenant_guard_admin', 'tenant_guard_auditor'), false);
+REVOKE ALL ON tenant_guard.outside_reader FROM PUBLIC;
+
+-- Tables that are not protected and refer to rows of accounts: what of those their readers see. With the
+-- call that protects each: by its account column, or by the first column that alone leads to a parent.
+-- Tables with row security of their own are judged by their policies.
+CREATE VIEW tenant_guard.unprotected_child AS
+WITH key AS (
+    SELECT f.conrelid AS relation, f.confrelid::regclass::text AS parent,
+        -- The column that is the account, where the key has it.
+        account.attnum AS account_number,
+        CASE WHEN pg_catalog.cardinality(f.conkey) = 1 AND m.relation = m.root AND (
+                v.atttypid = k.atttypid
+                OR v.atttypid = ANY ('{int2,int4,int8}'::regtype[])
+                    AND k.atttypid = ANY ('{int2,int4,int8}'::regtype[])
+                OR v.atttypid = ANY ('{text,varchar}'::regtype[])
+                    AND k.atttypid = ANY ('{text,varchar}'::regtype[]))
+            -- Of a column that leads to several parents nobody knows which is meant.
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_constraint AS o
+                WHERE o.contype = 'f' AND o.conrelid = f.conrelid AND o.conkey = f.conkey
+                    AND o.conparentid = 0 AND o.confrelid <> f.confrelid)
+            THEN v.attnum END AS via_number
+    FROM pg_catalog.pg_constraint AS f
+    JOIN tenant_guard.protected_member AS m ON m.relation = f.confrelid
+        AND m.archetype IN ('account', 'shared_defaults', 'child')
+    JOIN pg_catalog.pg_attribute AS v ON v.attrelid = f.conrelid AND v.attnum = f.conkey[1]
+    JOIN pg_catalog.pg_attribute AS k ON k.attrelid = f.confrelid AND k.attnum = f.confkey[1]
+    LEFT JOIN LATERAL (
+        SELECT a.attnum
+        FROM ROWS FROM (pg_catalog.unnest(f.conkey), pg_catalog.unnest(f.confkey)) AS pair (child, parent)
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = pair.child
+        JOIN pg_catalog.pg_attribute AS p ON p.attrelid = f.confrelid AND p.attnum = pair.parent
+        WHERE p.attname = m.account_column AND a.attnotnull) AS account ON true
+    WHERE f.contype = 'f' AND f.conparentid = 0 AND NOT EXISTS (
+        SELECT FROM tenant_guard.protected_member AS c WHERE c.relation = f.conrelid)
+)
+SELECT c.oid AS relation, n.name AS schema, c.oid::regclass::text AS name,
+    pg_catalog.string_agg(DISTINCT k.parent, ', ') AS parents,
+    -- As a list for a message.
+    (SELECT pg_catalog.string_agg(o.role, ', ' ORDER BY o.role) FROM tenant_guard.outside_reader AS o
+     WHERE o.relation = c.oid) AS readers,
+    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid) THEN ''
+        WHEN own.name IS NOT NULL THEN CASE WHEN own.fits
+            THEN pg_catalog.format('SELECT tenant_guard.protect(%L, account_column => %L);',
+                c.oid::regclass, own.name) ELSE '' END
+        WHEN pg_catalog.min(k.via_number) IS NULL THEN ''
+        ELSE pg_catalog.format('SELECT tenant_guard.protect(%L, via => %L);', c.oid::regclass,
+            (SELECT a.attname FROM pg_catalog.pg_attribute AS a
+             WHERE a.attrelid = c.oid AND a.attnum = pg_catalog.min(k.via_number))) END AS fix
+FROM key AS k
+JOIN pg_catalog.pg_class AS c ON c.oid = k.relation AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity
+JOIN tenant_guard.product_schema AS n ON n.oid = c.relnamespace
+LEFT JOIN LATERAL (
+    SELECT a.attname AS name, tenant_guard.fits_account(a.atttypid, a.attcollation) AS fits
+    FROM pg_catalog.pg_attribute AS a
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        AND (a.attname IN (SELECT o.name FROM tenant_guard.account_column AS o WHERE o.schema = n.name)
+            OR a.attnum IN (SELECT o.account_number FROM key AS o WHERE o.relation = c.oid))
+    ORDER BY a.attname IN (SELECT o.name FROM tenant_guard.account_column AS o WHERE o.schema = n.name) DESC,
+        a.attnum
+    LIMIT 1
+) AS own ON true
+GROUP BY c.oid, c.relname, c.relowner, n.name, own.name, own.fits;
+REVOKE ALL ON tenant_guard.unprotected_child FROM PUBLIC;
 
 -- Functions that the policies above call, and what those call, as far as PostgreSQL remembers it: it
 -- does for bodies of SQL, and keeps bodies that are strings to itself. Of those, a schema-qualified

@@ -36,6 +36,15 @@ CREATE TABLE tenant_guard.identity_source (
 );
 REVOKE ALL ON tenant_guard.identity_source FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('tenant_guard.identity_source', '');
+-- The numbers of the columns named there, which a new name leaves as they are. Not dumped: a restored
+-- relation numbers its columns anew.
+CREATE TABLE tenant_guard.identity_source_column (
+    purpose text NOT NULL,
+    name name NOT NULL,
+    number smallint NOT NULL,
+    PRIMARY KEY (purpose, name)
+);
+REVOKE ALL ON tenant_guard.identity_source_column FROM PUBLIC;
 CREATE TRIGGER tell_backends
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.identity_source
     FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();

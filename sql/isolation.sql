@@ -118,7 +118,8 @@ SELECT p.polrelid AS relation, p.polname AS name,
         WHEN 'w' THEN 'update' ELSE 'delete' END AS command,
     COALESCE(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') AS using_text,
     COALESCE(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '') AS check_text
-FROM pg_catalog.pg_policy AS p
+-- Not a view of one relation alone, which could be written through.
+FROM pg_catalog.pg_policy AS p CROSS JOIN (SELECT) AS one
 WHERE p.polname LIKE 'tenant\_guard\_assurance\_%';
 REVOKE ALL ON tenant_guard.assurance_policy FROM PUBLIC;
 
@@ -214,10 +215,11 @@ GRANT EXECUTE ON FUNCTION
     tenant_guard.unprotect(regclass)
     TO tenant_guard_admin;
 
--- Its columns are the arguments that protect() would be called with again.
+-- Its columns are the arguments that protect() would be called with again. A partition that was detached
+-- stays protected as what it was detached from.
 CREATE VIEW tenant_guard.protected_relation AS
 SELECT
-    p.relation,
+    s.relation,
     p.account_column,
     -- A role that is gone is let in no more; where all are, the empty list lets nobody in.
     CASE WHEN p.roles IS NOT NULL THEN ARRAY(
@@ -231,8 +233,15 @@ SELECT
     l.parent,
     l.type_column,
     l.parents
-FROM tenant_guard.protection AS p
-JOIN pg_catalog.pg_class AS c ON c.oid = p.relation
+FROM (
+    SELECT r.relation, r.relation AS root FROM tenant_guard.protection AS r
+    UNION ALL
+    SELECT m.relation, m.root FROM tenant_guard.protection_member AS m
+    WHERE m.relation <> m.root
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = m.relation)
+) AS s
+JOIN tenant_guard.protection AS p ON p.relation = s.root
+JOIN pg_catalog.pg_class AS c ON c.oid = s.relation
 LEFT JOIN LATERAL (
     SELECT pg_catalog.min(l.via::text)::name AS via,
         CASE WHEN pg_catalog.min(l.type_value) IS NULL
@@ -278,7 +287,8 @@ SELECT p.polrelid AS relation, p.polname AS name,
     ) AS roles,
     pg_catalog.pg_get_expr(p.polqual, p.polrelid) AS using_text,
     pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) AS check_text
-FROM pg_catalog.pg_policy AS p
+-- Not a view of one relation alone, which could be written through.
+FROM pg_catalog.pg_policy AS p CROSS JOIN (SELECT) AS one
 WHERE p.polname LIKE 'tenant\_guard\_%' AND p.polname NOT LIKE 'tenant\_guard\_assurance\_%';
 REVOKE ALL ON tenant_guard.own_policy FROM PUBLIC;
 
@@ -294,23 +304,56 @@ COMMENT ON FUNCTION tenant_guard.altered_policy() IS
     'policies of ours that somebody changed';
 REVOKE ALL ON FUNCTION tenant_guard.altered_policy() FROM PUBLIC;
 
--- For our own code: the call that brings a relation back to what is registered for it.
+-- For our own code: the call that brings a relation back to what is registered for it, its columns under
+-- the names they have now. Null where a column has another name and nothing says which.
 CREATE FUNCTION tenant_guard.protect_again(relation regclass) RETURNS text
     LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT format('SELECT tenant_guard.protect(%L', p.relation)
         || CASE WHEN p.account_column IS NULL THEN ''
-            ELSE format(', account_column => %L', p.account_column) END
-        || format(', roles => %L, redact => %L, audit => %s', p.roles, p.redact,
+            ELSE ', account_column => ' || quote_literal(account.name) END
+        || format(', roles => %L, redact => %L, audit => %s', p.roles, redacted.names,
             CASE WHEN p.audit THEN 'true' ELSE 'false' END)
         || CASE WHEN p.archetype = 'account' THEN ''
             ELSE format(', archetype => %L', p.archetype) END
-        || CASE WHEN p.via IS NULL THEN '' ELSE format(', via => %L', p.via) END
+        || CASE WHEN p.via IS NULL THEN '' ELSE ', via => ' || quote_literal(link.name) END
         || CASE WHEN p.parent IS NULL THEN '' ELSE format(', parent => %L', p.parent) END
         || CASE WHEN p.type_column IS NULL THEN ''
-            ELSE format(', type_column => %L, parents => %L', p.type_column, p.parents) END
+            ELSE ', type_column => ' || quote_literal(type.name) || format(', parents => %L', p.parents) END
         || ');'
     FROM tenant_guard.protected_relation AS p
+    -- By its number, which a new name leaves as it is. A restored relation has none yet.
+    LEFT JOIN LATERAL (
+        SELECT a.attname AS name FROM pg_attribute AS a
+        LEFT JOIN tenant_guard.protection_column AS k ON k.relation = p.relation
+        WHERE a.attrelid = p.relation AND a.attnum > 0 AND NOT a.attisdropped
+            AND (a.attnum = k.account_number OR a.attname = p.account_column)
+        ORDER BY a.attnum = k.account_number DESC NULLS LAST LIMIT 1) AS account ON true
+    -- One that is gone is redacted no more.
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(array_agg(a.attname ORDER BY r.position), '{}') AS names
+        FROM unnest(p.redact) WITH ORDINALITY AS r (name, position)
+        LEFT JOIN tenant_guard.capture_column AS k ON k.relation = p.relation
+            AND k.declared_by = 'protect' AND k.name = r.name AND EXISTS (
+                SELECT FROM pg_attribute AS n WHERE n.attrelid = p.relation AND n.attnum = k.number
+                    AND NOT n.attisdropped)
+        JOIN pg_attribute AS a ON a.attrelid = p.relation AND a.attnum > 0 AND NOT a.attisdropped
+            AND CASE WHEN k.number IS NULL THEN a.attname = r.name ELSE a.attnum = k.number END
+    ) AS redacted
+    -- Of a link that has another name, by the foreign key it has alone.
+    LEFT JOIN LATERAL (
+        SELECT a.attname AS name FROM pg_attribute AS a
+        WHERE a.attrelid = p.relation AND a.attnum > 0 AND NOT a.attisdropped AND (
+            a.attname = p.via OR ARRAY[a.attnum] = (
+                SELECT min(f.conkey) FROM pg_constraint AS f
+                WHERE f.contype = 'f' AND f.conrelid = p.relation AND f.confrelid = p.parent
+                    AND f.conparentid = 0 AND cardinality(f.conkey) = 1
+                HAVING min(f.conkey) = max(f.conkey)))
+        ORDER BY a.attname = p.via DESC LIMIT 1) AS link ON true
+    LEFT JOIN LATERAL (
+        SELECT a.attname AS name FROM pg_attribute AS a
+        WHERE a.attrelid = p.relation AND a.attname = p.type_column AND NOT a.attisdropped) AS type
+        ON true
     WHERE p.relation = protect_again.relation;
 END;
 COMMENT ON FUNCTION tenant_guard.protect_again(relation regclass) IS

@@ -9,26 +9,44 @@ use pgrx::prelude::*;
 
 use crate::audit::reads;
 use crate::error::Error;
+use crate::kept_plan;
 
 /// The role that owns the extension, in whose name its own tables are read and written.
 ///
 /// Not remembered: REASSIGN OWNED and CREATE EXTENSION change it under open sessions, and nothing on
 /// the way of a row or a warm token asks.
 pub(crate) fn extension_owner() -> pg_sys::Oid {
-    let owner = Spi::connect(|client| {
-        client
-            .select(
-                "SELECT extowner FROM pg_catalog.pg_extension \
-                 WHERE extname OPERATOR(pg_catalog.=) 'tenant_guard'",
-                Some(1),
-                &[],
-            )
-            .and_then(|rows| rows.first().get_one::<pg_sys::Oid>())
-    });
-    match owner {
-        Ok(Some(owner)) => owner,
-        _ => Error::NotInstalled.raise(),
+    let mut owner = pg_sys::Oid::INVALID;
+    // SAFETY: a scan of a catalog by its index over the name, which is a name. The tuple is read before
+    // the scan ends; an ERROR ends scan and relation.
+    unsafe {
+        let mut key = pg_sys::ScanKeyData::default();
+        pg_sys::ScanKeyInit(
+            &mut key,
+            pg_sys::Anum_pg_extension_extname as i16,
+            pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+            pg_sys::F_NAMEEQ.into(),
+            pg_sys::Datum::from(c"tenant_guard".as_ptr()),
+        );
+        let lock = pg_sys::AccessShareLock as i32;
+        let relation = pg_sys::table_open(pg_sys::ExtensionRelationId, lock);
+        let index = pg_sys::Oid::from_u32(pg_sys::ExtensionNameIndexId);
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::systable_beginscan(relation, index, true, none, 1, &mut key);
+        let tuple = pg_sys::systable_getnext(scan);
+        if !tuple.is_null() {
+            let number = pg_sys::Anum_pg_extension_extowner as i32;
+            let mut is_null = false;
+            let datum = pg_sys::SPI_getbinval(tuple, (*relation).rd_att, number, &mut is_null);
+            owner = pg_sys::Oid::from(datum.value() as u32);
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, lock);
     }
+    if owner == pg_sys::Oid::INVALID {
+        Error::NotInstalled.raise();
+    }
+    owner
 }
 
 /// Runs `work` with the rights of the extension's owner, and restores the caller's on the way out,
@@ -172,7 +190,26 @@ pub(crate) fn write(statement: &str, arguments: &[DatumWithOid<'_>]) -> usize {
                 .map(|rows| rows.len())
         })
     })
-    .unwrap_or_else(|error| pgrx::error!("tenant_guard's own tables cannot be written: {error}"))
+    .unwrap_or_else(|error| cannot_be_written(error))
+}
+
+/// The same of a statement whose plan is kept for the next time.
+pub(crate) fn write_often(statement: &'static str, arguments: &[DatumWithOid<'_>]) -> usize {
+    refuse_on_standby();
+    as_owner(|| {
+        // SAFETY: connected, as the owner, under the path that is always the same. The transaction gets an id
+        // first, as where pgrx writes: from then on its queries see what it did.
+        Spi::connect_mut(|_| unsafe {
+            pg_sys::GetCurrentTransactionId();
+            kept_plan::execute(statement, arguments, false)?;
+            Ok(pg_sys::SPI_processed as usize)
+        })
+    })
+    .unwrap_or_else(|error: pgrx::spi::SpiError| cannot_be_written(error))
+}
+
+fn cannot_be_written(error: pgrx::spi::SpiError) -> ! {
+    pgrx::error!("tenant_guard's own tables cannot be written: {error}")
 }
 
 /// Raises 25006 on a standby, as PostgreSQL does where a command would write.

@@ -1,9 +1,11 @@
-//! The only place where SQLSTATE, message and hint are chosen.
+//! The only place where SQLSTATE, message and hint are chosen: this file and those below it.
 
+mod advice;
 mod guarded;
 mod looking;
+mod obstacle;
+mod sqlstate;
 
-use std::ffi::CStr;
 use std::time::Duration;
 
 use pgrx::pg_sys::panic::ErrorReport;
@@ -18,9 +20,11 @@ use tenant_guard_core::permission::PermissionError;
 use tenant_guard_core::token::Refusal;
 
 use crate::audit::reads::refusals;
-use crate::isolation::{code_of, located};
+use crate::isolation::located;
 pub(crate) use guarded::Guarded;
 pub(crate) use looking::{Looking, why_unknown};
+pub(crate) use obstacle::{BrokenKey, Obstacle};
+pub(crate) use sqlstate::sqlstate;
 
 /// Why a call into the extension fails, as the user sees it.
 ///
@@ -140,6 +144,9 @@ pub(crate) enum Error {
     /// A declared relation cannot be read as it was declared.
     #[error("relation {0} is not there as it was declared")]
     SourceGone(String),
+    /// A declared relation that has lost a column: column, relation, the function that named it.
+    #[error("column \"{0}\" of relation {1}, which {2}() named, does not exist")]
+    SourceAltered(String, String, &'static str),
     /// Only tables can be declared.
     #[error("\"{0}\" is not a table")]
     NotATable(String),
@@ -342,6 +349,9 @@ pub(crate) enum Error {
     /// A table of the ledger, and the role without superuser rights that owns it.
     #[error("ledger table \"{0}\" belongs to role \"{1}\", which is not superuser")]
     LedgerPlanted(String, String),
+    /// Who would look with a superuser's rights has them no more.
+    #[error("role \"{0}\", which owns extension tenant_guard, is not superuser")]
+    OwnerWithoutRights(String),
     /// A table of the ledger has other columns or constraints than our code gave it.
     #[error("ledger table \"{0}\" was altered")]
     LedgerAltered(String),
@@ -372,9 +382,12 @@ pub(crate) enum Error {
     /// Values that are to be kept: event, hold.
     #[error("event {0} is under legal hold {1}")]
     Held(String, i64),
-    /// A hold on what is not there, or not under this name.
+    /// A relation that is not there, or not under this name, nor in the log.
     #[error("relation \"{0}\" does not exist, and no event names it")]
-    UnknownHeld(String),
+    NotLogged(String),
+    /// A key that no row of a relation can have: the relation, and what its keys look like.
+    #[error("a row key is not one of relation {0}")]
+    ForeignRowKey(String, Option<String>),
     /// A hold on an account of which nothing is logged.
     #[error("the account has no events")]
     AccountWithoutEvents,
@@ -470,197 +483,9 @@ impl Failure {
     }
 }
 
-/// The five characters of a SQLSTATE.
-pub(crate) fn sqlstate(code: PgSqlErrorCode) -> String {
-    // SAFETY: the function returns a static buffer with a terminated string.
-    let text = unsafe { CStr::from_ptr(pgrx::pg_sys::unpack_sql_state(code as i32)) };
-    text.to_string_lossy().into_owned()
-}
-
-/// Why a relation cannot be protected, or why its protection cannot be taken off. Names of
-/// relations come qualified and quoted.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Obstacle {
-    /// No such relation.
-    #[error("relation with OID {0} does not exist")]
-    Gone(u32),
-    /// Not an ordinary or partitioned table: relation and what it is.
-    #[error("{0} is {1}")]
-    WrongKind(String, &'static str),
-    /// A partition or child, which is protected with its parent.
-    #[error("{0} is a partition or child of {1}")]
-    PartOf(String, String),
-    /// Owned by somebody else.
-    #[error("must be owner of relation {0}")]
-    NotOwner(String),
-    /// A part of a protection owned by somebody else who can log in.
-    #[error("relation {0} belongs to another role, which can log in")]
-    NotRootsOwner(String),
-    /// No such column: column, relation.
-    #[error("column \"{0}\" of relation {1} does not exist")]
-    NoColumn(String, String),
-    /// A type that cannot hold an account: column, relation, type.
-    #[error("column \"{0}\" of relation {1} is of type {2}, which cannot hold an account")]
-    UnsupportedType(String, String, String),
-    /// Unlike texts are equal under the column's collation: column, relation.
-    #[error("column \"{0}\" of relation {1} has a nondeterministic collation")]
-    Nondeterministic(String, String),
-    /// One is a uuid, the other is not: column, relation, other relation.
-    #[error("column \"{0}\" of relation {1} is of another kind than the account column of {2}")]
-    MixedTypes(String, String, String),
-    /// Rows without an account: column, count, relation of each table that has some.
-    #[error("column \"{column}\" has null values: {}", counts(tables))]
-    NullAccounts {
-        /// The account column.
-        column: String,
-        /// How many rows in which table.
-        tables: Vec<(u64, String)>,
-    },
-    /// A column the log cannot do without: column, relation.
-    #[error("column \"{0}\" of relation {1} cannot be redacted")]
-    RedactsKey(String, String),
-    /// A column of persons' data that says which row it is: column, relation.
-    #[error("column \"{0}\" of relation {1} cannot be personal")]
-    PersonalKey(String, String),
-    /// A relation whose rows belong to everybody or to nobody.
-    #[error("rows of {0} belong to no account")]
-    NoAccounts(String),
-    /// Not under protection.
-    #[error("relation {0} is not protected")]
-    NotProtected(String),
-    /// Relation.
-    #[error("relation {0} is not audited by itself")]
-    NotAudited(String),
-    /// A column that says nothing about a parent: column, relation.
-    #[error("column \"{0}\" of relation {1} does not say which relation is the parent")]
-    NoParent(String, String),
-    /// Column, relation, its type, parent, type of the parent's key.
-    #[error("column \"{0}\" of relation {1} is of type {2}, but the key of {3} is of type {4}")]
-    UnlikeKey(String, String, String, String, String),
-    /// A parent that is not protected itself: child, parent.
-    #[error("parent {1} of relation {0} is not protected")]
-    UnprotectedParent(String, String),
-    /// A parent whose rows belong to no account: child, parent, its archetype.
-    #[error("rows of {1}, the parent of relation {0}, belong to no account: it is {2}")]
-    NoAccountsInParent(String, String, &'static str),
-    /// A parent that finds its account through the child: child, parent.
-    #[error("relation {0} cannot be a child of {1}, which finds its account through it")]
-    OwnParent(String, String),
-    /// A relation that others find their account through: parent, child.
-    #[error("relation {1} finds its account through {0}")]
-    HasChild(String, String),
-}
-
-/// What is wrong with the rows of a foreign key: its name, its relation, and how many.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BrokenKey {
-    /// They refer to rows of another account.
-    #[error("{2} rows of {1} refer to a row of another account by key \"{0}\"")]
-    Foreign(String, String, u64),
-    /// They refer to no row, because the key was never validated.
-    #[error("{2} rows of {1} refer to no row by key \"{0}\", which was never validated")]
-    Dangling(String, String, u64),
-    /// Its columns are of a type whose values are not compared without code of the type's owner.
-    #[error("key \"{0}\" of {1} is over a type that cannot be compared")]
-    Incomparable(String, String),
-}
-
 fn policy(name: &Option<String>) -> String {
     name.as_ref()
         .map_or(String::new(), |name| format!(" \"{name}\""))
-}
-
-fn counts(tables: &[(u64, String)]) -> String {
-    let counts: Vec<_> = tables
-        .iter()
-        .map(|(rows, name)| format!("{rows} in {name}"))
-        .collect();
-    counts.join(", ")
-}
-
-impl Obstacle {
-    fn code(&self) -> PgSqlErrorCode {
-        use PgSqlErrorCode::*;
-        match self {
-            Self::Gone(_) => ERRCODE_UNDEFINED_TABLE,
-            Self::WrongKind(..) | Self::PartOf(..) => ERRCODE_WRONG_OBJECT_TYPE,
-            Self::NotOwner(_) | Self::NotRootsOwner(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::NoColumn(..) => ERRCODE_UNDEFINED_COLUMN,
-            Self::UnsupportedType(..) | Self::Nondeterministic(..) | Self::MixedTypes(..) => {
-                ERRCODE_FEATURE_NOT_SUPPORTED
-            }
-            Self::NullAccounts { .. } => ERRCODE_NOT_NULL_VIOLATION,
-            Self::RedactsKey(..) | Self::PersonalKey(..) => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::NotProtected(_)
-            | Self::NotAudited(_)
-            | Self::NoAccounts(_)
-            | Self::UnprotectedParent(..)
-            | Self::NoAccountsInParent(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::NoParent(..) => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::UnlikeKey(..) => ERRCODE_DATATYPE_MISMATCH,
-            Self::OwnParent(..) => ERRCODE_INVALID_OBJECT_DEFINITION,
-            Self::HasChild(..) => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-        }
-    }
-
-    fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::PartOf(..) => "Name the topmost parent: what is below it is included.",
-            Self::NotRootsOwner(_) => {
-                "An owner can take protection off. SET ROLE to the owner of the protected relation \
-                 before the table is made, or give it to that role first."
-            }
-            Self::UnsupportedType(..) => {
-                "An account column is of type uuid, integer, bigint, text or character varying."
-            }
-            Self::Nondeterministic(..) => {
-                "Two accounts could compare as equal. Give the column a deterministic collation."
-            }
-            Self::MixedTypes(..) => {
-                "A token names one account, and a uuid is never equal to a number or another text. \
-                 Give both columns the same type."
-            }
-            Self::NullAccounts { .. } => {
-                "Give every row an account first, or declare what has none to be defaults that \
-                 every account reads: archetype => 'shared_defaults'."
-            }
-            Self::NoParent(..) => {
-                "It needs a foreign key over this one column, or parent => its relation, reached \
-                 by a primary key of one column that is not deferrable."
-            }
-            Self::UnprotectedParent(..) => "Protect the parent first.",
-            Self::HasChild(..) => "Take protection off the child first, or give it another parent.",
-            Self::RedactsKey(..) => {
-                "The account and the primary key say whose row and which row an event is about."
-            }
-            Self::PersonalKey(..) => {
-                "The account and the primary key say whose row and which row an event is about, in \
-                 columns that nothing erases. Give the table a key that says nothing of the person."
-            }
-            _ => return None,
-        })
-    }
-}
-
-fn code_of_permission(error: &PermissionError) -> PgSqlErrorCode {
-    use PgSqlErrorCode::*;
-    match error {
-        PermissionError::UnknownRole(_) => ERRCODE_UNDEFINED_OBJECT,
-        PermissionError::RoleCycle(_) | PermissionError::Recursion(_) => {
-            ERRCODE_INVALID_OBJECT_DEFINITION
-        }
-        PermissionError::RoleInUse(..) | PermissionError::ReadBy(..) => {
-            ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST
-        }
-        PermissionError::UnknownScope(_)
-        | PermissionError::UnfitScope(..)
-        | PermissionError::ColumnsOfDelete => ERRCODE_INVALID_PARAMETER_VALUE,
-        PermissionError::Archetype(..)
-        | PermissionError::UnprotectedAssignment(_)
-        | PermissionError::NoRowKey(_)
-        | PermissionError::SelfAssignment(..)
-        | PermissionError::Broken(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-    }
 }
 
 impl Error {
@@ -672,323 +497,6 @@ impl Error {
     /// Whether it refuses somebody for what he may not.
     pub(crate) fn refuses_rights(&self) -> bool {
         self.code() == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
-    }
-
-    fn code(&self) -> PgSqlErrorCode {
-        use PgSqlErrorCode::*;
-        match self {
-            Self::NoIdentity
-            | Self::Expired
-            | Self::Revoked
-            | Self::Refused(_)
-            | Self::UnfitHeaders => ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-            Self::Shape(..) => ERRCODE_INVALID_TEXT_REPRESENTATION,
-            Self::BypassesRowSecurity(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::SecondAccount
-            | Self::HeldCursor
-            | Self::NotInstalled
-            | Self::NothingSealed
-            | Self::WaitInWriter
-            | Self::NotSealed
-            | Self::NothingPublished
-            | Self::NotAllPublished
-            | Self::NotPublished
-            | Self::NotSigned
-            | Self::SourceGone(_)
-            | Self::NothingToRevoke(_)
-            | Self::ReadsOfNobody(_)
-            | Self::Findings(_)
-            | Self::ProbeFailed { .. }
-            | Self::NestedProbe
-            | Self::SessionIdentityOff
-            | Self::SessionIdentityInBlock => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::UnfitIssuer(_)
-            | Self::UnfitInterval(_)
-            | Self::UnfitCheckpoint
-            | Self::UnfitEventId
-            | Self::NoReason
-            | Self::EmptyArgument(_)
-            | Self::UnknownArchetype(_)
-            | Self::UnfitArgument(..)
-            | Self::UnknownCommand(_)
-            | Self::UnknownFormat(_)
-            | Self::UnknownSeverity(_)
-            | Self::UnfitLevel
-            | Self::UnfitAccount => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::SealAfterWrite
-            | Self::SealIsolation
-            | Self::EraseIsolation
-            | Self::PruneIsolation(_) => ERRCODE_ACTIVE_SQL_TRANSACTION,
-            Self::RetentionLowered(_) | Self::DataOutlivesEvents | Self::RetentionFloor(_) => {
-                ERRCODE_INVALID_PARAMETER_VALUE
-            }
-            Self::TooManyRules(_) => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            Self::RetentionOfPartition(_) => ERRCODE_WRONG_OBJECT_TYPE,
-            Self::RetentionByRename(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::BrokenLedger(_) => ERRCODE_DATA_CORRUPTED,
-            Self::KeyFile(_) => ERRCODE_CONFIG_FILE_ERROR,
-            Self::NoRandomness => ERRCODE_INTERNAL_ERROR,
-            Self::NotATrigger(_) => ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-            Self::NotATable(_) => ERRCODE_WRONG_OBJECT_TYPE,
-            Self::NoColumn(..) => ERRCODE_UNDEFINED_COLUMN,
-            Self::UnfitColumn(..) => ERRCODE_DATATYPE_MISMATCH,
-            Self::NotReadable(_)
-            | Self::Assurance(_)
-            | Self::ReceiptOfRow(_)
-            | Self::RowNotAdmitted(..) => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
-            Self::LedgerMissing
-            | Self::LedgerTableLost(_)
-            | Self::LedgerPlanted(..)
-            | Self::LedgerAltered(_)
-            | Self::ColumnAltered(_)
-            | Self::AppendOnly(_)
-            | Self::Held(..)
-            | Self::HoldReleased(_)
-            | Self::StaleFloor(..)
-            | Self::HashKeyMissing
-            | Self::StaleTrigger(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::RelationGone(_) | Self::UnknownRelation(_) | Self::UnknownHeld(_) => {
-                ERRCODE_UNDEFINED_TABLE
-            }
-            Self::UnfitAction(_)
-            | Self::LongValue(..)
-            | Self::TwoLists(_)
-            | Self::HashedPersonal(_)
-            | Self::UnfitRowKey
-            | Self::OtherAccountsEvent(_) => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::NotUtf8 => ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
-            Self::OutOfMemory => ERRCODE_OUT_OF_MEMORY,
-            Self::AccountTooLong(_)
-            | Self::EventTooLarge
-            | Self::LongReceipt(_)
-            | Self::TooManyEvents => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            Self::IssuerExists(_) => ERRCODE_DUPLICATE_OBJECT,
-            Self::UnknownIssuer(_)
-            | Self::UnknownRole(_)
-            | Self::UnknownRun(_)
-            | Self::NoFinding(..)
-            | Self::NoEvent(_)
-            | Self::UnknownEvents(..)
-            | Self::NoHold(_)
-            | Self::AccountWithoutEvents
-            | Self::NoAcceptance(..)
-            | Self::UnknownAccount(_) => ERRCODE_UNDEFINED_OBJECT,
-            Self::MigrationInBlock | Self::FlushInSavepoint => ERRCODE_ACTIVE_SQL_TRANSACTION,
-            Self::PreparedFlush => ERRCODE_FEATURE_NOT_SUPPORTED,
-            Self::UnfitChoice | Self::OtherStatements(_) => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::TransactionControl => ERRCODE_INVALID_TRANSACTION_TERMINATION,
-            Self::CopiesToClient | Self::Unexecutable(_) => ERRCODE_FEATURE_NOT_SUPPORTED,
-            Self::RunBusy(_) => ERRCODE_OBJECT_IN_USE,
-            Self::Migration(failure) => failure.code,
-            Self::Obstacle(obstacle) => obstacle.code(),
-            Self::Permission(error) => code_of_permission(error),
-            Self::ColumnDenied(..) => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::Guarded(refusal) => refusal.code(),
-            Self::Looking(refusal) => refusal.code(),
-            Self::NotSchemaOwner(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::NoRole(_) => ERRCODE_UNDEFINED_OBJECT,
-            Self::BrokenKeys(..) | Self::ForeignAccount(..) | Self::BoundToAccount(..) => {
-                ERRCODE_FOREIGN_KEY_VIOLATION
-            }
-            Self::PiecesInBlock => ERRCODE_ACTIVE_SQL_TRANSACTION,
-            Self::UnfitPath(_) | Self::UnfitOrigin(_) => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::NoOrigin(_) => ERRCODE_UNDEFINED_OBJECT,
-            Self::StaleBinding(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::ReservedSchema(_) | Self::UnfitForeignKey => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::NotGoverned(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            // Of several obstacles the first speaks for all.
-            Self::SchemaObstacles { found, .. } => found
-                .first()
-                .map_or(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, Obstacle::code),
-            Self::Manifest(found) => found
-                .first()
-                .map_or(ERRCODE_INVALID_PARAMETER_VALUE, code_of),
-            Self::ManifestObstacles(found) => found
-                .first()
-                .map_or(ERRCODE_INVALID_PARAMETER_VALUE, |(_, obstacle)| {
-                    obstacle.code()
-                }),
-            Self::UnknownColumn(..) => ERRCODE_UNDEFINED_COLUMN,
-            Self::UnknownSchema(_) => ERRCODE_INVALID_SCHEMA_NAME,
-            Self::EmptyRoles => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::NotAdmin | Self::NotAMember(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::LockNotHad { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
-        }
-    }
-
-    fn hint(&self) -> Option<&str> {
-        Some(match self {
-            Self::MigrationInBlock => "It commits after each account: CALL it on its own.",
-            Self::TransactionControl => "Each account has a transaction of its own.",
-            Self::OtherStatements(_) => "Give the run another name.",
-            Self::Migration(failure) => return failure.hint.as_deref(),
-            Self::ReadsOfNobody(_) => {
-                "Whose changes nobody records nobody answers for: call tenant_guard.protect() or \
-                 tenant_guard.audit() first."
-            }
-            Self::NoIdentity => {
-                "Call tenant_guard.authenticate(token) at the start of the transaction."
-            }
-            Self::ProbeFailed { .. } => {
-                "What cannot be tried is accepted by its name: accept => '{\"function f(integer)\"}'."
-            }
-            Self::Findings(_) => "SELECT * FROM tenant_guard.check() says what mends each of them.",
-            Self::NoFinding(..) => "What is accepted is what tenant_guard.check() reports now.",
-            Self::Expired => "Obtain a fresh token and call tenant_guard.authenticate(token).",
-            Self::BypassesRowSecurity(_) => {
-                "Connect as a role without BYPASSRLS: policies do not hold for this one."
-            }
-            Self::Assurance(_) => {
-                "Sign in with a further factor and call tenant_guard.authenticate(token) again."
-            }
-            Self::SecondAccount => "End the transaction before another account signs in.",
-            Self::HeldCursor => {
-                "Close it first: it may hold rows of the last account. A loop over a query in a \
-                 procedure that commits is one: loop over an array instead."
-            }
-            Self::SealAfterWrite => {
-                "Its snapshot would leave this transaction out for good. Call it on its own."
-            }
-            Self::RetentionLowered(_) => {
-                "A rule can only be raised: whoever holds tenant_guard_admin could remove evidence \
-                 otherwise. tenant_guard.ledger_retention shows what was set."
-            }
-            Self::RetentionFloor(_) => {
-                "A superuser sets how long anything is kept at least: whoever holds \
-                 tenant_guard_admin must not be able to remove what was just written."
-            }
-            Self::DataOutlivesEvents => "Raise tenant_guard.keep_events() first.",
-            Self::RetentionOfPartition(_) => "Give the rule to the table it is a partition of.",
-            Self::RetentionByRename(_) => {
-                "A rule of a name that it had keeps its data. Give it one that keeps it as long: \
-                 tenant_guard.set_retention()."
-            }
-            Self::NothingPublished | Self::NotAllPublished | Self::NotPublished => {
-                "A standby has to flush it first: publication in tenant_guard.ledger_status() says \
-                 what is awaited."
-            }
-            Self::NotSealed => "tenant_guard.seal() takes it into a block.",
-            Self::LongValue(..) => {
-                "Keep it in a table, and record where it stands or a hash of it."
-            }
-            Self::LongReceipt(_) => {
-                "Take the bundle of its account: tenant_guard.export_ledger(account)."
-            }
-            Self::ReceiptOfRow(_) => {
-                "Key and hash of a row tell of columns its subject may not read: an auditor makes \
-                 the receipt and decides who gets it."
-            }
-            Self::NotSigned => {
-                "Set tenant_guard.checkpoint_key_file, or sign tenant_guard.checkpoint() elsewhere \
-                 and give the note to tenant_guard.add_cosignature()."
-            }
-            Self::KeyFile(_) => {
-                "tenant_guard.checkpoint_key_file names a file of the server's user, mode 0600, \
-                 with a note key: PRIVATE+KEY+name+id+key."
-            }
-            Self::NothingSealed => "Call tenant_guard.seal() first.",
-            Self::WaitInWriter => "Commit, then wait in a transaction of its own.",
-            Self::BrokenLedger(_) => "Call tenant_guard.verify_ledger() to see what was changed.",
-            Self::SessionIdentityOff => {
-                "A transaction pooler would hand it to the next client. A superuser can allow it \
-                 with tenant_guard.allow_session_identity."
-            }
-            Self::Obstacle(obstacle) => return obstacle.hint(),
-            Self::Permission(error) => return error.hint(),
-            Self::Guarded(refusal) => return refusal.hint(),
-            Self::Looking(refusal) => return refusal.hint(),
-            Self::PiecesInBlock => "It commits after each piece: CALL it on its own.",
-            Self::BrokenKeys(..) => {
-                "Nothing was changed. SELECT * FROM tenant_guard.check_data() shows keys of such rows."
-            }
-            Self::StaleBinding(..) => "Call tenant_guard.bind_foreign_keys() on the schema again.",
-            Self::UnfitForeignKey => "It begins with FOREIGN KEY (...) REFERENCES.",
-            Self::ManifestObstacles(found) => return found.first()?.1.hint(),
-            Self::NotAMember(_) => {
-                "What policies call would run with its rights: SET ROLE must be allowed."
-            }
-            Self::EmptyRoles => "Pass NULL to leave it to the table's grants.",
-            Self::LedgerMissing => {
-                "A member of tenant_guard_admin creates it with tenant_guard.init_ledger()."
-            }
-            Self::LedgerTableLost(_) => {
-                "Restore it from a backup: an empty one would hide the loss."
-            }
-            Self::LedgerPlanted(..) => {
-                "See what is on the table, then drop it or give it to a superuser."
-            }
-            Self::StaleTrigger(..) | Self::StaleFloor(..) => {
-                "Call tenant_guard.protect() on the table again, or tenant_guard.audit() or \
-                 tenant_guard.annotate() where that named the column."
-            }
-            Self::UnfitRowKey => "It stands in column row_key of the log: {\"id\": 7}.",
-            Self::Held(..) => {
-                "Nothing was erased. tenant_guard.legal_hold says why; release_hold() ends it."
-            }
-            Self::UnknownHeld(_) => {
-                "Nothing is held. Name the relation as the log does, with its schema and quoted where it \
-                 must be: public.person."
-            }
-            Self::AccountWithoutEvents => {
-                "Nothing is held. Name the account as account_id of the log has it."
-            }
-            Self::UnknownEvents(..) | Self::OtherAccountsEvent(_) => "Nothing was erased.",
-            Self::HashedPersonal(_) => {
-                "The hash of a value is a trace of it that erasure would leave. Take the column off \
-                 one of the two lists."
-            }
-            Self::TwoLists(_) => {
-                "A column is left out, redacted or hashed; include names those that are shown."
-            }
-            Self::HashKeyMissing => {
-                "Restore tenant_guard.capture_key from a backup: hashes under another key would \
-                 be those of other values."
-            }
-            Self::LockNotHad { .. } => {
-                "Nothing was changed: end the transactions in the way, or try again with a longer \
-                 lock_timeout."
-            }
-            _ => return None,
-        })
-    }
-
-    fn detail(&self) -> Option<String> {
-        match self {
-            Self::SchemaObstacles { found, .. } => {
-                let lines: Vec<_> = found.iter().map(Obstacle::to_string).collect();
-                Some(lines.join("\n"))
-            }
-            Self::ForeignAccount(_, _, parent) => {
-                Some(format!("Key is not present in table \"{parent}\"."))
-            }
-            Self::BoundToAccount(_, _, child) => {
-                Some(format!("Key is still referenced from table \"{child}\"."))
-            }
-            Self::BrokenKeys(_, found) => {
-                let lines: Vec<_> = found.iter().map(BrokenKey::to_string).collect();
-                Some(lines.join("\n"))
-            }
-            Self::Manifest(found) if found.len() > 1 => {
-                let lines: Vec<_> = found.iter().map(ManifestError::to_string).collect();
-                Some(lines.join("\n"))
-            }
-            Self::ManifestObstacles(found) if found.len() > 1 => {
-                let each = found.iter().map(|(path, obstacle)| located(path, obstacle));
-                Some(each.collect::<Vec<_>>().join("\n"))
-            }
-            Self::Migration(failure) => failure.detail.clone(),
-            Self::Permission(error) => error.detail(),
-            Self::Findings(lines) | Self::ProbeFailed { failing: lines, .. } => {
-                Some(lines.join("\n"))
-            }
-            Self::LockNotHad { holders, .. } if !holders.is_empty() => {
-                Some(format!("Locked by process {holders}."))
-            }
-            Self::Guarded(refusal) => refusal.detail(),
-            Self::Looking(refusal) => refusal.detail(),
-            _ => None,
-        }
     }
 
     /// Raises the error in PostgreSQL; Rust destructors run on the way.

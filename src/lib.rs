@@ -83,10 +83,11 @@ extension_sql_file!(
     requires = ["migration"]
 );
 extension_sql_file!(
-    "../sql/guards.sql",
-    name = "guards",
+    "../sql/closing.sql",
+    name = "closing",
     requires = ["manifest"]
 );
+extension_sql_file!("../sql/guards.sql", name = "guards", requires = ["closing"]);
 
 /// Called by PostgreSQL when it loads the library into a backend or a parallel worker.
 #[pg_guard]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Throwaway PostgreSQL clusters on the private tree made by tools/build.sh: a private data
-# directory, a private Unix socket, no TCP, never the root user.
+# directory, a private Unix socket, no TCP and nobody let in by it, never the root user.
 #
 #   tools/cluster.sh start NAME [SETTING=VALUE]...   makes a new cluster in place of an old one of
 #                                                    that name and prints its socket directory
@@ -16,6 +16,8 @@
 #   tools/cluster.sh pool NAME ROLE...               starts PgBouncer before a running cluster, with
 #                                                    the settings of standard input, lets the roles
 #                                                    in and prints its socket directory, port 6432
+#   tools/cluster.sh disk NAME MEGABYTES             mounts a small disk of its own for a cluster, until it
+#                                                    is dropped, and prints where; may fail
 #   tools/cluster.sh restart NAME                    stop and start, data kept
 #   tools/cluster.sh stop NAME                       stops it, data kept
 #   tools/cluster.sh drop NAME                       stops it and removes its data
@@ -43,6 +45,7 @@ stop() {
 
 drop() {
     stop
+    ! mountpoint -q "$dir/disk" || unmount_memory "$dir/disk"
     rm -rf "$dir"
 }
 
@@ -59,9 +62,21 @@ start_server() {
 # own, which a copied data directory would not have.
 create() {
     as_server_user mkdir -m 0700 "$dir"
-    as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C -N \
+    as_server_user "$bin/initdb" -D "$dir/data" -U postgres --auth-local=trust --auth-host=reject -E UTF8 --locale=C -N \
         --no-instructions "${initdb_options[@]}" >/dev/null || die "initdb of cluster \"$name\" failed"
+    let_in
     configure "$@"
+}
+
+# The directory of the socket decides who comes in: it is the server user's alone. Nobody comes by TCP,
+# even where a test has the server listen.
+let_in() {
+    as_server_user tee "$dir/data/pg_hba.conf" >/dev/null <<'LINES'
+local all all trust
+local replication all trust
+host all all all reject
+host replication all all reject
+LINES
 }
 
 configure() {
@@ -86,7 +101,7 @@ configure() {
 
 start() {
     local length
-    length=$(printf %s "$dir/.s.PGSQL.5432" | wc -c)
+    length=$(printf %s "$dir/.s.PGSQL.65535" | wc -c)
     [ "$length" -le 107 ] || die "\"$dir\" is too long for a Unix socket: set TMPDIR"
     drop
     create "$@"
@@ -173,6 +188,12 @@ pool() {
     printf '%s\n' "$pooler"
 }
 
+disk() {
+    as_server_user mkdir "$dir/disk"
+    mount_memory "$dir/disk" "$1"
+    printf '%s\n' "$dir/disk"
+}
+
 stop_pooler() {
     local pid waited=0
     pid=$(cat "$dir/pooler/pid" 2>/dev/null) || return 0
@@ -208,6 +229,7 @@ backup) backup "$@" ;;
 hold_backup) hold start_backup "$@" ;;
 hold_upgrade) hold start_upgrade "$@" ;;
 pool) pool "$@" ;;
+disk) disk "$@" ;;
 restart)
     stop
     start_server

@@ -67,6 +67,21 @@ as_root() {
     fi
 }
 
+# Mounts a new file system in memory, of this many megabytes, as a directory of the server user. Asks
+# for no password: where that is needed, tests mount nothing.
+mount_memory() {
+    local options
+    options=size=$2m,mode=0700,uid=$(id -u "$server_user"),gid=$(id -g "$server_user")
+    without_asking mount -t tmpfs -o "$options" tmpfs "$1"
+}
+
+# A process may still have files open there.
+unmount_memory() { without_asking umount -l "$1"; }
+
+without_asking() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
 # PostgreSQL refuses to run as root, so root's servers belong to the user its package made.
 if [ "$(id -u)" = 0 ]; then server_user=postgres; else server_user=$(id -un); fi
 

@@ -10,6 +10,8 @@
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 cd "$root"
+# Whoever makes a package may keep new files to themselves; who installs it reads it all.
+umask 022
 # Where it is built, and what it is made of, follows the machine: a package is for the Debian
 # release and the architecture it was made on.
 staged=$root/target/package$PG-release
@@ -69,6 +71,7 @@ mkdir -p "$volume/lib" "$volume/share/extension"
 install -m 0755 "$staged$pkglibdir/tenant_guard.so" "$volume/lib/"
 install -m 0644 "$staged$sharedir"/extension/tenant_guard* "$volume/share/extension/"
 strip --strip-unneeded "$volume/lib/tenant_guard.so"
+find "$volume" -type d -exec chmod 0755 {} +
 printf '%s\n' "$volume"
 
 install -D -m 0755 target/release/tenant-guard-verify "$work/tenant-guard-verify/usr/bin/tenant-guard-verify"

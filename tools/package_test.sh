@@ -7,7 +7,9 @@
 
 mapfile -t made < <("$root/tools/package.sh")
 make_state
-clean=$state/clean-root
+# Its /tmp is everybody's, so a directory that is root's alone stands above it.
+closed=$state/clean
+clean=$closed/root
 in_root() { as_root chroot "$clean" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
     DEBIAN_FRONTEND=noninteractive "$@"; }
 # pg_ctlcluster looks its server up in /proc, which is not mounted there; the server's own program
@@ -18,9 +20,10 @@ in_pg_ctl() {
 }
 leave() {
     in_pg_ctl stop -m immediate >&2 || true
-    as_root rm -rf --one-file-system "$clean"
+    as_root rm -rf --one-file-system "$closed"
 }
-as_root rm -rf --one-file-system "$clean"
+as_root rm -rf --one-file-system "$closed"
+as_root mkdir -m 0700 "$closed"
 trap leave EXIT
 
 . /etc/os-release

@@ -8,17 +8,20 @@
 #   created     the extension created, the library loaded when something of it is first used
 #
 # Without the extension nothing may differ. With it, exactly what tests/regression/<PG>.diff holds, whose
-# comments say why; TENANT_GUARD_BLESS=1 writes that file anew, comments kept. TENANT_GUARD_KEEP=1 leaves
+# comments say why; TENANT_GUARD_BLESS=1 writes that file, comments kept. TENANT_GUARD_KEEP=1 leaves
 # what was answered.
+#
+#   tools/regression.sh possible    only says whether there is something to run, by its exit code
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 tests=$root/target/regression-source-$PG/src/test/regress
-if [ ! -r "$tests/parallel_schedule" ]; then
-    say "there is no source package of PostgreSQL $PG to be had: nothing is run"
-    echo "test result: regression. 0 passed; 0 failed; 1 ignored;"
-    exit
-fi
+meant=$root/tests/regression/$PG.diff
+[ -r "$tests/parallel_schedule" ] ||
+    die "nothing is run: there is no source package of PostgreSQL $PG to be had"
+[ -f "$meant" ] || [ -n "${TENANT_GUARD_BLESS:-}" ] ||
+    die "nothing is run: no $meant says what may differ on PostgreSQL $PG; TENANT_GUARD_BLESS=1 makes it"
+[ "${1:-}" != possible ] || exit 0
 
 pg_regress=$("$PG_CONFIG" --pkglibdir)/pgxs/src/test/regress/pg_regress
 bin=$(bindir)
@@ -97,8 +100,8 @@ judge() {
         failed=$((failed + 1))
     fi
     difference "$name" >"$work/$name.diff"
-    if [ -n "${TENANT_GUARD_BLESS:-}" ] && [ -f "$kept" ]; then
-        comments=$(grep '^#' "$kept" || true)
+    if [ -n "${TENANT_GUARD_BLESS:-}" ] && [ "$kept" != /dev/null ]; then
+        comments=$(grep -s '^#' "$kept" || true)
         { [ -z "$comments" ] || printf '%s\n' "$comments"; cat "$work/$name.diff"; } >"$kept"
     fi
     grep -v '^#' "$kept" >"$work/$name.meant" 2>/dev/null || true
@@ -117,9 +120,9 @@ run plain ""
 run preloaded tenant_guard shared_preload_libraries=tenant_guard
 run session "" session_preload_libraries=tenant_guard
 run created tenant_guard
-judge preloaded "$root/tests/regression/$PG.diff"
+judge preloaded "$meant"
 judge session
-judge created "$root/tests/regression/$PG.diff"
+judge created "$meant"
 [ "$failed" != 0 ] || [ -n "${TENANT_GUARD_KEEP:-}" ] || rm -rf "$work"
 echo "test result: regression. $passed passed; $failed failed; 0 ignored;"
 [ "$failed" = 0 ]

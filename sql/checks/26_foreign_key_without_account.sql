@@ -3,10 +3,12 @@
 -- Finds foreign keys between protected relations that do not pair the two account columns (error; to
 -- shared defaults warning, because a row without an account cannot be paired), and those of a child
 -- beside its link or to a child (error). Keys that triggers hold to the account are none, nor are those
--- to accounts themselves. Finds links of children without a foreign key: a row whose parent is gone is
+-- to accounts themselves. A key that is not enforced checks nothing and holds nothing. Finds links of children without a foreign key: a row whose parent is gone is
 -- adopted by whoever makes a parent with its key (warning; info where no foreign key can express it: to
 -- several relations, to one with inheritance children, to a key that is not unique).
--- Fix: a key over (account, ...) on both sides, with the unique constraint it needs, or triggers.
+-- Finds triggers whose key is gone: they refuse every row that is written (error).
+-- Fix: a key over (account, ...) on both sides, with the unique constraint it needs, or triggers; of several
+-- keys that need one constraint, the call that makes it once.
 WITH held AS (
     SELECT t.tgrelid AS relation, t.tgargs AS name FROM pg_trigger AS t
     WHERE t.tgfoid = 'tenant_guard.check_binding'::regproc AND t.tgenabled = 'A'
@@ -42,7 +44,7 @@ WITH held AS (
     JOIN tenant_guard.protected_member AS parent ON parent.relation = f.confrelid
     JOIN pg_attribute AS ca ON ca.attrelid = f.conrelid AND ca.attname = child.account_column
     JOIN pg_attribute AS pa ON pa.attrelid = f.confrelid AND pa.attname = parent.account_column
-    WHERE f.contype = 'f' AND f.conparentid = 0
+    WHERE f.contype = 'f' AND f.conparentid = 0 AND to_jsonb(f) ->> 'conenforced' IS DISTINCT FROM 'false'
         AND NOT EXISTS (
             SELECT FROM ROWS FROM (unnest(f.conkey), unnest(f.confkey)) AS pair (child, parent)
             WHERE pair.child = ca.attnum AND pair.parent = pa.attnum)
@@ -60,7 +62,8 @@ SELECT CASE WHEN k.archetype = 'shared_defaults' THEN 'warning' ELSE 'error' END
             k.parent)
         || CASE WHEN k.archetype = 'shared_defaults'
             THEN ', and cannot while rows without an account are referred to' ELSE '' END,
-    CASE WHEN k.archetype = 'shared_defaults' OR NOT k.simple
+    CASE WHEN k.archetype = 'shared_defaults' OR NOT k.simple OR NOT has_unique AND count(*)
+            FILTER (WHERE k.archetype <> 'shared_defaults' AND k.simple) OVER (PARTITION BY k.confrelid, of_key) > 1
         THEN format('SELECT tenant_guard.bind_foreign_keys(%L);', k.schema) ELSE format('%sSELECT tenant_guard.replace_foreign_key(%L, %L, %L);',
         CASE WHEN has_unique THEN ''
             ELSE format('ALTER TABLE %s ADD UNIQUE (%s, %s); ', k.parent, k.parent_account,
@@ -81,7 +84,8 @@ CROSS JOIN LATERAL (
             AND i.indpred IS NULL AND i.indexprs IS NULL
             AND ARRAY(SELECT a FROM unnest(i.indkey[0:i.indnkeyatts - 1]) AS a ORDER BY 1)
                 = ARRAY(SELECT a FROM unnest(k.parent_number || k.confkey) AS a ORDER BY 1)
-    ) AS has_unique
+    ) AS has_unique,
+    ARRAY(SELECT a FROM unnest(k.confkey) AS a ORDER BY 1) AS of_key
 ) AS parent_index
 UNION ALL
 SELECT 'error', child.name,
@@ -92,7 +96,7 @@ FROM pg_constraint AS f
 JOIN tenant_guard.protected_member AS child ON child.relation = f.conrelid
 JOIN tenant_guard.protected_member AS parent ON parent.relation = f.confrelid
     AND parent.archetype NOT IN ('reference', 'deny_all', 'public_read', 'shared_defaults')
-WHERE f.contype = 'f' AND f.conparentid = 0
+WHERE f.contype = 'f' AND f.conparentid = 0 AND to_jsonb(f) ->> 'conenforced' IS DISTINCT FROM 'false'
     AND (child.archetype = 'child'
         OR parent.archetype = 'child' AND child.archetype NOT IN ('reference', 'deny_all'))
     AND NOT EXISTS (SELECT FROM held AS h WHERE h.relation = f.conrelid
@@ -127,6 +131,25 @@ WHERE m.relation = m.root
     AND NOT EXISTS (
         SELECT FROM pg_constraint AS f
         WHERE f.contype = 'f' AND f.conrelid = m.relation AND f.confrelid = l.parent
-            AND a.attnum = ANY (f.conkey))
+            AND to_jsonb(f) ->> 'conenforced' IS DISTINCT FROM 'false' AND a.attnum = ANY (f.conkey))
     AND ($1 IS NULL OR m.schema = ANY ($1))
 GROUP BY m.name, l.via
+UNION ALL
+SELECT 'error', m.name,
+    format('foreign key %I is not there, and the trigger that held it to the account refuses %s', gone.key,
+        CASE WHEN t.tgfoid = 'tenant_guard.check_binding'::regproc THEN 'every row'
+            ELSE 'to change or delete a row' END),
+    format('SELECT tenant_guard.bind_foreign_keys(%L);', m.schema)
+FROM pg_trigger AS t
+JOIN tenant_guard.protected_member AS m ON m.relation = t.tgrelid
+CROSS JOIN LATERAL (
+    SELECT convert_from(substring(t.tgargs FOR length(t.tgargs) - 1), 'UTF8') AS key
+    WHERE t.tgnargs = 1) AS gone
+WHERE t.tgfoid IN ('tenant_guard.check_binding'::regproc, 'tenant_guard.check_bound'::regproc)
+    AND t.tgparentid = 0
+    AND NOT EXISTS (
+        SELECT FROM pg_constraint AS f
+        WHERE f.contype = 'f' AND f.conname = gone.key
+            AND t.tgrelid = CASE WHEN t.tgfoid = 'tenant_guard.check_binding'::regproc THEN f.conrelid
+                ELSE f.confrelid END)
+    AND ($1 IS NULL OR m.schema = ANY ($1))

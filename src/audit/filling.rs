@@ -35,6 +35,23 @@ pub(crate) fn of<'a>(
     filled
 }
 
+/// Whether a relation has this column, and rows hold no value of it.
+pub(crate) fn is_virtual(relation: pg_sys::Oid, column: &str) -> bool {
+    // SAFETY: opened and closed here, locked by the running command.
+    unsafe {
+        let relation = pg_sys::table_open(relation, pg_sys::AccessShareLock as i32);
+        let attributes = versions::attributes((*relation).rd_att);
+        let found = attributes.iter().any(|attribute| {
+            let name = CStr::from_ptr(attribute.attname.data.as_ptr());
+            !attribute.attisdropped
+                && name.to_bytes() == column.as_bytes()
+                && versions::is_virtual(attribute)
+        });
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        found
+    }
+}
+
 fn of_column(table: pg_sys::Oid, column: &str) -> Option<String> {
     let _settings = Settings::pin();
     // SAFETY: opened and closed here, locked by the running command. What a table keeps for rows of before

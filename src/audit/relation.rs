@@ -28,7 +28,8 @@ pub(super) struct Relation {
     pub(super) name: String,
     /// Schema-qualified name of the partition itself.
     pub(super) leaf_name: Option<String>,
-    /// By attribute number; `None` where a column was dropped.
+    /// By attribute number; `None` where a column was dropped, or is computed when it is read: what a
+    /// trigger is handed has no value of it.
     pub(super) columns: Vec<Option<Column>>,
     /// Positions in `columns` of the primary key, in the key's order; empty without one.
     pub(super) key: Vec<usize>,
@@ -207,7 +208,7 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
         let columns: Vec<Option<Column>> = attributes
             .iter()
             .map(|attribute| {
-                if attribute.attisdropped {
+                if attribute.attisdropped || versions::is_virtual(attribute) {
                     return None;
                 }
                 let name = name(attribute.attname.data.as_ptr());
@@ -240,13 +241,23 @@ unsafe fn build(trigger: &pg_sys::TriggerData) -> Relation {
                 .position(named)
                 .unwrap_or_else(|| stale(wanted))
         };
+        let left_out = |wanted: &str| {
+            let named = |attribute: &&pg_sys::FormData_pg_attribute| {
+                name(attribute.attname.data.as_ptr()) == wanted
+            };
+            let found = attributes.iter().find(named);
+            found
+                .is_some_and(|attribute| versions::is_virtual(attribute) && !attribute.attisdropped)
+        };
         let lists = [&rule.redact, &rule.hash, &rule.personal, &rule.exclude];
         for name in lists
             .into_iter()
             .flatten()
             .chain(rule.include.iter().flatten())
         {
-            position(name);
+            if !left_out(name) {
+                position(name);
+            }
         }
         let account = (!account_name.is_empty()).then(|| position(&account_name));
         // Under the name may stand another column by now, and events would go to its account.

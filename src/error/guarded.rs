@@ -43,6 +43,9 @@ pub(crate) enum Guarded {
     /// Materialized view, protected relation.
     #[error("materialized view {0} holds rows of protected relation {1}")]
     MaterializedView(String, String),
+    /// Materialized view, protected relation.
+    #[error("materialized view {0} would hold what one account sees of protected relation {1}")]
+    RefreshedByOne(String, String),
     /// What is made cannot be protected as it would have to be: why it would have to be.
     #[error("{obstacle}")]
     Unprotectable {
@@ -71,7 +74,8 @@ impl Guarded {
             | Self::Extension(_)
             | Self::Copies(..)
             | Self::CopiesUnknown(_)
-            | Self::MaterializedView(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            | Self::MaterializedView(..)
+            | Self::RefreshedByOne(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Unprotectable { obstacle, .. } => obstacle.code(),
         }
     }
@@ -105,6 +109,10 @@ impl Guarded {
             Self::MaterializedView(..) => {
                 "It would show every account's rows to whoever may read it. A view with \
                  security_invoker, or a protected table, shows each account its own."
+            }
+            Self::RefreshedByOne(..) => {
+                "Give the view to a superuser: it is refreshed with the rows of all accounts then. \
+                 Grant it to nobody whose queries are an account's."
             }
             Self::Unprotectable { obstacle, .. } => return obstacle.hint(),
             _ => LET_THROUGH,

@@ -14,11 +14,10 @@ mod verify;
 pub(crate) use row::events_of_rows;
 
 use crate::error::{Error, Looking};
-use tenant_guard_core::history::{qualified, split};
+use tenant_guard_core::history::as_logged;
 
 /// The name of a relation as events bear it.
 fn named(relation: Option<&str>) -> Result<String, Error> {
     let relation = relation.ok_or(Error::NullArgument("relation"))?;
-    let (schema, name) = split(relation).map_err(|_| Error::Looking(Looking::UnfitName))?;
-    Ok(qualified(&schema, &name))
+    as_logged(relation).map_err(|_| Error::Looking(Looking::UnfitName))
 }

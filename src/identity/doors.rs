@@ -128,7 +128,6 @@ fn act_as(
         .filter(|reason| !reason.trim().is_empty())
         .ok_or(Error::NoReason);
     let reason = reason.or_raise();
-    membership::refuse_inactive(&account).or_raise();
 
     let claims = json!({ "iss": ACT_AS, "sub": subject, "account_id": account.as_str(),
         "roles": roles, "reason": reason });

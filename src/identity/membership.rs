@@ -37,11 +37,6 @@ pub(super) fn identity(accepted: &Accepted, chosen: Option<&str>) -> Result<Iden
     })
 }
 
-/// Refuses an account that the declared relation of accounts does not have, or has suspended.
-pub(super) fn refuse_inactive(account: &AccountId) -> Result<(), Error> {
-    settled(|sources| require_active(sources, account))
-}
-
 /// The accounts of the declared relation, suspended ones too, in canonical text; `None` where
 /// none is declared.
 pub(crate) fn accounts() -> Result<Option<Vec<String>>, Error> {
@@ -160,7 +155,15 @@ fn load() -> Result<Sources, Error> {
     });
     for (is_membership, source) in declared {
         WATCH.add(source.relation);
-        let prepared = Some(source.prepare()?);
+        let function = match is_membership {
+            true => "set_membership",
+            false => "set_account_relation",
+        };
+        let prepared = source.prepare().map_err(|error| match error {
+            Error::NoColumn(column, relation) => Error::SourceAltered(column, relation, function),
+            other => other,
+        });
+        let prepared = Some(prepared?);
         if is_membership {
             sources.membership = prepared;
         } else {
@@ -434,6 +437,10 @@ fn declare(purpose: &str, declared: Option<Declared>) -> Result<(), Error> {
     let forget = "DELETE FROM tenant_guard.identity_source \
                   WHERE purpose OPERATOR(pg_catalog.=) $1";
     write(forget, &[purpose.into()]);
+    write(
+        "DELETE FROM tenant_guard.identity_source_column WHERE purpose OPERATOR(pg_catalog.=) $1",
+        &[purpose.into()],
+    );
     if let Some(declared) = declared {
         write(
             "INSERT INTO tenant_guard.identity_source \
@@ -449,6 +456,15 @@ fn declare(purpose: &str, declared: Option<Declared>) -> Result<(), Error> {
                 declared.role_column.into(),
                 declared.active_column.into(),
             ],
+        );
+        write(
+            "INSERT INTO tenant_guard.identity_source_column (purpose, name, number) \
+             SELECT DISTINCT s.purpose, a.attname, a.attnum FROM tenant_guard.identity_source AS s \
+             JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) s.relation \
+                 AND a.attname OPERATOR(pg_catalog.=) ANY ( \
+                     ARRAY[s.key_column, s.account_column, s.role_column, s.active_column]) \
+             WHERE s.purpose OPERATOR(pg_catalog.=) $1",
+            &[purpose.into()],
         );
     }
     let data = serde_json::Value::Object(data).to_string();

@@ -209,6 +209,7 @@ impl Allowed {
              JOIN pg_attribute AS v ON v.attrelid = f.conrelid AND v.attname = $2 \
              JOIN tenant_guard.protection AS p ON p.relation = f.confrelid \
              WHERE f.contype = 'f' AND f.conrelid = $1 AND v.attnum = ANY (f.conkey) \
+                 AND to_jsonb(f) ->> 'conenforced' IS DISTINCT FROM 'false' \
                  AND p.archetype NOT IN ('reference', 'deny_all')",
             &[self.relation.into(), via.into()],
             |_| Ok(()),

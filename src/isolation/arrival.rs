@@ -31,7 +31,11 @@ pub(super) fn stay(root: pg_sys::Oid, relation: pg_sys::Oid) -> Result<(), Error
     let request = registry::request(root)?;
     let left = Tree::of(&lookup::tree_of(relation), &request);
     numbering::keep(root, relation);
-    let (_, plan) = difference(&request, &left)?;
+    let (_, plan) = difference(
+        &request,
+        &left,
+        registry::registered(request.relation).as_ref(),
+    )?;
     execute(&plan);
     Ok(())
 }
@@ -80,7 +84,11 @@ fn protect(request: Request, data: serde_json::Value) -> Result<(), Error> {
     registry::register(&request, &tree);
     numbering::take(request.relation, numbering::By::Protect, &request.redact);
     let tree = Tree::read(&request)?;
-    let (_, mut plan) = difference(&request, &tree)?;
+    let (_, mut plan) = difference(
+        &request,
+        &tree,
+        registry::registered(request.relation).as_ref(),
+    )?;
     plan.extend(assurance::missing_on(&tree, request.relation));
     execute(&plan);
     record(request.relation, data);
@@ -103,8 +111,13 @@ fn enroll(request: &Request, coming: &[pg_sys::Oid]) -> Result<(), Error> {
     let all: Vec<_> = above.iter().chain(coming).copied().collect();
     registry::register(request, &Tree::of(&all, request));
     // What else is to be done above is not this command's to do, nor its author's.
-    let (_, mut plan) = difference(request, &Tree::of(&all, request))?;
-    let (_, other) = difference(request, &Tree::of(&above, request))?;
+    let registered = registry::registered(request.relation);
+    let of = |members: &[pg_sys::Oid]| {
+        let members = Tree::of(members, request);
+        difference(request, &members, registered.as_ref())
+    };
+    let (_, mut plan) = of(&all)?;
+    let (_, other) = of(&above)?;
     for statement in other {
         if let Some(at) = plan.iter().position(|step| *step == statement) {
             plan.remove(at);

@@ -7,7 +7,7 @@ use tenant_guard_core::policy::literal;
 
 use super::guards::PolicyRow;
 use super::members::Tree;
-use super::registry::{self, read};
+use super::registry::{self, read_often};
 use super::{execute, require_admin};
 use crate::audit::record::record_system;
 use crate::catalog::write;
@@ -145,7 +145,7 @@ pub(super) fn forget(tree: &Tree) {
 
 /// Commands and the levels registered for them.
 fn required(relation: pg_sys::Oid) -> Vec<(String, String)> {
-    read(
+    read_often(
         "SELECT command, level FROM tenant_guard.protection_assurance \
          WHERE relation = $1 ORDER BY command",
         &[relation.into()],
@@ -209,7 +209,7 @@ impl Present {
 }
 
 fn policies_of(relation: pg_sys::Oid) -> Vec<Present> {
-    read(
+    read_often(
         "SELECT name::text, binds_all, command, using_text, check_text \
          FROM tenant_guard.assurance_policy WHERE relation = $1 ORDER BY name",
         &[relation.into()],

@@ -8,8 +8,9 @@ use tenant_guard_core::archetype::Archetype;
 use tenant_guard_core::plan;
 use tenant_guard_core::trigger::CaptureRule;
 
+use super::forgetting::{AUDITED, Sweep};
 use super::members::Tree;
-use super::registry::{self, read};
+use super::registry::{self, read, read_often};
 use super::request::{Request, text};
 use super::{execute, following, locking, lookup, manifest, numbering, require_admin, statements};
 use crate::audit::configuration::arguments;
@@ -303,7 +304,7 @@ pub(super) fn wanted(request: &Request) -> Option<CaptureRule> {
 
 /// The rule of a relation that is audited by itself.
 pub(super) fn rule_of(relation: pg_sys::Oid) -> Option<CaptureRule> {
-    let rows = read(
+    let rows = read_often(
         "SELECT r.include::text[], r.exclude::text[], r.redact::text[], r.hash::text[], \
              r.skip_unchanged, r.truncate_rows, a.personal::text[] \
          FROM tenant_guard.capture_rule AS r JOIN pg_class AS c ON c.oid = r.relation \
@@ -336,7 +337,7 @@ fn root_above(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
 }
 
 fn nearest(relation: pg_sys::Oid, distance: i32) -> Option<pg_sys::Oid> {
-    let found = read(
+    let found = read_often(
         "WITH RECURSIVE above AS ( \
              SELECT $1::oid AS relation, 0 AS distance \
              UNION ALL \
@@ -371,11 +372,7 @@ fn store(relation: pg_sys::Oid, rule: &CaptureRule) {
         ],
     );
     take_names(relation, rule);
-    write(
-        "DELETE FROM tenant_guard.capture_rule AS r \
-         WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relation)",
-        &[],
-    );
+    AUDITED.with(Sweep::go_on);
 }
 
 /// Remembers the columns that now have the names in the rule's lists.

@@ -7,6 +7,7 @@ use tenant_guard_core::report::{self, Acceptance, Finding, Severity};
 
 use super::lookup;
 use super::registry::read;
+use crate::catalog::{extension_owner, role_name};
 use crate::error::{Error, OrRaise};
 use crate::versions;
 
@@ -55,6 +56,7 @@ const CHECKS: &[(&str, &str)] = checks![
     "45_policy_reads_open_table",
     "46_policy_cycle",
     "47_user_metadata",
+    "48_membership_altered",
     "51_rule",
     "52_trigger_bypasses",
     "53_account_default",
@@ -75,6 +77,7 @@ const CHECKS: &[(&str, &str)] = checks![
     "73_password",
     "74_index_unusable",
     "75_reads_unseen",
+    "76_identity_writable",
 ];
 
 /// Looks for ways around isolation; `schemas` none means all of them. What is accepted is shown
@@ -160,6 +163,11 @@ pub(super) fn judged(schemas: Option<pgrx::Array<'_, &CStr>>) -> Vec<Finding> {
 
 /// What the checks find.
 pub(super) fn found(schemas: &Option<Vec<String>>) -> Vec<Finding> {
+    let owner = extension_owner();
+    // SAFETY: runs in a transaction, as a role's attributes are looked up.
+    if !unsafe { pg_sys::superuser_arg(owner) } {
+        Error::OwnerWithoutRights(role_name(owner)).raise()
+    }
     let run = |(file, query): &(&str, &str)| run(file, query, schemas);
     CHECKS.iter().flat_map(run).collect()
 }

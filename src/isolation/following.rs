@@ -4,7 +4,7 @@
 use pgrx::pg_sys;
 use serde_json::Value;
 
-use super::registry::read;
+use super::registry::read_often;
 
 /// Says in an event of a relation which of its columns are such, where any is, and whether it is not logged.
 ///
@@ -23,7 +23,7 @@ pub(crate) fn say(data: &mut Value, relation: pg_sys::Oid) {
 
 /// Whether a crash takes rows of a relation.
 fn is_unlogged(relation: pg_sys::Oid) -> bool {
-    let found = read(
+    let found = read_often(
         "WITH RECURSIVE below AS ( \
              SELECT c.oid, c.relkind, c.relpersistence FROM pg_class AS c WHERE c.oid = $1 \
              UNION ALL \
@@ -62,7 +62,7 @@ macro_rules! parts {
 fn hold_types(relation: pg_sys::Oid) {
     let mut held = Vec::new();
     loop {
-        let mut types = read(
+        let mut types = read_often(
             concat!(
                 parts!(),
                 "SELECT DISTINCT t.oid FROM part AS p JOIN pg_type AS t ON t.oid = p.type \
@@ -90,7 +90,7 @@ fn hold_types(relation: pg_sys::Oid) {
 /// The columns of types that name objects, roles among them, or of rows of relations, be it through arrays,
 /// ranges, domains and composite types.
 fn columns(relation: pg_sys::Oid) -> Vec<String> {
-    read(
+    read_often(
         concat!(
             parts!(),
             "SELECT DISTINCT p.attnum, p.attname::text FROM part AS p \

@@ -34,7 +34,7 @@ pub(super) fn hold_off_writers(roots: &[pg_sys::Oid]) {
 
 fn lock_trees_in(roots: &[pg_sys::Oid], mode: pg_sys::LOCKMODE) {
     let trees = || {
-        let mut found = registry::read(LOCK_ORDER, &[roots.to_vec().into()], |row| {
+        let mut found = registry::read_often(LOCK_ORDER, &[roots.to_vec().into()], |row| {
             Ok(row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::Oid::INVALID))
         });
         found.retain(|relation| is_the_callers(*relation));

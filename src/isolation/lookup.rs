@@ -1,10 +1,10 @@
 //! What PostgreSQL's catalogs say of relations, columns and roles that isolation asks about.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::prelude::*;
 
-use super::registry::read;
+use super::registry::{read, read_often};
 use super::request::{Request, text};
 use crate::error::{Error, Obstacle};
 
@@ -89,7 +89,7 @@ pub(super) fn relation_named(name: &str) -> Result<pg_sys::Oid, Error> {
 
 /// Whether the relation has such a column.
 pub(super) fn has_column(relation: pg_sys::Oid, column: &str) -> bool {
-    let found = read(
+    let found = read_often(
         "SELECT FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 \
              AND NOT a.attisdropped",
         &[relation.into(), column.into()],
@@ -100,7 +100,7 @@ pub(super) fn has_column(relation: pg_sys::Oid, column: &str) -> bool {
 
 /// Schema-qualified and quoted name of a relation.
 pub(super) fn name_of(relation: pg_sys::Oid) -> Option<String> {
-    let names = read(
+    let names = read_often(
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c \
          JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1",
         &[relation.into()],
@@ -174,7 +174,7 @@ pub(super) fn capture_in_the_way(parent: pg_sys::Oid, comes: pg_sys::Oid) -> Opt
 
 /// Those of the columns that the relation has.
 pub(super) fn present_columns(relation: pg_sys::Oid, columns: &[String]) -> Vec<String> {
-    read(
+    read_often(
         "SELECT r.name FROM unnest($2::text[]) WITH ORDINALITY AS r (name, position) \
          JOIN pg_attribute AS a ON a.attrelid = $1 AND a.attname = r.name \
              AND a.attnum > 0 AND NOT a.attisdropped \
@@ -195,7 +195,7 @@ pub(super) fn children_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 
 /// The relation and all below it, parents first, each once.
 pub(super) fn tree_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    read(
+    read_often(
         "WITH RECURSIVE tree AS ( \
              SELECT $1::oid AS relation, 0 AS depth \
              UNION ALL \
@@ -209,7 +209,7 @@ pub(super) fn tree_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 
 /// Name of the relation that `relation` is a partition or child of.
 pub(super) fn parent_of(relation: pg_sys::Oid) -> Option<String> {
-    read(
+    read_often(
         "SELECT i.inhparent::regclass::text FROM pg_inherits AS i \
          WHERE i.inhrelid = $1 ORDER BY i.inhseqno",
         &[relation.into()],
@@ -243,7 +243,10 @@ pub(super) fn standings(
     columns: &[String],
     account_column: &str,
 ) -> Vec<(String, Standing)> {
-    read(
+    if columns.is_empty() {
+        return Vec::new();
+    }
+    read_often(
         "SELECT r.name, a.attnum IS NULL, EXISTS ( \
              SELECT FROM pg_attribute AS s WHERE s.attrelid = $1 \
                  AND (s.attnum = a.attnum OR s.attgenerated <> '' AND EXISTS ( \
@@ -284,7 +287,7 @@ pub(super) fn standings(
 
 /// The names of roles.
 pub(super) fn role_names(roles: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
-    let names = read(
+    let names = read_often(
         "SELECT r.rolname::text FROM unnest($1::oid[]) WITH ORDINALITY AS w (oid, position) \
          LEFT JOIN pg_roles AS r ON r.oid = w.oid ORDER BY w.position",
         &[roles.to_vec().into()],
@@ -299,13 +302,12 @@ pub(super) fn role_names(roles: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
 
 /// Names as `quote_ident` writes them.
 pub(super) fn quoted(names: &[String]) -> Vec<String> {
-    let quoted = read(
-        "SELECT quote_ident(w.name) FROM unnest($1::text[]) WITH ORDINALITY AS w (name, position) \
-         ORDER BY w.position",
-        &[names.to_vec().into()],
-        |row| row.get::<String>(1),
-    );
-    quoted.into_iter().flatten().collect()
+    let quoted = |name: &String| {
+        let name = CString::new(name.as_str()).expect("names of the catalog hold no NUL");
+        // SAFETY: a terminated name; what comes back is that or a terminated copy.
+        text(unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())) })
+    };
+    names.iter().map(quoted).collect()
 }
 
 /// A table that `protect_schema` is to protect.

@@ -1,5 +1,7 @@
 //! A relation with its partitions and children, as the catalog has them now.
 
+use std::collections::HashMap;
+
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 use tenant_guard_core::plan::{ColumnState, FlagsBefore, Member, RememberedColumn};
@@ -94,6 +96,26 @@ impl Tree {
         Ok(Self { members })
     }
 
+    /// Locks and reads a partition that was detached, and what is below it, with what is registered of
+    /// it under `root`.
+    pub(super) fn lock_left_behind(
+        relation: pg_sys::Oid,
+        root: pg_sys::Oid,
+    ) -> Result<Self, Obstacle> {
+        let request = Request {
+            relation,
+            ..registry::request(root)?
+        };
+        let mut tree = Self::lock(&request)?;
+        let relations: Vec<_> = tree.relations().collect();
+        tree.members.retain(|member| member.root == Some(root));
+        for member in &tree.members {
+            super::obstacles::kind_and_owner(member)?;
+        }
+        reindex_parents(&mut tree.members, &relations);
+        Ok(tree)
+    }
+
     pub(super) fn root(&self) -> &MemberState {
         &self.members[0]
     }
@@ -164,15 +186,56 @@ impl Tree {
 fn read_members(relations: &[pg_sys::Oid], column: Option<&str>) -> Vec<MemberState> {
     let relations = relations.to_vec();
     let mut present = policies::present(relations.clone());
-    let arguments = [relations.into(), column.into()];
-    let mut members = registry::read(MEMBERS, &arguments, member);
+    let registered = registered(relations.clone());
+    let columns = { relations.iter() }.map(|relation| registered.get(relation)?.column.clone());
+    let columns: Vec<_> = columns.collect();
+    let arguments = [relations.into(), column.into(), columns.into()];
+    let mut members = registry::read_often(MEMBERS, &arguments, |row| member(row, &registered));
     for member in &mut members {
         member.plan.policies = present.remove(&member.relation).unwrap_or_default();
     }
     members
 }
 
-fn member(row: &SpiHeapTupleData<'_>) -> Result<MemberState, pgrx::spi::SpiError> {
+/// What is registered of a member.
+struct Registered {
+    root: pg_sys::Oid,
+    column: Option<String>,
+    before: ColumnState,
+    flags: FlagsBefore,
+}
+
+fn registered(relations: Vec<pg_sys::Oid>) -> HashMap<pg_sys::Oid, Registered> {
+    let rows = registry::read_often(
+        "SELECT m.relation::oid, m.root::oid, m.account_column::text, m.not_null, m.column_default, \
+             m.row_security, m.force_row_security \
+         FROM tenant_guard.protection_member AS m WHERE m.relation = ANY ($1::oid[])",
+        &[relations.into()],
+        |row| {
+            let oid = |n| row.get(n).map(|oid| oid.unwrap_or(pg_sys::Oid::INVALID));
+            let flag = |n| row.get::<bool>(n).map(|flag| flag.unwrap_or(false));
+            let registered = Registered {
+                root: oid(2)?,
+                column: row.get(3)?,
+                before: ColumnState {
+                    not_null: flag(4)?,
+                    default: row.get(5)?,
+                },
+                flags: FlagsBefore {
+                    row_security: flag(6)?,
+                    force: flag(7)?,
+                },
+            };
+            Ok((oid(1)?, registered))
+        },
+    );
+    rows.into_iter().collect()
+}
+
+fn member(
+    row: &SpiHeapTupleData<'_>,
+    registered: &HashMap<pg_sys::Oid, Registered>,
+) -> Result<MemberState, pgrx::spi::SpiError> {
     let text = |name: &str| row.get_by_name::<String, _>(name);
     let flag = |name: &str| Ok::<_, pgrx::spi::SpiError>(row.get_by_name(name)?.unwrap_or(false));
     let trigger = |which: &str| -> Result<Option<Trigger>, pgrx::spi::SpiError> {
@@ -186,10 +249,11 @@ fn member(row: &SpiHeapTupleData<'_>) -> Result<MemberState, pgrx::spi::SpiError
         }))
     };
 
-    let root = row.get_by_name::<pg_sys::Oid, _>("root")?;
-    let remembered = match root {
+    let relation = row.get_by_name("relation")?.unwrap_or(pg_sys::Oid::INVALID);
+    let registered = registered.get(&relation);
+    let remembered = match registered {
         None => None,
-        Some(_) => Some((
+        Some(registered) => Some((
             RememberedColumn {
                 quoted: text("former_quoted")?.unwrap_or_default(),
                 kind: text("former_type")?
@@ -199,21 +263,15 @@ fn member(row: &SpiHeapTupleData<'_>) -> Result<MemberState, pgrx::spi::SpiError
                     not_null: flag("former_not_null")?,
                     default: text("former_default")?,
                 },
-                before: ColumnState {
-                    not_null: flag("before_not_null")?,
-                    default: text("before_default")?,
-                },
+                before: registered.before.clone(),
             },
-            FlagsBefore {
-                row_security: flag("before_row_security")?,
-                force: flag("before_force")?,
-            },
+            registered.flags,
         )),
     };
     let column_changes = flag("column_changes")?;
     let kind = text("kind")?.unwrap_or_default();
     Ok(MemberState {
-        relation: row.get_by_name("relation")?.unwrap_or(pg_sys::Oid::INVALID),
+        relation,
         temporary: flag("temporary")?,
         reserved: flag("reserved")?,
         column_number: row.get_by_name("column_number")?.unwrap_or(0),
@@ -223,7 +281,7 @@ fn member(row: &SpiHeapTupleData<'_>) -> Result<MemberState, pgrx::spi::SpiError
         proven: flag("proven")?,
         column_computed: flag("column_computed")?,
         column_is_key: flag("column_is_key")?,
-        root,
+        root: registered.map(|registered| registered.root),
         plan: Member {
             name: text("name")?.unwrap_or_default(),
             parent: row

@@ -1,8 +1,11 @@
 -- One row for each member of a protection, in the order given: what it is, and what is remembered.
--- $1 oid[]: the members, parents first. $2 text: the account column asked for, if any.
+-- $1 oid[]: the members, parents first. $2 text: the account column asked for, if any. $3 text[]: the account
+-- column that each is registered with, if any. What else is registered of them is read on its own: a plan
+-- that reads our tables is made anew with every registration, and this one takes long to make. Questions have
+-- LIMIT 1 where EXISTS would do: that may be answered by a hash of a whole catalog, for each relation anew.
 WITH member AS (
-    SELECT m.relation, m.position
-    FROM unnest($1::oid[]) WITH ORDINALITY AS m (relation, position)
+    SELECT m.relation, m.registered_column, m.position
+    FROM unnest($1::oid[], $3::text[]) WITH ORDINALITY AS m (relation, registered_column, position)
 )
 SELECT
     c.oid AS relation,
@@ -20,39 +23,36 @@ SELECT
     quote_ident(a.attname) AS column_quoted,
     format_type(a.atttypid, NULL) AS column_type,
     COALESCE(l.collisdeterministic, true) AS column_deterministic,
-    a.attnotnull AS column_not_null,
+    -- From PostgreSQL 18 on it may be declared and not hold for the rows of before.
+    a.attnotnull AND COALESCE((
+        SELECT k.convalidated FROM pg_constraint AS k
+        WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey[1] = a.attnum
+        LIMIT 1), true) AS column_not_null,
     pg_get_expr(d.adbin, d.adrelid) AS column_default,
-    EXISTS (
-        SELECT FROM pg_constraint AS k
+    COALESCE((
+        SELECT true FROM pg_constraint AS k
         WHERE k.conrelid = c.oid AND k.conname = 'tenant_guard_account_not_null'
             AND k.contype = 'c' AND k.convalidated
             AND pg_get_constraintdef(k.oid)
                 = format('CHECK ((%s IS NOT NULL)) NO INHERIT', quote_ident(a.attname))
-    ) AS proven,
+        LIMIT 1), false) AS proven,
     a.attidentity <> '' OR a.attgenerated <> '' AS column_computed,
-    EXISTS (
-        SELECT FROM pg_index AS k
-        WHERE k.indrelid = c.oid AND k.indisprimary AND k.indnkeyatts = 1 AND k.indkey[0] = a.attnum
-    ) AS column_is_key,
+    COALESCE((
+        SELECT k.indnkeyatts = 1 AND k.indkey[0] = a.attnum FROM pg_index AS k
+        WHERE k.indrelid = c.oid AND k.indisprimary LIMIT 1), false) AS column_is_key,
 
-    EXISTS (
-        SELECT FROM pg_index AS k
-        WHERE k.indrelid = c.oid AND k.indisprimary AND a.attnum = ANY (k.indkey)
-    ) AS column_in_key,
+    COALESCE((
+        SELECT a.attnum = ANY (k.indkey) FROM pg_index AS k
+        WHERE k.indrelid = c.oid AND k.indisprimary LIMIT 1), false) AS column_in_key,
 
-    b.root,
-    quote_ident(b.account_column) AS former_quoted,
+    quote_ident(m.registered_column) AS former_quoted,
     format_type(fa.atttypid, NULL) AS former_type,
     -- A former column that is gone was renamed to the one asked for. Where none was registered, nothing
     -- is remembered of the one asked for.
-    (fa.attnum IS NOT NULL OR b.account_column IS NULL)
-        AND b.account_column IS DISTINCT FROM $2 AS column_changes,
+    (fa.attnum IS NOT NULL OR m.registered_column IS NULL)
+        AND m.registered_column IS DISTINCT FROM $2 AS column_changes,
     fa.attnotnull AS former_not_null,
     pg_get_expr(fd.adbin, fd.adrelid) AS former_default,
-    b.not_null AS before_not_null,
-    b.column_default AS before_default,
-    b.row_security AS before_row_security,
-    b.force_row_security AS before_force,
 
     pg_get_triggerdef(row_trigger.oid) AS capture_definition,
     row_trigger.tgenabled = 'A' AS capture_always,
@@ -75,9 +75,8 @@ LEFT JOIN pg_attribute AS a
     ON a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
 LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
-LEFT JOIN tenant_guard.protection_member AS b ON b.relation = c.oid
 LEFT JOIN pg_attribute AS fa
-    ON fa.attrelid = c.oid AND fa.attname = b.account_column AND fa.attnum > 0
+    ON fa.attrelid = c.oid AND fa.attname = m.registered_column AND fa.attnum > 0
         AND NOT fa.attisdropped
 LEFT JOIN pg_attrdef AS fd ON fd.adrelid = c.oid AND fd.adnum = fa.attnum
 LEFT JOIN pg_trigger AS row_trigger

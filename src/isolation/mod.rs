@@ -13,6 +13,7 @@ mod expression;
 pub(crate) mod floor_hook;
 pub(crate) mod following;
 mod foreign_keys;
+mod forgetting;
 mod grants;
 mod guards;
 mod integrity;
@@ -169,6 +170,7 @@ fn register_protection<'a>(
     obstacles::null_accounts(&request, &tree)
         .map_or(Ok(()), Err)
         .or_raise();
+    say_unredacted(&request, tree.name());
     registry::register(&request, &tree);
     fault_point!("protect.registered");
     numbering::take(request.relation, numbering::By::Protect, &request.redact);
@@ -177,6 +179,19 @@ fn register_protection<'a>(
     following::say(&mut data, request.relation);
     let data = data.to_string();
     record_system("protect", Some(request.relation), "", Some(&data));
+}
+
+/// Warns of columns whose values were left out of the log and no longer are.
+fn say_unredacted(request: &Request, name: &str) {
+    if request.audit {
+        let shown = numbering::left_off(request.relation, &request.redact);
+        if !shown.is_empty() {
+            let columns = shown.join(", ");
+            warning!(
+                "changes of relation {name} are recorded with the values of {columns}, which redact no longer names"
+            );
+        }
+    }
 }
 
 /// Protects every table of a schema that has the account column and is not protected yet.
@@ -237,7 +252,12 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
     let relation = relation.ok_or(Error::NullArgument("relation")).or_raise();
     require_admin().or_raise();
     registry::lock();
-    let tree = Tree::lock_protected(relation).or_raise();
+    let left = registry::left_behind(relation);
+    let tree = match left {
+        Some(root) => Tree::lock_left_behind(relation, root),
+        None => Tree::lock_protected(relation),
+    }
+    .or_raise();
     if let Some(child) = registry::children(relation).into_iter().next() {
         Error::from(Obstacle::HasChild(tree.name().to_owned(), child)).raise();
     }
@@ -250,7 +270,10 @@ fn unprotect(relation: Option<pg_sys::Oid>) {
         grants::restore(member);
     }
     // The guards let go of what the registry no longer wants.
-    registry::forget(relation);
+    match left {
+        Some(_) => registry::forget_members(tree.relations().collect()),
+        None => registry::forget(relation),
+    }
     fault_point!("unprotect.forgotten");
     numbering::take(relation, numbering::By::Protect, []);
     integrity::drop_of(tree.relations());
@@ -321,9 +344,13 @@ fn apply(request: &Request, tree: &Tree) -> Result<(), Error> {
 
 fn statements(request: &Request, tree: &Tree) -> Result<Vec<String>, Error> {
     obstacles::refuse(request, tree)?;
-    let (owner, mut plan) = difference(request, tree)?;
+    let registered = registry::registered(request.relation);
+    let (owner, mut plan) = difference(request, tree, registered.as_ref())?;
     plan.extend(assurance::missing(tree));
-    let before = Ownerships::of(vec![request.relation]).get(request.relation);
+    let before = match registered {
+        Some(_) => Ownerships::of(vec![request.relation]).get(request.relation),
+        None => None,
+    };
     if before.is_some_and(|before| before != owner) {
         // Their policies say how rows of this one find their account.
         plan.extend(registry::protect_below(request.relation));
@@ -333,7 +360,11 @@ fn statements(request: &Request, tree: &Tree) -> Result<Vec<String>, Error> {
 
 /// How rows find their account, and the statements that bring the tree under protection; obstacles
 /// are not asked about.
-fn difference(request: &Request, tree: &Tree) -> Result<(Ownership, Vec<String>), Error> {
+fn difference(
+    request: &Request,
+    tree: &Tree,
+    registered: Option<&Request>,
+) -> Result<(Ownership, Vec<String>), Error> {
     let owner = owner(request, tree)?;
     let column = owner.column().map(|column| WantedColumn {
         column: column.clone(),
@@ -341,7 +372,7 @@ fn difference(request: &Request, tree: &Tree) -> Result<(Ownership, Vec<String>)
         not_null: request.archetype.requires_account(),
     });
     let wanted = Wanted {
-        register: (!registry::is_registered(request, tree))
+        register: (!is_registered(request, tree, registered))
             .then(|| request.register_call(tree.name())),
         column,
         capture: capturing::wanted(request),
@@ -360,6 +391,13 @@ fn difference(request: &Request, tree: &Tree) -> Result<(Ownership, Vec<String>)
     });
     let plan = plan::protect(&wanted, &members);
     Ok((owner, plan))
+}
+
+/// Whether the registry says of the tree what is asked for it.
+fn is_registered(request: &Request, tree: &Tree, registered: Option<&Request>) -> bool {
+    tree.iter()
+        .all(|member| member.root == Some(request.relation))
+        && registered == Some(request)
 }
 
 /// How rows of the relation are to find their account, once nothing was found against it.

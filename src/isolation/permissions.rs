@@ -12,7 +12,7 @@ use tenant_guard_core::permission::{
 use tenant_guard_core::policy::Policy;
 
 use super::lookup;
-use super::registry::read;
+use super::registry::{read, read_often};
 
 /// One role, one command, one relation.
 pub(super) struct Permission {
@@ -29,30 +29,48 @@ pub(super) struct Permissions {
     declared: HashMap<pg_sys::Oid, Vec<Permission>>,
 }
 
+macro_rules! declared {
+    () => {
+        "SELECT p.relation::oid, p.role, p.command, p.scope, p.columns::text[], \
+             p.subject_column, p.subject_type, p.assignment_name, p.assignment_key, p.row_key, \
+             p.via, p.parent_name, p.parent_key, p.whole \
+         FROM tenant_guard.declared_permission AS p "
+    };
+}
+
 impl Permissions {
     /// Of every relation.
     pub(super) fn all() -> Result<Self, PermissionError> {
-        Self::read(None)
+        Self::new(read(
+            concat!(declared!(), "ORDER BY p.relation, p.role, p.command"),
+            &[],
+            declared,
+        ))
     }
 
     /// Of one relation.
     pub(super) fn of(relation: pg_sys::Oid) -> Result<Self, PermissionError> {
-        Self::read(Some(relation))
+        // The view has a row for each of these; a plan for it takes long to make, and is made anew
+        // whenever a relation is registered.
+        let any = read_often(
+            "SELECT FROM tenant_guard.permission AS p WHERE p.relation = $1 LIMIT 1",
+            &[relation.into()],
+            |_| Ok(()),
+        );
+        if any.is_empty() {
+            return Self::new(Vec::new());
+        }
+        Self::new(read_often(
+            concat!(
+                declared!(),
+                "WHERE p.relation = $1 ORDER BY p.role, p.command"
+            ),
+            &[relation.into()],
+            declared,
+        ))
     }
 
-    fn read(relation: Option<pg_sys::Oid>) -> Result<Self, PermissionError> {
-        let rows = read(
-            "SELECT p.relation::oid, p.role, p.command, p.scope, p.columns::text[], \
-                 p.subject_column, p.subject_type, p.assignment_name, p.assignment_key, p.row_key, \
-                 p.via, p.parent_name, p.parent_key, p.whole \
-             FROM tenant_guard.declared_permission AS p \
-             WHERE $1 IS NULL OR p.relation = $1 ORDER BY p.relation, p.role, p.command",
-            &[relation.into()],
-            |row| {
-                let of = row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::Oid::INVALID);
-                Ok((of, permission(row)?))
-            },
-        );
+    fn new(rows: Vec<(pg_sys::Oid, Option<Permission>)>) -> Result<Self, PermissionError> {
         let mut declared: HashMap<_, Vec<_>> = HashMap::new();
         for (relation, permission) in rows {
             declared.entry(relation).or_default().extend(permission);
@@ -228,7 +246,7 @@ pub(super) fn relations_of(roles: &[String]) -> Vec<pg_sys::Oid> {
 
 /// The roles that are defined.
 pub(super) fn roles() -> Vec<Role> {
-    read(
+    read_often(
         "SELECT r.name, r.inherits, r.assurance FROM tenant_guard.product_role AS r",
         &[],
         |row| {
@@ -243,12 +261,17 @@ pub(super) fn roles() -> Vec<Role> {
 
 /// The relations with permissions that read `relation`, other than itself.
 pub(super) fn readers(relation: pg_sys::Oid) -> Vec<String> {
-    read(
+    read_often(
         "SELECT DISTINCT p.relation::text FROM tenant_guard.declared_permission AS p \
          WHERE $1 IN (p.assignment, p.parent) AND p.relation <> $1 ORDER BY 1",
         &[relation.into()],
         |row| row.get::<String>(1).map(Option::unwrap_or_default),
     )
+}
+
+fn declared(row: &SpiHeapTupleData<'_>) -> Result<(pg_sys::Oid, Option<Permission>), SpiError> {
+    let of = row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::Oid::INVALID);
+    Ok((of, permission(row)?))
 }
 
 fn permission(row: &SpiHeapTupleData<'_>) -> Result<Option<Permission>, SpiError> {

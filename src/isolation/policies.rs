@@ -9,7 +9,7 @@ use tenant_guard_core::policy::{Alteration, Command, Expression, Policy};
 use super::expression;
 use super::ownership::Ownerships;
 use super::permissions::Permissions;
-use super::registry::read;
+use super::registry::{read, read_often};
 use crate::catalog::as_owner;
 use crate::error::OrRaise;
 
@@ -40,7 +40,7 @@ pub(super) fn wanted(
 
 /// The policies that stand on these relations under names of ours.
 pub(super) fn present(relations: Vec<pg_sys::Oid>) -> HashMap<pg_sys::Oid, Vec<Policy>> {
-    let rows = read(
+    let rows = read_often(
         "SELECT p.relation, p.name::text, p.restrictive, p.command::text, p.roles, p.using_text, \
              p.check_text \
          FROM tenant_guard.own_policy AS p WHERE p.relation = ANY ($1::oid[]) ORDER BY p.name",

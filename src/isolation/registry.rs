@@ -1,18 +1,18 @@
 //! The extension's own record of what is protected and what stood there before.
 
-use std::cell::Cell;
-
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiError, SpiHeapTupleData};
 use tenant_guard_core::archetype::Archetype;
 use tenant_guard_core::policy::AccountType;
 
+use super::forgetting::{PROTECTED, Sweep};
 use super::locking;
 use super::members::{MemberState, Tree};
 use super::request::{Link, Request};
-use crate::catalog::{as_owner, refuse_on_standby, write};
+use crate::catalog::{as_owner, refuse_on_standby, write, write_often};
 use crate::error::Obstacle;
+use crate::kept_plan;
 use crate::ledger::rows::with_latest_snapshot;
 
 /// Serialises changes of the registry until the transaction ends, readers let through.
@@ -29,7 +29,7 @@ pub(super) fn lock() {
 /// What is remembered of a member already stays, since by now protection itself stands there; only
 /// a change of the account column begins anew for that column.
 pub(super) fn register(request: &Request, tree: &Tree) {
-    write(
+    write_often(
         "INSERT INTO tenant_guard.protection \
              (relation, archetype, account_column, roles, redact, audit) \
          VALUES ($1, $2, $3, $4::text[]::name[], $5::text[]::name[], $6) \
@@ -50,24 +50,26 @@ pub(super) fn register(request: &Request, tree: &Tree) {
         register_member(request, tree, member);
     }
     // A table protected by itself that became a child of this one is now protected with it.
-    let members: Vec<_> = tree.relations().collect();
-    for table in ["protection", "protection_link"] {
-        write(
-            &format!(
-                "DELETE FROM tenant_guard.{table} \
-                 WHERE relation = ANY ($1::oid[]) AND relation <> $2"
-            ),
-            &[members.clone().into(), request.relation.into()],
-        );
+    let mut others: Vec<_> = tree.relations().collect();
+    others.retain(|member| *member != request.relation);
+    if !others.is_empty() {
+        for table in ["protection", "protection_link"] {
+            write(
+                &format!("DELETE FROM tenant_guard.{table} WHERE relation = ANY ($1::oid[])"),
+                &[others.clone().into()],
+            );
+        }
     }
-    forget_dropped();
+    PROTECTED.with(Sweep::go_on);
 }
 
 fn register_links(request: &Request) {
-    write(
-        "DELETE FROM tenant_guard.protection_link WHERE relation = $1",
-        &[request.relation.into()],
-    );
+    if !links_of(request.relation).is_empty() {
+        write(
+            "DELETE FROM tenant_guard.protection_link WHERE relation = $1",
+            &[request.relation.into()],
+        );
+    }
     for (position, link) in (0_i32..).zip(&request.links) {
         let (column, value) = link.when.clone().unzip();
         write(
@@ -87,6 +89,22 @@ fn register_links(request: &Request) {
     }
 }
 
+macro_rules! insert_member {
+    ($grants:literal) => {
+        concat!(
+            "INSERT INTO tenant_guard.protection_member AS m (relation, root, account_column, \
+                 row_security, force_row_security, not_null, column_default, grants) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, ",
+            $grants,
+            ") ON CONFLICT (relation) DO UPDATE SET \
+                 root = excluded.root, account_column = excluded.account_column, \
+                 not_null = CASE WHEN $8 THEN excluded.not_null ELSE m.not_null END, \
+                 column_default = \
+                     CASE WHEN $8 THEN excluded.column_default ELSE m.column_default END"
+        )
+    };
+}
+
 fn register_member(request: &Request, tree: &Tree, member: &MemberState) {
     let mut column = &member.plan.column;
     // A partition made under protection was born with what protection put on its parent.
@@ -98,11 +116,11 @@ fn register_member(request: &Request, tree: &Tree, member: &MemberState) {
     {
         column = &root.before;
     }
-    write(
-        "INSERT INTO tenant_guard.protection_member AS m (relation, root, account_column, \
-             row_security, force_row_security, not_null, column_default, grants) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $8 THEN ( \
-             SELECT jsonb_agg(jsonb_build_object( \
+    // Most have no grants that protection withdraws.
+    let insert = match member.plan.exposed_to.is_empty() {
+        true => insert_member!("NULL::jsonb"),
+        false => insert_member!(
+            "(SELECT jsonb_agg(jsonb_build_object( \
                  'column', g.column_name, 'privilege', g.privilege, 'grantable', g.grantable, \
                  'grantor', CASE WHEN g.grantor <> c.relowner THEN grantor.rolname END, \
                  'grantee', grantee.rolname, 'to_owner', g.grantee = c.relowner) \
@@ -111,11 +129,11 @@ fn register_member(request: &Request, tree: &Tree, member: &MemberState) {
              JOIN pg_class AS c ON c.oid = g.relation \
              JOIN pg_roles AS grantor ON grantor.oid = g.grantor \
              LEFT JOIN pg_roles AS grantee ON grantee.oid = g.grantee \
-             WHERE g.relation = $1) END) \
-         ON CONFLICT (relation) DO UPDATE SET \
-             root = excluded.root, account_column = excluded.account_column, \
-             not_null = CASE WHEN $9 THEN excluded.not_null ELSE m.not_null END, \
-             column_default = CASE WHEN $9 THEN excluded.column_default ELSE m.column_default END",
+             WHERE g.relation = $1)"
+        ),
+    };
+    write_often(
+        insert,
         &[
             member.relation.into(),
             request.relation.into(),
@@ -124,11 +142,10 @@ fn register_member(request: &Request, tree: &Tree, member: &MemberState) {
             member.plan.force.into(),
             column.not_null.into(),
             column.default.as_deref().into(),
-            (!member.plan.exposed_to.is_empty()).into(),
             member.plan.former.is_some().into(),
         ],
     );
-    write(
+    write_often(
         "INSERT INTO tenant_guard.protection_column AS c (relation, account_number) \
          VALUES ($1, $2) \
          ON CONFLICT (relation) DO UPDATE SET account_number = excluded.account_number",
@@ -152,57 +169,28 @@ pub(super) fn forget(relation: pg_sys::Oid) {
     }
 }
 
-/// How many members are looked at when one is registered.
-const LOOKED_AT: i32 = 256;
-
-thread_local! {
-    /// The last member that was looked at in this session.
-    static LOOKED_UP_TO: Cell<pg_sys::Oid> = const { Cell::new(BEFORE_ALL) };
-}
-
-/// Clears out what was dropped since, before its number comes to mean another table. Of some members
-/// each time, one after the other: of all, and to protect ten thousand tables would take the square.
-fn forget_dropped() {
-    let after = LOOKED_UP_TO.get();
-    let last = read(
-        "SELECT max(m.relation::oid), count(*)::int4 FROM ( \
-             SELECT relation FROM tenant_guard.protection_member \
-             WHERE relation > $1 ORDER BY relation LIMIT $2) AS m",
-        &[after.into(), LOOKED_AT.into()],
-        |row| Ok((row.get::<pg_sys::Oid>(1)?, row.get::<i32>(2)?)),
-    );
-    let last = last.into_iter().find_map(|(last, number)| {
-        // Of what is left everything, and then from the beginning.
-        last.filter(|_| number == Some(LOOKED_AT))
-    });
-    LOOKED_UP_TO.set(last.unwrap_or(BEFORE_ALL));
-    for table in [
-        "protection",
-        "protection_link",
-        "protection_member",
-        "protection_column",
-        "permission",
-    ] {
+/// Forgets partitions that left the relation they were protected with.
+pub(super) fn forget_members(members: Vec<pg_sys::Oid>) {
+    for table in ["protection_column", "protection_member"] {
         write(
-            &format!(
-                "DELETE FROM tenant_guard.{table} AS p \
-                 WHERE p.relation > $1 AND p.relation <= $2 \
-                     AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = p.relation)"
-            ),
-            &[after.into(), last.unwrap_or(LAST_OID).into()],
+            &format!("DELETE FROM tenant_guard.{table} WHERE relation = ANY ($1::oid[])"),
+            &[members.clone().into()],
         );
     }
 }
 
-/// Below every relation's number, and not the invalid one, which is passed to SQL as null.
-const BEFORE_ALL: pg_sys::Oid = pg_sys::Oid::from_u32(1);
-const LAST_OID: pg_sys::Oid = pg_sys::Oid::from_u32(u32::MAX);
-
-/// Whether the registry says of the tree what is asked for it.
-pub(super) fn is_registered(request: &Request, tree: &Tree) -> bool {
-    tree.iter()
-        .all(|member| member.root == Some(request.relation))
-        && registered(request.relation).is_some_and(|registered| registered == *request)
+/// The relation that a partition is registered under and was detached from; none of one that is
+/// still below it, or protected by itself.
+pub(super) fn left_behind(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let found = read(
+        "SELECT m.root::oid FROM tenant_guard.protection_member AS m \
+         JOIN pg_class AS c ON c.oid = m.root \
+         WHERE m.relation = $1 AND m.root <> m.relation \
+             AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = m.relation)",
+        &[relation.into()],
+        |row| row.get::<pg_sys::Oid>(1),
+    );
+    found.into_iter().next().flatten()
 }
 
 /// What a relation is protected with.
@@ -210,7 +198,7 @@ pub(super) fn request(relation: pg_sys::Oid) -> Result<Request, Obstacle> {
     if let Some(request) = registered(relation) {
         return Ok(request);
     }
-    let found = read(
+    let found = read_often(
         "SELECT c.oid::regclass::text, m.root::text FROM pg_class AS c \
          LEFT JOIN tenant_guard.protection_member AS m ON m.relation = c.oid \
          WHERE c.oid = $1",
@@ -231,7 +219,7 @@ pub(super) fn request(relation: pg_sys::Oid) -> Result<Request, Obstacle> {
 
 /// What is registered for a relation that still exists.
 pub(super) fn registered(relation: pg_sys::Oid) -> Option<Request> {
-    let rows = read(
+    let rows = read_often(
         "SELECT p.archetype, p.account_column::text, p.roles::text[], p.redact::text[], p.audit \
          FROM tenant_guard.protection AS p JOIN pg_class AS c ON c.oid = p.relation \
          WHERE p.relation = $1",
@@ -258,7 +246,7 @@ pub(super) fn registered(relation: pg_sys::Oid) -> Option<Request> {
 
 /// The ways from rows of a relation to their parents.
 pub(super) fn links_of(relation: pg_sys::Oid) -> Vec<Link> {
-    read(
+    read_often(
         "SELECT l.via::text, l.parent::oid, l.parent_key::text, l.type_column::text, l.type_value \
          FROM tenant_guard.protection_link AS l WHERE l.relation = $1 ORDER BY l.position",
         &[relation.into()],
@@ -275,7 +263,7 @@ pub(super) fn links_of(relation: pg_sys::Oid) -> Vec<Link> {
 
 /// The names of relations that find their account through `relation`, without further steps between.
 pub(super) fn children(relation: pg_sys::Oid) -> Vec<String> {
-    read(
+    read_often(
         "SELECT DISTINCT c.oid::regclass::text FROM tenant_guard.protection_link AS l \
          JOIN pg_class AS c ON c.oid = l.relation WHERE l.parent = $1 ORDER BY 1",
         &[relation.into()],
@@ -285,7 +273,7 @@ pub(super) fn children(relation: pg_sys::Oid) -> Vec<String> {
 
 /// The calls that protect again all that finds its account through `relation`, parents first.
 pub(super) fn protect_below(relation: pg_sys::Oid) -> Vec<String> {
-    read(
+    read_often(
         "WITH RECURSIVE below AS ( \
              SELECT l.relation, 1 AS depth FROM tenant_guard.protection_link AS l \
              WHERE l.parent = $1 \
@@ -305,7 +293,7 @@ pub(super) fn protect_below(relation: pg_sys::Oid) -> Vec<String> {
 
 /// The relation that this one is registered under, both still there.
 pub(super) fn root_of(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    let found = read(
+    let found = read_often(
         "SELECT m.root::oid FROM tenant_guard.protection_member AS m \
          JOIN pg_class AS c ON c.oid = m.root WHERE m.relation = $1",
         &[relation.into()],
@@ -316,7 +304,7 @@ pub(super) fn root_of(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
 
 /// The partitions of a protected relation that are not registered under its root.
 pub(super) fn children_outside(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    read(
+    read_often(
         "SELECT i.inhrelid FROM tenant_guard.protection_member AS p \
          JOIN pg_inherits AS i ON i.inhparent = p.relation \
          LEFT JOIN tenant_guard.protection_member AS m ON m.relation = i.inhrelid \
@@ -380,7 +368,7 @@ pub(super) fn has_account_column_of(relation: pg_sys::Oid, source: pg_sys::Oid) 
 
 /// The members registered under a relation that still exist.
 pub(super) fn members_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    read(
+    read_often(
         "SELECT m.relation::oid FROM tenant_guard.protection_member AS m \
          JOIN pg_class AS c ON c.oid = m.relation WHERE m.root = $1 ORDER BY 1",
         &[relation.into()],
@@ -391,7 +379,7 @@ pub(super) fn members_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 /// Name and account type of a protected relation other than `relation`. One speaks for all: each was
 /// compared with those before it, and no column that a policy reads changes its type.
 pub(super) fn account_type(relation: pg_sys::Oid) -> Option<(String, AccountType)> {
-    let rows = read(
+    let rows = read_often(
         // By index from row to row until one is there: a join would read both tables whole.
         "SELECT p.relation::text, (SELECT format_type(a.atttypid, NULL) FROM pg_attribute AS a \
              WHERE a.attrelid = p.relation AND a.attname = p.account_column) \
@@ -421,7 +409,31 @@ pub(super) fn read<T>(
             rows.map(|found| row(&found)).collect::<Result<Vec<_>, _>>()
         })
     })
-    .unwrap_or_else(|error| pgrx::error!("protections cannot be read: {error}"))
+    .unwrap_or_else(|error| cannot_be_read(error))
+}
+
+/// The same of a query whose plan is kept for the next time: one that is run for each of many relations.
+pub(super) fn read_often<T>(
+    query: &'static str,
+    arguments: &[DatumWithOid<'_>],
+    row: impl Fn(&SpiHeapTupleData<'_>) -> Result<T, SpiError>,
+) -> Vec<T> {
+    as_owner(|| {
+        // SAFETY: connected, as the owner, under the path that is always the same.
+        let run = |read_only| unsafe {
+            kept_plan::execute(query, arguments, read_only)?;
+            rows(&row)
+        };
+        Spi::connect(|_| match reads_the_past() {
+            true => now(|| run(true)),
+            false => run(!has_written()),
+        })
+    })
+    .unwrap_or_else(|error| cannot_be_read(error))
+}
+
+fn cannot_be_read(error: SpiError) -> ! {
+    pgrx::error!("protections cannot be read: {error}")
 }
 
 /// Whether queries of the transaction see what was committed when it began, and not what is protected
@@ -433,6 +445,12 @@ fn reads_the_past() -> bool {
     }
 }
 
+/// Whether the transaction has an id, from which on pgrx lets each query see what was done before.
+fn has_written() -> bool {
+    // SAFETY: backend-local state.
+    unsafe { pg_sys::GetCurrentTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
+
 /// Runs a query that only reads, in an open connection of SPI, under a snapshot of now.
 fn read_now<T>(
     query: &str,
@@ -441,40 +459,48 @@ fn read_now<T>(
 ) -> Result<Vec<T>, SpiError> {
     let query = std::ffi::CString::new(query).expect("a query holds no NUL");
     let mut types: Vec<_> = arguments.iter().map(DatumWithOid::oid).collect();
-    let value = |argument: &DatumWithOid<'_>| argument.datum().map(|datum| datum.sans_lifetime());
-    let values: Vec<_> = arguments.iter().map(value).collect();
-    let nulls: Vec<_> = values
-        .iter()
-        .map(|value| if value.is_some() { b' ' } else { b'n' } as std::ffi::c_char)
-        .collect();
-    let null = pg_sys::Datum::from(0);
-    let mut values: Vec<_> = values
-        .into_iter()
-        .map(|value| value.unwrap_or(null))
-        .collect();
-    // SAFETY: what the transaction did becomes visible, as before each query that may write. There
-    // are as many types, values and marks as announced; the rows are read before they are freed.
+    let (mut values, nulls) = kept_plan::values(arguments);
+    // SAFETY: there are as many types, values and marks as announced; the rows are read before they
+    // are freed.
+    now(|| unsafe {
+        let status = pg_sys::SPI_execute_with_args(
+            query.as_ptr(),
+            types.len() as i32,
+            types.as_mut_ptr(),
+            values.as_mut_ptr(),
+            nulls.as_ptr(),
+            true,
+            0,
+        );
+        Spi::check_status(status)?;
+        rows(&row)
+    })
+}
+
+/// Runs `work` under a snapshot of now; what the transaction did becomes visible, as before each query
+/// that may write.
+fn now<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: inside a transaction and no parallel operation, as `reads_the_past` has it.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    with_latest_snapshot(work)
+}
+
+/// The rows of the query that SPI ran last, mapped.
+///
+/// # Safety
+/// It must have returned rows, in the connection that is open.
+unsafe fn rows<T>(
+    row: &impl Fn(&SpiHeapTupleData<'_>) -> Result<T, SpiError>,
+) -> Result<Vec<T>, SpiError> {
+    // SAFETY: the caller vouches; the rows live as long as the connection.
     unsafe {
-        pg_sys::CommandCounterIncrement();
-        with_latest_snapshot(|| {
-            let status = pg_sys::SPI_execute_with_args(
-                query.as_ptr(),
-                types.len() as i32,
-                types.as_mut_ptr(),
-                values.as_mut_ptr(),
-                nulls.as_ptr(),
-                true,
-                0,
-            );
-            Spi::check_status(status)?;
-            let (table, count) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
-            (0..count)
-                .filter_map(|n| {
-                    SpiHeapTupleData::new((*table).tupdesc, *(*table).vals.add(n)).transpose()
-                })
-                .map(|found| row(&found?))
-                .collect()
-        })
+        let (table, count) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
+        (0..count)
+            .filter_map(|n| {
+                SpiHeapTupleData::new((*table).tupdesc, *(*table).vals.add(n)).transpose()
+            })
+            .map(|found| row(&found?))
+            .collect()
     }
 }
 

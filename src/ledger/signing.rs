@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use tenant_guard_core::checkpoint::Checkpoint;
-use tenant_guard_core::note::{KeyKind, Note, Signature, SigningKey, Verdict};
+use tenant_guard_core::note::{KeyKind, Note, Signature, SigningKey, Verdict, completed};
 
 use super::proof::Blocks;
 use super::publication::{self, Limit};
@@ -172,6 +172,7 @@ fn checkpoint_verifier_key() -> Option<String> {
 /// whoever relies on a signature knows the key, and the database does not.
 #[pg_extern(sql = false)]
 fn add_cosignature(note: &str) {
+    let note: &str = &completed(note);
     let parsed = Note::parse(note)
         .map_err(|_| Error::UnfitArgument("note", "it is not a signed note"))
         .or_raise();
@@ -216,7 +217,8 @@ fn find(checkpoint: &Checkpoint, limit: Limit) -> Option<i64> {
 
 /// Refuses a note that names the ledger's key, which did not sign it.
 pub(super) fn refuse_forged(name: &'static str, note: &str) {
-    let Ok(parsed) = Note::parse(note) else {
+    let note = completed(note);
+    let Ok(parsed) = Note::parse(&note) else {
         return;
     };
     let own = key().or_raise();

@@ -13,6 +13,7 @@ use tenant_guard_core::publication::Sealed;
 
 use super::rows::{Arguments, Row, for_each_row};
 use super::spans;
+use crate::audit::transaction::incarnation;
 use crate::error::Error;
 
 /// Whether the ledger's tables have been made.
@@ -159,6 +160,28 @@ pub(super) fn newest_block_at() -> Option<i64> {
         );
     }
     at
+}
+
+/// Whether nothing happened in this database so far but commands that switched-off guards let through, as a
+/// restore of data alone begins: a block now would stand where those of the dump are to come. Under the
+/// active snapshot, as the owner.
+pub(super) fn is_being_restored() -> bool {
+    let mut restoring = false;
+    if exists() {
+        let own = pg_sys::Datum::from(incarnation());
+        for_each_row(
+            c"SELECT 1::bigint \
+              WHERE COALESCE((SELECT b.incarnation <> $1 FROM tenant_guard.ledger_block AS b \
+                      ORDER BY b.block DESC LIMIT 1), true) \
+                  AND EXISTS (SELECT FROM tenant_guard.audit_log AS l WHERE l.incarnation = $1) \
+                  AND NOT EXISTS (SELECT FROM tenant_guard.audit_log AS l \
+                      WHERE l.incarnation = $1 \
+                          AND (l.kind <> 'system' OR l.action <> 'guards off'))",
+            &[(pg_sys::INT8OID, own)],
+            |_| restoring = true,
+        );
+    }
+    restoring
 }
 
 fn last_block_of(row: &Row<'_>) -> Option<LastBlock> {

@@ -85,7 +85,7 @@ const OTHER_PART: Error =
     Error::UnfitArgument("part", "it must be 1 to parts, which is at most 1024");
 
 fn checkpoint_of(text: &str) -> Result<Checkpoint, Error> {
-    text.parse().map_err(|_| Error::UnfitCheckpoint)
+    Checkpoint::given(text).map_err(|_| Error::UnfitCheckpoint)
 }
 
 fn verify(mut verifier: Verifier, since: Option<Checkpoint>) -> Vec<Finding> {

@@ -15,9 +15,6 @@ pub(super) fn is_known(name: &str) -> bool {
     let Ok((schema, table)) = split(name) else {
         return false;
     };
-    if qualified(&schema, &table) != name {
-        return false;
-    }
     let mut found = false;
     let arguments = [schema, table].map(|part| text(&part));
     for_each_row(

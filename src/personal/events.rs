@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use tenant_guard_core::event::EventKey;
 use tenant_guard_core::row_key::normalised;
 
-use super::account_of;
+use super::{account_of, keys, known_relation};
 use crate::catalog::as_owner;
 use crate::error::{Error, OrRaise};
 use crate::ledger::reads_ledger;
@@ -38,7 +38,15 @@ raw_function! {
             let (store, descriptor) = versions::begin_set(fcinfo, SetRows::Declared);
             Found { store, descriptor }
         };
-        as_owner(|| with_latest_snapshot(|| find(&account, &relation, wanted.as_ref(), &mut found)));
+        as_owner(|| {
+            with_latest_snapshot(|| {
+                let relation = known_relation(&relation);
+                if let Some(wanted) = &wanted {
+                    keys::refuse_foreign(&relation, wanted);
+                }
+                find(&account, &relation, wanted.as_ref(), &mut found);
+            });
+        });
         pg_sys::Datum::from(0)
     }
 }

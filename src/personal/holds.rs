@@ -9,8 +9,8 @@ use tenant_guard_core::row_key::normalised;
 
 pub(crate) use super::hold_log::renames;
 
-use super::covered::{is_known, with_relatives};
-use super::{account_of, hold_log, why};
+use super::covered::with_relatives;
+use super::{account_of, hold_log, keys, known_relation, why};
 use crate::audit::record::record_about;
 use crate::audit::tables::LedgerWriting;
 use crate::catalog::{as_owner, our_schema, our_table, write};
@@ -36,8 +36,14 @@ fn place_hold(
         normalised(key).unwrap_or_else(|| Error::UnfitRowKey.raise())
     });
     lock();
-    as_owner(|| with_latest_snapshot(|| refuse_nothing(&account, relation)));
-    let covers = relation.map(|relation| covered_by(relation, row_key.is_some()));
+    let relation = as_owner(|| {
+        with_latest_snapshot(|| {
+            refuse_unknown(&account);
+            relation.map(known_relation)
+        })
+    });
+    let relation = relation.as_deref();
+    let covers = relation.map(|relation| covered_by(&account, relation, row_key.as_deref()));
     let id = next_id();
     // The session's role: this statement runs as the owner of the extension.
     write(
@@ -64,8 +70,8 @@ fn place_hold(
     id
 }
 
-/// Raises where a hold would keep nothing, because a name is not what the log has.
-fn refuse_nothing(account: &str, relation: Option<&str>) {
+/// Raises where a hold would keep nothing, because the log has nothing of the account.
+fn refuse_unknown(account: &str) {
     let mut known = false;
     if crate::ledger::exists() {
         let account = account.into_datum().expect("a text is never NULL");
@@ -80,16 +86,22 @@ fn refuse_nothing(account: &str, relation: Option<&str>) {
     if !known {
         Error::AccountWithoutEvents.raise();
     }
-    if let Some(relation) = relation.filter(|relation| !is_known(relation)) {
-        Error::UnknownHeld(relation.to_owned()).raise();
-    }
 }
 
-/// The names of all relations that a hold on one is about.
-fn covered_by(relation: &str, of_row: bool) -> Vec<String> {
+/// The names of all relations that a hold on one, or on a row of it, is about. Raises where they can have
+/// no such row.
+fn covered_by(account: &str, relation: &str, row_key: Option<&str>) -> Vec<String> {
     let renames = hold_log::renames();
     let names = BTreeSet::from([relation.to_owned()]);
-    let covers = as_owner(|| with_latest_snapshot(|| with_relatives(names, &renames, of_row)));
+    let covers = as_owner(|| {
+        with_latest_snapshot(|| {
+            let covers = with_relatives(names, &renames, row_key.is_some());
+            if let Some(key) = row_key {
+                keys::refuse_unheld(account, relation, &covers, key);
+            }
+            covers
+        })
+    });
     covers.into_iter().collect()
 }
 

@@ -6,9 +6,11 @@ mod erase;
 mod events;
 mod hold_log;
 pub(crate) mod holds;
+mod keys;
 mod overwrite;
 
 use tenant_guard_core::account::AccountId;
+use tenant_guard_core::history::as_logged;
 
 use crate::error::Error;
 
@@ -20,6 +22,15 @@ fn account_of(account: Option<&str>) -> Result<String, Error> {
     }
     let account = AccountId::from_text(account).map_err(|_| Error::UnfitAccount)?;
     Ok(account.as_str().to_owned())
+}
+
+/// The name that events have of a relation, which must be there or in the log. Under the active snapshot,
+/// as the owner.
+fn known_relation(relation: &str) -> String {
+    match as_logged(relation) {
+        Ok(name) if covered::is_known(&name) => name,
+        _ => Error::NotLogged(relation.to_owned()).raise(),
+    }
 }
 
 /// Longest reason or legal basis, in bytes: it stands in each event of a large erasure.

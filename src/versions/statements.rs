@@ -291,3 +291,9 @@ pub(crate) unsafe fn run_to_end(query: *mut pg_sys::QueryDesc) {
         );
     }
 }
+
+/// Whether a column is computed when it is read, and no row holds a value of it: possible since PostgreSQL
+/// 18, and there what a generated column is unless it says otherwise.
+pub(crate) fn is_virtual(attribute: &pg_sys::FormData_pg_attribute) -> bool {
+    attribute.attgenerated as u8 == b'v'
+}

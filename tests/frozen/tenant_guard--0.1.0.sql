@@ -109,6 +109,15 @@ CREATE TABLE tenant_guard.identity_source (
 );
 REVOKE ALL ON tenant_guard.identity_source FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('tenant_guard.identity_source', '');
+-- The numbers of the columns named there, which a new name leaves as they are. Not dumped: a restored
+-- relation numbers its columns anew.
+CREATE TABLE tenant_guard.identity_source_column (
+    purpose text NOT NULL,
+    name name NOT NULL,
+    number smallint NOT NULL,
+    PRIMARY KEY (purpose, name)
+);
+REVOKE ALL ON tenant_guard.identity_source_column FROM PUBLIC;
 CREATE TRIGGER tell_backends
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenant_guard.identity_source
     FOR EACH STATEMENT EXECUTE FUNCTION tenant_guard.tell_backends();
@@ -927,7 +936,8 @@ SELECT p.polrelid AS relation, p.polname AS name,
         WHEN 'w' THEN 'update' ELSE 'delete' END AS command,
     COALESCE(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') AS using_text,
     COALESCE(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '') AS check_text
-FROM pg_catalog.pg_policy AS p
+-- Not a view of one relation alone, which could be written through.
+FROM pg_catalog.pg_policy AS p CROSS JOIN (SELECT) AS one
 WHERE p.polname LIKE 'tenant\_guard\_assurance\_%';
 REVOKE ALL ON tenant_guard.assurance_policy FROM PUBLIC;
 
@@ -1023,10 +1033,11 @@ GRANT EXECUTE ON FUNCTION
     tenant_guard.unprotect(regclass)
     TO tenant_guard_admin;
 
--- Its columns are the arguments that protect() would be called with again.
+-- Its columns are the arguments that protect() would be called with again. A partition that was detached
+-- stays protected as what it was detached from.
 CREATE VIEW tenant_guard.protected_relation AS
 SELECT
-    p.relation,
+    s.relation,
     p.account_column,
     -- A role that is gone is let in no more; where all are, the empty list lets nobody in.
     CASE WHEN p.roles IS NOT NULL THEN ARRAY(
@@ -1040,8 +1051,15 @@ SELECT
     l.parent,
     l.type_column,
     l.parents
-FROM tenant_guard.protection AS p
-JOIN pg_catalog.pg_class AS c ON c.oid = p.relation
+FROM (
+    SELECT r.relation, r.relation AS root FROM tenant_guard.protection AS r
+    UNION ALL
+    SELECT m.relation, m.root FROM tenant_guard.protection_member AS m
+    WHERE m.relation <> m.root
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = m.relation)
+) AS s
+JOIN tenant_guard.protection AS p ON p.relation = s.root
+JOIN pg_catalog.pg_class AS c ON c.oid = s.relation
 LEFT JOIN LATERAL (
     SELECT pg_catalog.min(l.via::text)::name AS via,
         CASE WHEN pg_catalog.min(l.type_value) IS NULL
@@ -1087,7 +1105,8 @@ SELECT p.polrelid AS relation, p.polname AS name,
     ) AS roles,
     pg_catalog.pg_get_expr(p.polqual, p.polrelid) AS using_text,
     pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) AS check_text
-FROM pg_catalog.pg_policy AS p
+-- Not a view of one relation alone, which could be written through.
+FROM pg_catalog.pg_policy AS p CROSS JOIN (SELECT) AS one
 WHERE p.polname LIKE 'tenant\_guard\_%' AND p.polname NOT LIKE 'tenant\_guard\_assurance\_%';
 REVOKE ALL ON tenant_guard.own_policy FROM PUBLIC;
 
@@ -1103,23 +1122,56 @@ COMMENT ON FUNCTION tenant_guard.altered_policy() IS
     'policies of ours that somebody changed';
 REVOKE ALL ON FUNCTION tenant_guard.altered_policy() FROM PUBLIC;
 
--- For our own code: the call that brings a relation back to what is registered for it.
+-- For our own code: the call that brings a relation back to what is registered for it, its columns under
+-- the names they have now. Null where a column has another name and nothing says which.
 CREATE FUNCTION tenant_guard.protect_again(relation regclass) RETURNS text
     LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT format('SELECT tenant_guard.protect(%L', p.relation)
         || CASE WHEN p.account_column IS NULL THEN ''
-            ELSE format(', account_column => %L', p.account_column) END
-        || format(', roles => %L, redact => %L, audit => %s', p.roles, p.redact,
+            ELSE ', account_column => ' || quote_literal(account.name) END
+        || format(', roles => %L, redact => %L, audit => %s', p.roles, redacted.names,
             CASE WHEN p.audit THEN 'true' ELSE 'false' END)
         || CASE WHEN p.archetype = 'account' THEN ''
             ELSE format(', archetype => %L', p.archetype) END
-        || CASE WHEN p.via IS NULL THEN '' ELSE format(', via => %L', p.via) END
+        || CASE WHEN p.via IS NULL THEN '' ELSE ', via => ' || quote_literal(link.name) END
         || CASE WHEN p.parent IS NULL THEN '' ELSE format(', parent => %L', p.parent) END
         || CASE WHEN p.type_column IS NULL THEN ''
-            ELSE format(', type_column => %L, parents => %L', p.type_column, p.parents) END
+            ELSE ', type_column => ' || quote_literal(type.name) || format(', parents => %L', p.parents) END
         || ');'
     FROM tenant_guard.protected_relation AS p
+    -- By its number, which a new name leaves as it is. A restored relation has none yet.
+    LEFT JOIN LATERAL (
+        SELECT a.attname AS name FROM pg_attribute AS a
+        LEFT JOIN tenant_guard.protection_column AS k ON k.relation = p.relation
+        WHERE a.attrelid = p.relation AND a.attnum > 0 AND NOT a.attisdropped
+            AND (a.attnum = k.account_number OR a.attname = p.account_column)
+        ORDER BY a.attnum = k.account_number DESC NULLS LAST LIMIT 1) AS account ON true
+    -- One that is gone is redacted no more.
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(array_agg(a.attname ORDER BY r.position), '{}') AS names
+        FROM unnest(p.redact) WITH ORDINALITY AS r (name, position)
+        LEFT JOIN tenant_guard.capture_column AS k ON k.relation = p.relation
+            AND k.declared_by = 'protect' AND k.name = r.name AND EXISTS (
+                SELECT FROM pg_attribute AS n WHERE n.attrelid = p.relation AND n.attnum = k.number
+                    AND NOT n.attisdropped)
+        JOIN pg_attribute AS a ON a.attrelid = p.relation AND a.attnum > 0 AND NOT a.attisdropped
+            AND CASE WHEN k.number IS NULL THEN a.attname = r.name ELSE a.attnum = k.number END
+    ) AS redacted
+    -- Of a link that has another name, by the foreign key it has alone.
+    LEFT JOIN LATERAL (
+        SELECT a.attname AS name FROM pg_attribute AS a
+        WHERE a.attrelid = p.relation AND a.attnum > 0 AND NOT a.attisdropped AND (
+            a.attname = p.via OR ARRAY[a.attnum] = (
+                SELECT min(f.conkey) FROM pg_constraint AS f
+                WHERE f.contype = 'f' AND f.conrelid = p.relation AND f.confrelid = p.parent
+                    AND f.conparentid = 0 AND cardinality(f.conkey) = 1
+                HAVING min(f.conkey) = max(f.conkey)))
+        ORDER BY a.attname = p.via DESC LIMIT 1) AS link ON true
+    LEFT JOIN LATERAL (
+        SELECT a.attname AS name FROM pg_attribute AS a
+        WHERE a.attrelid = p.relation AND a.attname = p.type_column AND NOT a.attisdropped) AS type
+        ON true
     WHERE p.relation = protect_again.relation;
 END;
 COMMENT ON FUNCTION tenant_guard.protect_again(relation regclass) IS
@@ -1654,17 +1706,20 @@ COMMENT ON FUNCTION tenant_guard.explain_access(regclass, jsonb, jsonb, regrole)
 -- The linter: what its checks read, findings that are accepted, and its outputs. Each check is a file
 -- in sql/checks. All of it reads catalogs and settings; nothing that a user wrote is evaluated.
 
+-- A view of one relation alone is written through with its owner's rights, by members of
+-- pg_write_all_data without a grant. So none of ours is one: it joins a row of nothing.
+
 -- Objects that an extension brought are its business, and ours.
 CREATE VIEW tenant_guard.extension_object AS
 SELECT d.classid, d.objid
-FROM pg_catalog.pg_depend AS d
+FROM pg_catalog.pg_depend AS d CROSS JOIN (SELECT) AS one
 WHERE d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::regclass;
 REVOKE ALL ON tenant_guard.extension_object FROM PUBLIC;
 
 -- Schemas of the product: not PostgreSQL's, not ours, not those of temporary tables.
 CREATE VIEW tenant_guard.product_schema AS
 SELECT n.oid, n.nspname AS name, n.nspowner AS owner, n.nspacl AS acl
-FROM pg_catalog.pg_namespace AS n
+FROM pg_catalog.pg_namespace AS n CROSS JOIN (SELECT) AS one
 WHERE n.nspname <> ALL ('{pg_catalog,information_schema,pg_toast,tenant_guard}')
     AND n.nspname !~ '^pg_(toast_)?temp_'
     AND NOT EXISTS (
@@ -1825,6 +1880,92 @@ WHERE (m.relation IS NULL OR p.polname NOT LIKE 'tenant\_guard\_%')
         SELECT FROM tenant_guard.extension_object AS e
         WHERE e.classid = 'pg_catalog.pg_class'::regclass AND e.objid = p.polrelid);
 REVOKE ALL ON tenant_guard.written_policy FROM PUBLIC;
+
+-- Whether a column of this type and collation can be an account column.
+CREATE FUNCTION tenant_guard.fits_account(type oid, collation_used oid) RETURNS boolean
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    RETURN type IN ('uuid'::regtype, 'integer'::regtype, 'bigint'::regtype, 'text'::regtype,
+            'character varying'::regtype)
+        AND NOT EXISTS (
+            SELECT FROM pg_collation AS l WHERE l.oid = collation_used AND NOT l.collisdeterministic);
+COMMENT ON FUNCTION tenant_guard.fits_account(type oid, collation_used oid) IS
+    'whether a column of this type and collation can be an account column';
+REVOKE ALL ON FUNCTION tenant_guard.fits_account(oid, oid) FROM PUBLIC;
+
+-- Roles that may read a relation or a column of it, beside its owner, superusers and our own roles.
+CREATE VIEW tenant_guard.outside_reader AS
+SELECT DISTINCT g.relation,
+    CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(r.rolname) END AS role
+FROM tenant_guard.granted_privilege AS g
+JOIN pg_catalog.pg_class AS c ON c.oid = g.relation
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = g.grantee
+WHERE g.privilege = 'SELECT' AND g.grantee <> c.relowner
+    AND NOT COALESCE(r.rolsuper, false)
+    AND NOT COALESCE(r.rolname IN ('tenant_guard_admin', 'tenant_guard_auditor'), false);
+REVOKE ALL ON tenant_guard.outside_reader FROM PUBLIC;
+
+-- Tables that are not protected and refer to rows of accounts: what of those their readers see. With the
+-- call that protects each: by its account column, or by the first column that alone leads to a parent.
+-- Tables with row security of their own are judged by their policies.
+CREATE VIEW tenant_guard.unprotected_child AS
+WITH key AS (
+    SELECT f.conrelid AS relation, f.confrelid::regclass::text AS parent,
+        -- The column that is the account, where the key has it.
+        account.attnum AS account_number,
+        CASE WHEN pg_catalog.cardinality(f.conkey) = 1 AND m.relation = m.root AND (
+                v.atttypid = k.atttypid
+                OR v.atttypid = ANY ('{int2,int4,int8}'::regtype[])
+                    AND k.atttypid = ANY ('{int2,int4,int8}'::regtype[])
+                OR v.atttypid = ANY ('{text,varchar}'::regtype[])
+                    AND k.atttypid = ANY ('{text,varchar}'::regtype[]))
+            -- Of a column that leads to several parents nobody knows which is meant.
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_constraint AS o
+                WHERE o.contype = 'f' AND o.conrelid = f.conrelid AND o.conkey = f.conkey
+                    AND o.conparentid = 0 AND o.confrelid <> f.confrelid)
+            THEN v.attnum END AS via_number
+    FROM pg_catalog.pg_constraint AS f
+    JOIN tenant_guard.protected_member AS m ON m.relation = f.confrelid
+        AND m.archetype IN ('account', 'shared_defaults', 'child')
+    JOIN pg_catalog.pg_attribute AS v ON v.attrelid = f.conrelid AND v.attnum = f.conkey[1]
+    JOIN pg_catalog.pg_attribute AS k ON k.attrelid = f.confrelid AND k.attnum = f.confkey[1]
+    LEFT JOIN LATERAL (
+        SELECT a.attnum
+        FROM ROWS FROM (pg_catalog.unnest(f.conkey), pg_catalog.unnest(f.confkey)) AS pair (child, parent)
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = pair.child
+        JOIN pg_catalog.pg_attribute AS p ON p.attrelid = f.confrelid AND p.attnum = pair.parent
+        WHERE p.attname = m.account_column AND a.attnotnull) AS account ON true
+    WHERE f.contype = 'f' AND f.conparentid = 0 AND NOT EXISTS (
+        SELECT FROM tenant_guard.protected_member AS c WHERE c.relation = f.conrelid)
+)
+SELECT c.oid AS relation, n.name AS schema, c.oid::regclass::text AS name,
+    pg_catalog.string_agg(DISTINCT k.parent, ', ') AS parents,
+    -- As a list for a message.
+    (SELECT pg_catalog.string_agg(o.role, ', ' ORDER BY o.role) FROM tenant_guard.outside_reader AS o
+     WHERE o.relation = c.oid) AS readers,
+    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid) THEN ''
+        WHEN own.name IS NOT NULL THEN CASE WHEN own.fits
+            THEN pg_catalog.format('SELECT tenant_guard.protect(%L, account_column => %L);',
+                c.oid::regclass, own.name) ELSE '' END
+        WHEN pg_catalog.min(k.via_number) IS NULL THEN ''
+        ELSE pg_catalog.format('SELECT tenant_guard.protect(%L, via => %L);', c.oid::regclass,
+            (SELECT a.attname FROM pg_catalog.pg_attribute AS a
+             WHERE a.attrelid = c.oid AND a.attnum = pg_catalog.min(k.via_number))) END AS fix
+FROM key AS k
+JOIN pg_catalog.pg_class AS c ON c.oid = k.relation AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity
+JOIN tenant_guard.product_schema AS n ON n.oid = c.relnamespace
+LEFT JOIN LATERAL (
+    SELECT a.attname AS name, tenant_guard.fits_account(a.atttypid, a.attcollation) AS fits
+    FROM pg_catalog.pg_attribute AS a
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        AND (a.attname IN (SELECT o.name FROM tenant_guard.account_column AS o WHERE o.schema = n.name)
+            OR a.attnum IN (SELECT o.account_number FROM key AS o WHERE o.relation = c.oid))
+    ORDER BY a.attname IN (SELECT o.name FROM tenant_guard.account_column AS o WHERE o.schema = n.name) DESC,
+        a.attnum
+    LIMIT 1
+) AS own ON true
+GROUP BY c.oid, c.relname, c.relowner, n.name, own.name, own.fits;
+REVOKE ALL ON tenant_guard.unprotected_child FROM PUBLIC;
 
 -- Functions that the policies above call, and what those call, as far as PostgreSQL remembers it: it
 -- does for bodies of SQL, and keeps bodies that are strings to itself. Of those, a schema-qualified
@@ -2097,7 +2238,9 @@ REVOKE ALL ON tenant_guard.data_check, tenant_guard.data_check_finding FROM PUBL
 GRANT SELECT ON tenant_guard.data_check_finding TO tenant_guard_admin;
 
 CREATE VIEW tenant_guard.check_data_progress AS
-SELECT d.relation, d.blocks * d.parts AS blocks, d.done, d.finished FROM tenant_guard.data_check AS d;
+SELECT d.relation, d.blocks * d.parts AS blocks, d.done, d.finished
+-- Not a view of one relation alone, which could be written through.
+FROM tenant_guard.data_check AS d CROSS JOIN (SELECT) AS one;
 COMMENT ON VIEW tenant_guard.check_data_progress IS 'how far check_data_in_pieces() has come';
 REVOKE ALL ON tenant_guard.check_data_progress FROM PUBLIC;
 -- It names tables and counts blocks.
@@ -2313,6 +2456,39 @@ GRANT EXECUTE ON FUNCTION tenant_guard.export_manifest(), tenant_guard.drift()
 -- requires:
 --   manifest
 
+-- What stands in tables that nobody is granted is nobody's to read: keys that sign tokens, declarations
+-- that choose accounts. Members of pg_read_all_data and pg_write_all_data need no grant, but row security
+-- binds them, and here is no policy. It does not bind the owner, with whose rights our code reads: it is not
+-- forced, so that all goes on where the owner is no superuser any more.
+--
+-- Tables that are granted are left: a policy for their readers would be dumped with the database, and fail
+-- where the extension has made it already. Before the guards, which would judge each of these commands.
+DO $$
+DECLARE
+    closed pg_catalog.text;
+BEGIN
+    FOR closed IN
+        SELECT c.relname
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_depend AS d
+            ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+                AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e'
+        WHERE c.relnamespace OPERATOR(pg_catalog.=) 'tenant_guard'::pg_catalog.regnamespace
+            AND c.relkind OPERATOR(pg_catalog.=) 'r'
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.aclexplode(c.relacl) AS a
+                WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner)
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE tenant_guard.%I ENABLE ROW LEVEL SECURITY', closed);
+    END LOOP;
+END
+$$;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- requires:
+--   closing
+
 -- Guards: event triggers against commands that take protection or the ledger apart, and schemas
 -- whose new tables are protected as they are made. They come last, so that they do not judge this script.
 
@@ -2410,8 +2586,8 @@ CREATE EVENT TRIGGER tenant_guard_command_end ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER INDEX', 'ALTER VIEW',
         'ALTER MATERIALIZED VIEW', 'ALTER POLICY', 'ALTER TRIGGER', 'ALTER SCHEMA', 'ALTER EXTENSION',
         'ALTER TYPE', 'ALTER DOMAIN', 'DROP OWNED', 'CREATE TRIGGER', 'CREATE TABLE', 'CREATE TABLE AS',
-        'SELECT INTO', 'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA',
-        'CREATE POLICY', 'GRANT', 'REVOKE')
+        'SELECT INTO', 'CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW', 'CREATE FOREIGN TABLE',
+        'CREATE SCHEMA', 'CREATE POLICY', 'GRANT', 'REVOKE')
     EXECUTE FUNCTION tenant_guard.guard_command_end();
 -- Whatever the command is: a cascade can take a policy with a column, a type or a parent.
 CREATE EVENT TRIGGER tenant_guard_dropped ON sql_drop

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::merkle::Hash;
-use crate::note::Note;
+use crate::note::{Note, completed};
 
 /// Size and root of the global tree of one epoch. Its text form is the body of a checkpoint:
 /// origin, size and root, a line each, every line ended by a newline.
@@ -46,6 +46,17 @@ pub struct InvalidCheckpoint;
 
 /// A position is a signed number in the database.
 const MOST: u64 = i64::MAX as u64;
+
+impl Checkpoint {
+    /// Reads what somebody gives as a checkpoint, whose last newline may be missing.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidCheckpoint`] where more than that is missing.
+    pub fn given(text: &str) -> Result<Self, InvalidCheckpoint> {
+        completed(text).parse()
+    }
+}
 
 impl FromStr for Checkpoint {
     type Err = InvalidCheckpoint;
@@ -96,6 +107,13 @@ mod tests {
         assert_eq!(BODY.parse(), Ok(checkpoint));
         let signed = format!("{BODY}\n\u{2014} witness.example Az3grlgtzPICa5OS\n");
         assert_eq!(signed.parse(), Ok(checkpoint));
+        // As $(...) of a shell leaves them.
+        for given in [BODY, &signed] {
+            assert_eq!(Checkpoint::given(given), Ok(checkpoint));
+            assert_eq!(Checkpoint::given(given.trim_end()), Ok(checkpoint));
+        }
+        let cut = BODY.trim_end().trim_end_matches('=');
+        assert_eq!(Checkpoint::given(cut), Err(InvalidCheckpoint));
     }
 
     #[test]

@@ -15,5 +15,5 @@ pub use feed::{InvalidPosition, Position};
 pub use fold::{Difference, Event, Fold, Misfit, Scope, Standing, Unknown, Why};
 pub use members::{canonical, is_object};
 pub use moment::{Counted, Counts};
-pub use names::{InvalidName, Names, bare, names_before, qualified, split};
+pub use names::{InvalidName, Names, as_logged, bare, names_before, qualified, split};
 pub use track::{Note, Track};

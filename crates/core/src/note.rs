@@ -1,6 +1,7 @@
 //! Signed notes of C2SP (<https://c2sp.org/signed-note>) with Ed25519 keys, and the cosignatures of
 //! witnesses on them (<https://c2sp.org/tlog-cosignature>).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -45,6 +46,14 @@ pub struct Signature<'a> {
     pub bytes: Vec<u8>,
     /// The line as it stands, its newline included.
     pub line: &'a str,
+}
+
+/// A note or the text of one, with the newline at its end, which shells take off.
+pub fn completed(text: &str) -> Cow<'_, str> {
+    match text.ends_with('\n') {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(format!("{text}\n")),
+    }
 }
 
 impl<'a> Note<'a> {

@@ -50,7 +50,7 @@ pub(crate) fn text(path: &OsStr) -> Result<String, Failure> {
 /// A checkpoint, signed or not.
 pub(crate) fn checkpoint(path: &OsStr) -> Result<Checkpoint, Failure> {
     let text = text(path)?;
-    text.parse()
+    Checkpoint::given(&text)
         .map_err(|_| unreadable(path, "not a checkpoint of a tenant_guard ledger"))
 }
 

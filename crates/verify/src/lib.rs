@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tenant_guard_core::bundle::{BundleVerifier, Summary};
 use tenant_guard_core::checkpoint::Checkpoint;
 use tenant_guard_core::ledger::Finding;
-use tenant_guard_core::note::Note;
+use tenant_guard_core::note::{Note, completed};
 use tenant_guard_core::proof::is_consistent;
 use tenant_guard_core::receipt::{self, ReceiptError};
 use tenant_guard_core::witness::{Judgement, Policy};
@@ -196,7 +196,7 @@ fn judge(options: &Options, note: &str) -> Result<Option<Judgement>, Failure> {
     let Some(policy) = policy(options)? else {
         return Ok(None);
     };
-    Ok(match Note::parse(note) {
+    Ok(match Note::parse(&completed(note)) {
         Ok(note) => Some(policy.judge(&note)),
         Err(_) => nothing_signed(options),
     })
@@ -233,7 +233,7 @@ fn consistency(
     let [old, new] = notes.map(input::text);
     let (old, new) = (old?, new?);
     let [before, after] = [&old, &new].map(|note| {
-        note.parse::<Checkpoint>()
+        Checkpoint::given(note)
             .map_err(|_| Failure::Input("not a checkpoint of a tenant_guard ledger".to_owned()))
     });
     let (before, after) = (before?, after?);

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,7 +16,8 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("tg-verify-{}-{name}", std::process::id()));
-        fs::create_dir(&path).expect("a new directory");
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.expect("a new directory");
         Self(path)
     }
 

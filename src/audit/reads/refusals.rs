@@ -128,11 +128,16 @@ unsafe fn refused(report: &pg_sys::ErrorData) {
     match function {
         // SAFETY: as above.
         b"ExecWithCheckOptions" => write(unsafe { text(report.message) }),
-        b"aclcheck_error" if format == b"permission denied for function %s" => {
+        b"aclcheck_error" => {
+            let kind = match format {
+                b"permission denied for function %s" => "function",
+                b"permission denied for procedure %s" => "procedure",
+                _ => return,
+            };
             // SAFETY: as above.
             let message = unsafe { text(report.message) };
             if let Some(name) = OURS.iter().find(|name| names(message, name)) {
-                let reason = format!("permission denied for function {name}");
+                let reason = format!("permission denied for {kind} {name}");
                 call(&transaction::who_in_memory(), reason);
             }
         }
@@ -156,22 +161,25 @@ fn names(message: &[u8], name: &str) -> bool {
     words.any(|word| word == name.as_bytes())
 }
 
-/// The functions of this extension that not everybody may call: an error names them without schema.
+/// The functions and procedures of this extension: an error names them without schema.
 static OURS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    const SCRIPTS: [&str; 16] = [
+    const SCRIPTS: [&str; 19] = [
         include_str!("../../../sql/audit.sql"),
         include_str!("../../../sql/checks.sql"),
         include_str!("../../../sql/explain.sql"),
         include_str!("../../../sql/guards.sql"),
+        include_str!("../../../sql/history.sql"),
         include_str!("../../../sql/identity.sql"),
         include_str!("../../../sql/integrity.sql"),
         include_str!("../../../sql/isolation.sql"),
         include_str!("../../../sql/ledger.sql"),
         include_str!("../../../sql/manifest.sql"),
         include_str!("../../../sql/migration.sql"),
+        include_str!("../../../sql/personal.sql"),
         include_str!("../../../sql/probe.sql"),
         include_str!("../../../sql/proofs.sql"),
         include_str!("../../../sql/reads.sql"),
+        include_str!("../../../sql/retention.sql"),
         include_str!("../../../sql/roles.sql"),
         include_str!("../../../sql/sealer.sql"),
         include_str!("../../../sql/ledger_views.sql"),
@@ -179,8 +187,12 @@ static OURS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let mut names: Vec<_> = SCRIPTS
         .iter()
         .flat_map(|script| script.lines())
-        .filter_map(|line| line.strip_prefix("CREATE FUNCTION tenant_guard."))
+        .filter_map(|line| {
+            let rest = line.strip_prefix("CREATE FUNCTION tenant_guard.");
+            rest.or_else(|| line.strip_prefix("CREATE PROCEDURE tenant_guard."))
+        })
         .filter_map(|rest| rest.split('(').next())
+        .map(|name| name.trim_matches('"'))
         .collect();
     names.sort_unstable();
     names.dedup();

@@ -35,11 +35,19 @@ pub(super) fn changes_values(kind: AlterTableType::Type) -> bool {
 /// A column is left out where that cannot be told, or is not to stand in the log as it is.
 fn filled(relation: pg_sys::Oid, actions: &[Action]) -> Map<String, Value> {
     let is_new = |action: &&Action| versions::action(action.kind) == AlterTableType::AT_AddColumn;
+    let mut filled = Map::new();
+    // No event has a value of what is computed when it is read.
+    for action in actions {
+        let told = is_new(&action) || changes_values(versions::action(action.kind));
+        if told && filling::is_virtual(relation, &action.name) {
+            filled.insert(action.name.clone(), Value::Null);
+        }
+    }
     let added: Vec<&str> = { actions.iter() }
         .filter(is_new)
         .map(|action| action.name.as_str())
+        .filter(|name| !filled.contains_key(*name))
         .collect();
-    let mut filled = Map::new();
     if added.is_empty() {
         return filled;
     }

@@ -8,6 +8,7 @@ use super::refusal::refuse;
 use super::{noted, schemas};
 use crate::audit::pinned::Settings;
 use crate::audit::text::qualified_name;
+use crate::catalog::relation_owner;
 use crate::error::Guarded;
 use crate::isolation::{arrival, registry};
 
@@ -50,6 +51,29 @@ pub(super) fn made(command: &Command) {
             }
         } else {
             judge(command, relation, &sources);
+        }
+    }
+}
+
+/// Refuses to fill a materialized view with the rows of the one account that whoever refreshes it is bound to.
+/// Without an account there is no row at all, but an error; a superuser reads past policies, and so
+/// does a view of his.
+pub(super) fn refreshed(command: &Command) {
+    for (view, tag) in objects(pg_sys::RelationRelationId) {
+        // SAFETY: dispatched by the statement's tag; a look-up of a role.
+        let filtered = unsafe {
+            let statement: &pg_sys::RefreshMatViewStmt = command.statement();
+            let sees_all = |owner| pg_sys::has_bypassrls_privilege(owner);
+            !statement.skipData && !relation_owner(view).is_some_and(sees_all)
+        };
+        if tag != NodeTag::T_RefreshMatViewStmt || !filtered {
+            continue;
+        }
+        let _settings = Settings::for_catalog();
+        if let Some(source) = protected_sources(&[view]).iter().find(|s| !s.open) {
+            let refusal =
+                Guarded::RefreshedByOne(qualified_name(view), qualified_name(source.root));
+            refuse(command, Some(view), refusal);
         }
     }
 }

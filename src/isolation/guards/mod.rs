@@ -95,6 +95,7 @@ fn judge_end(command: &Command) {
             members::trigger_created(command);
         }
         NodeTag::T_CreateTableAsStmt => copies::made(command),
+        NodeTag::T_RefreshMatViewStmt => copies::refreshed(command),
         _ => {}
     }
 }

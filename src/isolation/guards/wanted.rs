@@ -52,7 +52,7 @@ impl Member {
     }
 
     fn of_protection(relation: pg_sys::Oid) -> Option<Self> {
-        let found = registry::read(
+        let found = registry::read_often(
             "SELECT m.root::oid, format('%I.%I', n.nspname, c.relname), \
                  p.audit OR EXISTS (SELECT FROM tenant_guard.capture_rule AS r \
                      WHERE r.relation = p.relation), \
@@ -168,7 +168,7 @@ impl Member {
             CAPTURE_TRUNCATE => Trigger::capture_truncate(&self.name, &account, &rule),
             _ => return false,
         };
-        let definition = registry::read(
+        let definition = registry::read_often(
             "SELECT pg_get_triggerdef($1)",
             &[trigger.oid.into()],
             |row| row.get::<String>(1),

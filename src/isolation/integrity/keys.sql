@@ -1,5 +1,6 @@
 -- Foreign keys between protected relations whose two accounts are not paired by the key itself.
--- $1 name[]: schemas of the relations that refer, null for all. $2 boolean: those too that pair them.
+-- $1 name[]: schemas of the relations that refer, null for all. $2 boolean: those too that pair them, or
+-- that are not enforced: they say what refers to what, and hold nothing.
 SELECT f.oid, f.conname::text,
     child.relation::oid, child.root::oid, parent.relation::oid, parent.root::oid,
     format('%I.%I', cn.nspname, cc.relname), format('%I.%I', pn.nspname, pc.relname),
@@ -40,9 +41,11 @@ SELECT f.oid, f.conname::text,
     EXISTS (SELECT FROM tenant_guard.protection_link AS l
         JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attname = l.via
         WHERE l.relation = child.root AND l.parent = parent.relation AND a.attnum = ANY (f.conkey)),
-    f.convalidated
+    f.convalidated AND enforced.yes
 FROM pg_constraint AS f
 CROSS JOIN LATERAL (SELECT to_jsonb(f) AS of) AS extra
+-- From PostgreSQL 18 on.
+CROSS JOIN LATERAL (SELECT COALESCE((extra.of ->> 'conenforced')::boolean, true) AS yes) AS enforced
 JOIN tenant_guard.protected_member AS child ON child.relation = f.conrelid
 JOIN tenant_guard.protected_member AS parent ON parent.relation = f.confrelid
 JOIN pg_class AS cc ON cc.oid = f.conrelid JOIN pg_namespace AS cn ON cn.oid = cc.relnamespace
@@ -56,5 +59,5 @@ WHERE f.contype = 'f' AND f.conparentid = 0
     AND child.archetype NOT IN ('reference', 'deny_all')
     AND parent.archetype NOT IN ('reference', 'deny_all')
     AND ($1 IS NULL OR child.schema = ANY ($1))
-    AND ($2 OR NOT paired.yes)
+    AND ($2 OR NOT paired.yes AND enforced.yes)
 ORDER BY 7, 2

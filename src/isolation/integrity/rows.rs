@@ -286,7 +286,7 @@ pub(in crate::isolation) fn is_empty(relation: pg_sys::Oid) -> bool {
 }
 
 fn named_tables_of(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    super::super::registry::read(
+    super::super::registry::read_often(
         "SELECT c.oid FROM pg_class AS r \
          CROSS JOIN LATERAL (SELECT r.oid AS relid WHERE r.relkind = 'r' UNION ALL \
              SELECT t.relid::oid FROM pg_partition_tree(r.oid) AS t \

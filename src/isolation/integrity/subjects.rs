@@ -124,7 +124,8 @@ fn add_links(all: &mut [Examined]) {
          JOIN pg_attribute AS a ON a.attrelid = m.relation AND a.attname = l.via \
          WHERE NOT EXISTS (SELECT FROM pg_constraint AS f \
              WHERE f.contype = 'f' AND f.conrelid = m.relation AND f.confrelid = l.parent \
-                 AND a.attnum = ANY (f.conkey)) \
+                 AND a.attnum = ANY (f.conkey) \
+                 AND to_jsonb(f) ->> 'conenforced' IS DISTINCT FROM 'false') \
          ORDER BY m.relation, l.position",
         &[],
         |row| {

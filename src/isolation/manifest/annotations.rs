@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use crate::audit::record::record_system;
 use crate::catalog::write;
 use crate::error::{Error, Obstacle, OrRaise};
+use crate::isolation::forgetting::{ANNOTATED, Sweep};
 use crate::isolation::members::Tree;
 use crate::isolation::request::{Request, text};
 use crate::isolation::{capturing, lookup, numbering, obstacles, registry, require_admin};
@@ -83,7 +84,7 @@ fn refuse(request: &Request, personal: &[String]) -> Result<(), Error> {
 
 /// The columns of a relation that were declared personal.
 pub(in crate::isolation) fn personal_columns(relation: pg_sys::Oid) -> Vec<String> {
-    let found = registry::read(
+    let found = registry::read_often(
         "SELECT a.personal::text[] FROM tenant_guard.annotation AS a WHERE a.relation = $1",
         &[relation.into()],
         |row| row.get::<Vec<String>>(1),
@@ -114,10 +115,9 @@ pub(in crate::isolation) fn copy(source: pg_sys::Oid, relation: pg_sys::Oid) {
 /// Forgets what was declared of a relation.
 pub(in crate::isolation) fn forget(relation: pg_sys::Oid) {
     write(
-        "DELETE FROM tenant_guard.annotation AS a WHERE a.relation OPERATOR(pg_catalog.=) $1 \
-             OR NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c \
-                 WHERE c.oid OPERATOR(pg_catalog.=) a.relation)",
+        "DELETE FROM tenant_guard.annotation AS a WHERE a.relation OPERATOR(pg_catalog.=) $1",
         &[relation.into()],
     );
+    ANNOTATED.with(Sweep::go_on);
     numbering::take(relation, numbering::By::Annotate, []);
 }

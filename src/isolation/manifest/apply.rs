@@ -1,6 +1,6 @@
 //! From a manifest to a plan, and from a plan to its execution.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
@@ -52,21 +52,26 @@ impl Plan {
     }
 
     /// Adds the calls that bring back what drifted and no other step protects again. There is no way
-    /// back to a drift.
-    fn mend(&mut self) {
+    /// back to a drift. Relations for which `known` holds are as they should be.
+    fn mend(&mut self, known: impl Fn(pg_sys::Oid) -> bool) {
+        let steps = self.steps.iter();
+        let changing: HashSet<_> = steps
+            .filter(|step| protects(&step.statement))
+            .map(|step| step.object.as_str())
+            .collect();
         let mut mending = Vec::new();
         for (name, relation) in &self.wanted.relations {
-            let changes = self
-                .steps
-                .iter()
-                .any(|step| protects(&step.statement) && step.object == name.to_string());
+            let object = name.to_string();
             let Some(oid) = self.catalog.oids.get(name) else {
                 continue;
             };
-            if !changes && !drift::differences(*oid).is_empty() {
+            if changing.contains(object.as_str()) || known(*oid) {
+                continue;
+            }
+            if !drift::differences(*oid).is_empty() {
                 mending.push(Operation {
                     path: Manifest::path_of(name),
-                    object: name.to_string(),
+                    object,
                     statement: manifest::protect_again(name, relation),
                     reverse: String::new(),
                 });
@@ -88,8 +93,11 @@ impl Plan {
 
     /// The steps, each protection followed by those that drop the proof it used.
     fn with_proofs_dropped(&self, steps: Vec<Operation>) -> Vec<Operation> {
-        let tables = self.catalog.tables(&self.wanted);
         let mut used: BTreeSet<_> = self.protected().map(|(name, _)| name.clone()).collect();
+        if used.is_empty() {
+            return steps;
+        }
+        let tables = self.catalog.tables(&self.wanted);
         let mut all = Vec::with_capacity(steps.len());
         for step in steps {
             let name = RelationName::parse(&step.object);
@@ -167,7 +175,7 @@ pub(super) fn finish(catalog: &Catalog, manifest: &Manifest) -> Vec<Operation> {
 pub(super) fn plan(wanted: Manifest) -> Result<Vec<Step>, Error> {
     let mut plan = Plan::new(wanted)?;
     plan.refuse_obstacles()?;
-    plan.mend();
+    plan.mend(|_| false);
     let mut steps: Vec<Step> = Vec::new();
     steps.extend(plan.prepare().into_iter().map(|step| ("prepare", step)));
     let after = finish(&plan.catalog, &plan.wanted);
@@ -181,13 +189,16 @@ pub(super) fn plan(wanted: Manifest) -> Result<Vec<Step>, Error> {
 pub(super) fn apply(wanted: Manifest) -> Result<Vec<Step>, Error> {
     registry::lock();
     let mut unlocked = Plan::new(wanted.clone())?;
-    unlocked.mend();
+    unlocked.mend(|_| false);
     fault_point!("manifest.planned");
-    locking::lock_trees(&unlocked.touched());
+    let touched = unlocked.touched();
+    locking::lock_trees(&touched);
     fault_point!("manifest.locked");
-    // Tables may have changed before they were locked.
+    let touched: HashSet<_> = touched.into_iter().collect();
+    // Tables may have changed before they were locked. Of those that are not, it would not be surer to
+    // look a second time.
     let mut plan = Plan::new(wanted)?;
-    plan.mend();
+    plan.mend(|relation| !touched.contains(&relation));
     for step in &plan.steps {
         execute_at(step);
         fault_point!("manifest.step_done");

@@ -14,7 +14,10 @@ SELECT
     n.nspname::text AS schema,
     c.relname::text AS name,
     c.relkind = 'p' AS partitioned,
-    COALESCE(a.attnotnull, true) AS not_null,
+    -- From PostgreSQL 18 on it may be declared and not hold for the rows of before.
+    COALESCE(a.attnotnull, true) AND NOT EXISTS (
+        SELECT FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+            AND k.conkey[1] = a.attnum AND NOT k.convalidated) AS not_null,
     (SELECT k.convalidated FROM pg_constraint AS k
      WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.conname = 'tenant_guard_account_not_null'
     ) AS proof,

@@ -54,8 +54,7 @@ fn prune_blocks(
 
 /// The checkpoint that the caller holds. Who signed it is asked where its key is known.
 fn given(text: &str) -> Checkpoint {
-    let parsed = text
-        .parse()
+    let parsed = Checkpoint::given(text)
         .map_err(|_| Error::UnfitArgument("checkpoint", "it is not one of a tenant_guard ledger"));
     refuse_forged("checkpoint", text);
     parsed.or_raise()

@@ -412,7 +412,9 @@ impl Sealer {
             self.look_for_holder();
         }
         Round::Sealed(as_restricted_owner(|| {
-            seal_round(heartbeat);
+            if !with_latest_snapshot(store::is_being_restored) {
+                seal_round(heartbeat);
+            }
             with_latest_snapshot(store::newest_block_at)
         }))
     }

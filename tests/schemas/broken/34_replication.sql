@@ -7,7 +7,6 @@
 -- finds: info|34-replication|DB_standby
 -- since 15 | -- finds: warning|34-replication|by_schema
 -- finds: warning|34-replication|by_table
--- finds: warning|34-replication|everything
 ALTER ROLE APP REPLICATION; CREATE ROLE DB_standby LOGIN REPLICATION;
 CREATE ROLE DB_decoder NOLOGIN REPLICATION; CREATE ROLE DB_reader LOGIN; GRANT DB_decoder TO DB_reader;
 GRANT SELECT ON shop.contact TO DB_reader;

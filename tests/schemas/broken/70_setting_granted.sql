@@ -1,6 +1,6 @@
 -- twin: the right to set it
 -- since 15 | -- finds: error|70-setting-planted|tenant_guard.allow_session_identity
--- finds: info|70-setting-planted|tenant_guard.on_missing_identity
+-- finds: warning|70-setting-planted|tenant_guard.on_missing_identity
 -- since 15 | GRANT SET ON PARAMETER tenant_guard.allow_session_identity TO APP;
 ALTER ROLE APP SET tenant_guard.on_missing_identity = 'empty';
 -- reconnects: a setting is read when a session begins

@@ -1,6 +1,8 @@
 //! Throwaway clusters, made and removed by `tools/cluster.sh`.
 
+use std::fs::DirBuilder;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,6 +30,7 @@ const SETTINGS: [&str; 3] = [
 pub struct Cluster {
     name: String,
     directory: PathBuf,
+    port: u16,
     holder: Child,
     /// The server goes when this end of the pipe closes: at drop, or when the process is gone.
     lifeline: Option<ChildStdin>,
@@ -91,6 +94,10 @@ impl Cluster {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{number}", std::process::id());
+        let mut ports = settings
+            .iter()
+            .filter_map(|line| line.strip_prefix("port="));
+        let port = ports.next_back().map(|port| port.parse().expect("a port"));
         let mut holder = script
             .args([command, &name])
             .args(source)
@@ -110,9 +117,12 @@ impl Cluster {
             !directory.is_empty(),
             "the cluster does not start; tools/cluster.sh says why"
         );
+        let directory = PathBuf::from(directory.trim_end());
+        assert_lets_no_host_in(&directory);
         Arc::new(Self {
             name,
-            directory: PathBuf::from(directory.trim_end()),
+            directory,
+            port: port.unwrap_or(5432),
             holder,
             lifeline,
             template: OnceLock::new(),
@@ -225,6 +235,30 @@ impl Cluster {
         PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
     }
 
+    /// Mounts a disk of this size for what may fill it, which goes with the cluster; where it stands. None
+    /// where this machine lets nobody mount and `TENANT_GUARD_NO_MOUNT=1` says that this is known.
+    ///
+    /// # Panics
+    ///
+    /// When nothing can be mounted and the variable is not set: a test that did nothing would pass.
+    pub fn mount_disk(&self, megabytes: u32) -> Option<PathBuf> {
+        if std::env::var_os("TENANT_GUARD_NO_MOUNT").is_some_and(|value| value == "1") {
+            return None;
+        }
+        let output = Command::new(tool("cluster.sh"))
+            .args(["disk", &self.name, &megabytes.to_string()])
+            .output()
+            .expect("tools/cluster.sh is executable");
+        assert!(
+            output.status.success(),
+            "no disk can be mounted, so this test shows nothing; TENANT_GUARD_NO_MOUNT=1 does without it: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Some(PathBuf::from(
+            String::from_utf8_lossy(&output.stdout).trim_end(),
+        ))
+    }
+
     /// Everything the server has logged so far.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.directory.join("log")).expect("the server has a log");
@@ -236,11 +270,22 @@ impl Cluster {
         &self.directory
     }
 
+    /// A new directory that nobody else can have made, planted or read; it goes with the cluster.
+    pub fn private_directory(&self) -> PathBuf {
+        let random: [u8; 16] = crate::issuer::random();
+        let name = format!("private_{:032x}", u128::from_ne_bytes(random));
+        let path = self.directory.join(name);
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.expect("the cluster's directory is ours and the name is new");
+        path
+    }
+
     /// How to reach `database` as `role`.
     pub fn config(&self, database: &str, role: &str) -> Config {
         let mut config = Config::new();
         config
             .host_path(&self.directory)
+            .port(self.port)
             .dbname(database)
             .user(role);
         config
@@ -256,6 +301,7 @@ impl Cluster {
         let mut command = Command::new(BIN.join(program));
         command
             .env("PGHOST", &self.directory)
+            .env("PGPORT", self.port.to_string())
             .env("PGUSER", "postgres");
         command
     }
@@ -304,6 +350,19 @@ impl Drop for Cluster {
         drop(self.lifeline.take());
         // A holder that fails has said so on standard error; a drop must not panic over it.
         let _ = self.holder.wait();
+    }
+}
+
+/// A server that a test has listen is a superuser's for everybody whom its pg_hba.conf lets in.
+fn assert_lets_no_host_in(directory: &Path) {
+    let text = std::fs::read_to_string(directory.join("data/pg_hba.conf"));
+    let text = text.expect("every server has a pg_hba.conf");
+    for line in text.lines() {
+        let words: Vec<_> = line.split_ascii_whitespace().collect();
+        assert!(
+            matches!(words[..], ["local", ..] | ["host", .., "reject"]),
+            "pg_hba.conf lets somebody in: {line}"
+        );
     }
 }
 

@@ -20,6 +20,29 @@ fn server_does_not_listen_on_the_network() {
     assert_eq!(lines(&mut client, "SHOW unix_socket_permissions"), ["0700"]);
 }
 
+/// `Cluster` itself asserts the same of the file of each one that is started.
+#[test]
+fn server_lets_nobody_in_from_the_network() {
+    let rules = "SELECT DISTINCT type, auth_method, error FROM pg_hba_file_rules ORDER BY type";
+    let expected = ["host|reject|<null>", "local|trust|<null>"];
+    let db = Database::new();
+    assert_eq!(lines(&mut db.superuser(), rules), expected);
+}
+
+#[test]
+fn private_directory_is_new_and_closed() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let cluster = Cluster::shared();
+    let (one, other) = (cluster.private_directory(), cluster.private_directory());
+    assert_ne!(one, other);
+    assert!(one.starts_with(cluster.directory()));
+    for directory in [one.as_path(), cluster.directory()] {
+        let mode = directory.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{directory:?}");
+    }
+}
+
 #[test]
 fn databases_are_apart() {
     let (one, two) = (Database::new(), Database::new());

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use tenant_guard_tests::{Database, expect_error, lines};
+use tenant_guard_tests::{Database, Issuer, expect_error, lines};
 
 /// One line an object. Everything in the schema counts, extension member or not, and the group
 /// roles. An ACL of NULL is printed as what it means, so that "default" cannot hide PUBLIC.
@@ -60,6 +60,8 @@ WITH acl (kind, oid, owner, acl) AS (
                           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
                END,
                'options ' || array_to_string(c.reloptions, '; '),
+               CASE WHEN c.relforcerowsecurity THEN 'row security forced'
+                    WHEN c.relrowsecurity THEN 'row security' END,
                CASE WHEN c.relkind <> 'i' THEN 'rights ' || coalesce(r.rights, 'none') END)
     FROM pg_class c LEFT JOIN rights r ON r.kind = 'relation' AND r.oid = c.oid
     WHERE c.relnamespace = 'tenant_guard'::regnamespace
@@ -196,4 +198,56 @@ fn everything_is_refused_to_every_role_without_the_right() {
             expect_error(session.batch_execute(&statement), "42501", &message);
         }
     }
+}
+
+/// Members of these roles need no grant.
+#[test]
+fn read_all_and_write_all_reach_nothing_that_nobody_is_granted() {
+    let db = Database::new();
+    let mut superuser = db.superuser();
+    Issuer::es256("https://issuer.test").register(&mut superuser);
+    let app = db.role("app");
+    superuser
+        .batch_execute(&format!(
+            "INSERT INTO tenant_guard.capture_key VALUES (true, decode(repeat('2a', 32), 'hex'));
+             GRANT pg_read_all_data, pg_write_all_data TO {app}"
+        ))
+        .unwrap();
+    let open = "SELECT c.relname FROM pg_class AS c
+        WHERE c.relnamespace = 'tenant_guard'::regnamespace AND c.relkind IN ('r', 'p') AND NOT EXISTS (
+                SELECT FROM aclexplode(c.relacl) AS a WHERE a.grantee <> c.relowner)
+            AND (NOT c.relrowsecurity
+                OR EXISTS (SELECT FROM pg_policy AS p WHERE p.polrelid = c.oid))";
+    assert_eq!(lines(&mut superuser, open), [""; 0]);
+    let written_through = "SELECT c.relname FROM pg_class AS c
+        WHERE c.relnamespace = 'tenant_guard'::regnamespace AND c.relkind = 'v'
+            AND pg_relation_is_updatable(c.oid, true) <> 0";
+    assert_eq!(lines(&mut superuser, written_through), [""; 0]);
+    let mut session = db.connect_as(&app);
+    let secrets = "SELECT keys FROM tenant_guard.issuer UNION ALL
+        SELECT to_jsonb(key) FROM tenant_guard.capture_key";
+    assert_eq!(lines(&mut superuser, secrets).len(), 2);
+    assert_eq!(lines(&mut session, secrets), [""; 0]);
+    for table in [
+        "issuer",
+        "identity_source",
+        "protection_member",
+        "revocation",
+    ] {
+        let statement = format!(
+            "INSERT INTO tenant_guard.{table} SELECT (r).* FROM (
+            SELECT jsonb_populate_record(NULL::tenant_guard.{table}, '{{}}') AS r) AS q"
+        );
+        let message = format!("new row violates row-level security policy for table \"{table}\"");
+        expect_error(session.batch_execute(&statement), "42501", &message);
+    }
+    for statement in [
+        "UPDATE tenant_guard.issuer SET keys = '[]'",
+        "DELETE FROM tenant_guard.issuer",
+        "DELETE FROM tenant_guard.capture_key",
+    ] {
+        assert_eq!(session.execute(statement, &[]).unwrap(), 0, "{statement}");
+    }
+    let outcome = session.batch_execute("UPDATE tenant_guard.product_schema SET owner = 0");
+    expect_error(outcome, "55000", "cannot update view \"product_schema\"");
 }

@@ -132,11 +132,12 @@ fn of_action(action: &str, filled: &Value) -> Option<Done> {
     if let Some(column) = named("drop column ") {
         return Some(Done::DroppedColumn(column));
     }
-    if let Some(column) = named("change the type of column ") {
-        return Some(Done::Changed(column));
-    }
-    if let Some(column) = named("change the expression of column ") {
-        return Some(Done::Changed(column));
+    let changed =
+        named("change the type of column ").or_else(|| named("change the expression of column "));
+    if let Some(column) = changed {
+        // No event has a value of a column that is left out.
+        let left_out = filled.get(&column) == Some(&Value::Null);
+        return (!left_out).then_some(Done::Changed(column));
     }
     if action == "set unlogged" {
         return Some(Done::Unlogged);
@@ -165,6 +166,11 @@ mod tests {
             (
                 r#"{"command":"ALTER TABLE","renamed":"Old","to":"t","object":"table"}"#,
                 vec![Done::Renamed("s.\"Old\"".into())],
+            ),
+            (
+                r#"{"command":"ALTER TABLE","actions":["change the expression of column v"],
+                    "filled":{"v":null}}"#,
+                vec![],
             ),
             (
                 r#"{"command":"ALTER TABLE","schema":"before"}"#,

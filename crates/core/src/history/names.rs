@@ -71,6 +71,17 @@ pub fn qualified(schema: &str, name: &str) -> String {
     out
 }
 
+/// The name that events have, of one written as they or as `regclass` write it: that quotes reserved
+/// words too.
+///
+/// # Errors
+///
+/// [`InvalidName`] where it has not exactly two parts.
+pub fn as_logged(text: &str) -> Result<String, InvalidName> {
+    let (schema, name) = split(text)?;
+    Ok(qualified(&schema, &name))
+}
+
 /// The names that the relation of an event of action `ddl` had before it, of none where it kept its own.
 pub fn names_before(relation: &str, data: &str) -> Vec<String> {
     let renamed = |done| match done {
@@ -220,6 +231,11 @@ mod tests {
         for wrong in ["item", "", "a.b.c", "\"a", "a.", ".b", "\"a\"b.c"] {
             assert_eq!(split(wrong), Err(InvalidName), "{wrong}");
         }
+        for spelling in ["s.order", "s.\"order\"", "\"s\".order", " S.Order"] {
+            assert_eq!(as_logged(spelling), Ok("s.order".into()), "{spelling}");
+        }
+        assert_eq!(as_logged("s.\"Order\""), Ok("s.\"Order\"".into()));
+        assert_eq!(as_logged("order"), Err(InvalidName));
         assert_eq!(split("Shop.ITEM"), Ok(("shop".into(), "item".into())));
         assert_eq!(bare("shop.item.\"A b\""), Some("A b".into()));
     }

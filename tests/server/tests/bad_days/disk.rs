@@ -2,9 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use tenant_guard_tests::{ACCOUNT_A, Cluster, lines};
 
@@ -15,28 +14,6 @@ use super::steps::{STEPS, insert, shop, sign_in};
 struct Disk(PathBuf);
 
 impl Disk {
-    /// None, said loudly, where this process may mount nothing.
-    fn mount(cluster: &Cluster, megabytes: u32) -> Option<Self> {
-        let path = cluster.directory().join("disk");
-        fs::create_dir(&path).unwrap();
-        let owner = fs::metadata(cluster.directory()).unwrap();
-        let options = format!(
-            "size={megabytes}m,mode=0700,uid={},gid={}",
-            owner.uid(),
-            owner.gid()
-        );
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(&path);
-        let mounted = mount.stderr(Stdio::null()).status();
-        if !mounted.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: no file system can be mounted here, so that no disk is full");
-            return None;
-        }
-        Some(Self(path))
-    }
-
     /// Leaves no free byte.
     fn fill(&self) {
         let mut file = File::create(self.0.join("filling")).unwrap();
@@ -48,13 +25,6 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // The server may still have files open there.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 fn succeeds(program: &str, arguments: &[&Path]) {
     let status = Command::new(program).args(arguments).status().unwrap();
     assert!(status.success(), "{program}");
@@ -63,7 +33,7 @@ fn succeeds(program: &str, arguments: &[&Path]) {
 #[test]
 fn full_disk_fails_what_does_not_fit_and_leaves_nothing_half_done() {
     let cluster = Cluster::start(&[]);
-    let Some(disk) = Disk::mount(&cluster, 80) else {
+    let Some(disk) = cluster.mount_disk(80).map(Disk) else {
         return;
     };
     let shop = shop(cluster.database());
@@ -136,7 +106,7 @@ fn full_disk_fails_what_does_not_fit_and_leaves_nothing_half_done() {
 #[test]
 fn full_disk_of_the_write_ahead_log_loses_nothing_that_was_committed() {
     let cluster = Cluster::start(&["min_wal_size=32MB", "max_wal_size=32MB"]);
-    let Some(disk) = Disk::mount(&cluster, 100) else {
+    let Some(disk) = cluster.mount_disk(100).map(Disk) else {
         return;
     };
     let shop = shop(cluster.database());

@@ -144,7 +144,11 @@ fn owner_of_the_extension_that_is_no_superuser_any_more_lets_nothing_through() {
         .batch_execute("SELECT * FROM tenant_guard.seal()")
         .unwrap();
     let check = superuser.batch_execute("SELECT * FROM tenant_guard.check()");
-    expect_error(check, "42501", "permission denied");
+    expect_error(
+        check,
+        "55000",
+        "role \"installer\", which owns extension tenant_guard, is not superuser",
+    );
     superuser
         .batch_execute("ALTER ROLE installer SUPERUSER")
         .unwrap();

@@ -140,6 +140,59 @@ fn token_with_an_account_needs_no_membership_but_an_active_account() {
 }
 
 #[test]
+fn account_that_is_not_there_yet_or_suspended_can_be_acted_for() {
+    let fixture = Fixture::new();
+    fixture.declare();
+    let app = &fixture.app;
+    run(
+        &mut fixture.db.superuser(),
+        &format!(
+            "SELECT tenant_guard.protect('account', account_column => 'id');
+             GRANT SELECT, INSERT, UPDATE ON account TO {app};
+             GRANT EXECUTE ON FUNCTION tenant_guard.act_as(text, text, text[], text) TO {app}"
+        ),
+    );
+    const NEW: &str = "00000000-0000-0000-0000-00000000000d";
+    let mut client = fixture.db.connect_as(app);
+    let insert = format!("INSERT INTO account VALUES ('{NEW}', true)");
+    expect_error(
+        client.batch_execute(&insert),
+        "28000",
+        "no identity is bound to this transaction",
+    );
+    for (account, statement) in [
+        (NEW, insert.as_str()),
+        (GONE, "UPDATE account SET active = true"),
+    ] {
+        let refused = fixture.sign_in(&fixture.issuer.token(account), None);
+        expect_error(refused, "28000", "token account is not active");
+        let act = format!("BEGIN; SELECT tenant_guard.act_as('{account}', 'ops', reason => 'new')");
+        run(&mut client, &act);
+        assert_eq!(client.execute(statement, &[]).unwrap(), 1);
+        let own = "SELECT id, active FROM account";
+        assert_eq!(lines(&mut client, own), [format!("{account}|t")]);
+        run(&mut client, "COMMIT");
+        fixture
+            .sign_in(&fixture.issuer.token(account), None)
+            .expect("the account is active now");
+    }
+    // And nobody else's account comes with it.
+    run(
+        &mut client,
+        &format!("BEGIN; SELECT tenant_guard.act_as('{NEW}', 'ops', reason => 'x')"),
+    );
+    let other = format!(
+        "INSERT INTO account VALUES ('{}', true)",
+        NEW.replace('d', "e")
+    );
+    expect_error(
+        client.batch_execute(&other),
+        "42501",
+        "new row violates row-level security policy",
+    );
+}
+
+#[test]
 fn changes_of_membership_hold_from_the_next_transaction() {
     let fixture = Fixture::new();
     fixture.declare();
@@ -468,4 +521,61 @@ fn subjects_that_a_collation_calls_equal_are_different_persons() {
         "28000",
         "token subject belongs to no account",
     );
+}
+
+#[test]
+fn renamed_column_stops_signing_in_with_a_hint_and_is_found() {
+    let fixture = Fixture::new();
+    fixture.declare();
+    let (ann, mut superuser) = (fixture.person("ann"), fixture.db.superuser());
+    let mut open = fixture.db.connect_as(&fixture.app);
+    let sign_in = |client: &mut postgres::Client| {
+        client.execute("SELECT tenant_guard.authenticate($1)", &[&ann])
+    };
+    sign_in(&mut open).unwrap();
+    let found = "SELECT severity, object, detail, fix FROM tenant_guard.check()
+                 WHERE code = '48-membership-altered' ORDER BY object";
+    assert_eq!(lines(&mut superuser, found), [""; 0]);
+    run(
+        &mut superuser,
+        "ALTER TABLE member RENAME COLUMN subject TO person;
+         ALTER TABLE account DROP COLUMN active",
+    );
+    for client in [&mut open, &mut fixture.db.connect_as(&fixture.app)] {
+        let error = sign_in(client).unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert_eq!(error.code().code(), "55000");
+        assert!(
+            error.message().starts_with(
+                "column \"subject\" of relation public.member, which set_membership() named"
+            ) || error.message().starts_with(
+                "column \"active\" of relation public.account, which set_account_relation() named"
+            ),
+            "{}",
+            error.message()
+        );
+        assert_eq!(
+            error.hint(),
+            Some(
+                "Nobody signs in until tenant_guard.set_membership() or \
+                 tenant_guard.set_account_relation() is called with the names of now."
+            )
+        );
+    }
+    let fix = "SELECT tenant_guard.set_membership('public.member', subject_column => 'person', \
+               account_column => 'account_id', role_column => 'role', active_column => 'active');";
+    assert_eq!(
+        lines(&mut superuser, found),
+        [
+            "error|public.account|has no column active, which set_account_relation() named: nobody signs in|".to_owned(),
+            format!("error|public.member|has no column subject, which set_membership() named: nobody signs in|{fix}"),
+        ]
+    );
+    run(&mut superuser, fix);
+    run(
+        &mut superuser,
+        "SELECT tenant_guard.set_account_relation('account', 'id')",
+    );
+    assert_eq!(lines(&mut superuser, found), [""; 0]);
+    sign_in(&mut open).unwrap();
 }

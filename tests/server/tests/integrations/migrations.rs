@@ -40,7 +40,7 @@ struct Project {
 }
 
 impl Project {
-    fn new(tool: &str) -> Self {
+    fn new() -> Self {
         let db = Database::new();
         let (app, migrator) = (db.role("app"), db.role("migrator"));
         let issuer = Issuer::es256("https://sign-in.example");
@@ -67,8 +67,7 @@ impl Project {
             "version": 1, "issuers": {"https://sign-in.example": {"audiences": ["shop"]}}, "roles": {},
             "relations": {"shop.contact": {"index": false}}
         });
-        let directory = std::env::temp_dir().join(format!("{}-{tool}", db.name()));
-        std::fs::create_dir_all(&directory).unwrap();
+        let directory = db.cluster().private_directory();
         let project = Self {
             db,
             issuer,
@@ -190,7 +189,7 @@ impl Drop for Project {
 
 #[test]
 fn alembic_recipe_goes_up_and_down() {
-    let project = Project::new("alembic");
+    let project = Project::new();
     let page = section("Alembic");
     project.manifest_files("migrations/manifests");
     for path in [
@@ -222,7 +221,7 @@ fn alembic_recipe_goes_up_and_down() {
 
 #[test]
 fn django_recipe_goes_up_and_down() {
-    let project = Project::new("django");
+    let project = Project::new();
     let page = section("Django");
     project.manifest_files("shop/manifests");
     for path in ["shop/isolation.py", "shop/migrations/0002_isolation.py"] {
@@ -254,7 +253,7 @@ fn django_recipe_goes_up_and_down() {
 
 #[test]
 fn psql_recipe_brings_the_database_to_the_manifest() {
-    let project = Project::new("psql");
+    let project = Project::new();
     let commands = code_after(section("psql"), "transaction:");
     for (place, manifest) in [(1, &project.manifests[1]), (0, &project.manifests[0])] {
         project.file("manifest.json", &manifest.to_string());

@@ -7,6 +7,7 @@ mod operations;
 mod pooler;
 mod postgrest;
 mod providers;
+mod sign_up;
 
 /// The first code block of `language` in the section of docs/integrations.md under `heading`.
 ///

@@ -35,6 +35,40 @@ fn reading_by_key_joining_counting_and_copying_show_the_account_alone() {
     });
 }
 
+/// The view's own condition hides nothing from a function that tells what it is given; the policy does.
+#[test]
+fn leaky_function_behind_a_view_without_barrier_is_shown_own_rows_only() {
+    let shop = Shop::contacts();
+    for options in ["", shop.db.invoker()] {
+        shop.run(&format!(
+            "DROP VIEW IF EXISTS shop.most;
+             CREATE VIEW shop.most {options} AS SELECT id, name FROM shop.contact
+             WHERE upper(name) <> 'ABE'"
+        ));
+        shop.db
+            .superuser()
+            .batch_execute(&format!(
+                "DROP SCHEMA IF EXISTS spy CASCADE; CREATE SCHEMA spy AUTHORIZATION {app};
+                 CREATE FUNCTION spy.peek(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS
+                     $$BEGIN RAISE NOTICE 'saw %', $1; RETURN true; END$$",
+                app = shop.app
+            ))
+            .unwrap();
+        let (mut session, notices) = shop.db.connect_with_notices(&shop.app);
+        assert_ordinary(&mut session);
+        let mut t = session.transaction().unwrap();
+        shop.issuer.sign_in(&mut t, ACCOUNT_A);
+        notices.take();
+        let seen = "SELECT name FROM shop.most WHERE spy.peek(name)";
+        assert_eq!(lines(&mut t, seen), ["ann"], "{options}");
+        assert_eq!(
+            notices.take(),
+            ["00000: saw ann", "00000: saw abe"],
+            "{options}"
+        );
+    }
+}
+
 #[test]
 fn reading_without_identity_is_refused() {
     let shop = Shop::contacts();
@@ -233,6 +267,22 @@ fn dropping_the_extension_closes_what_it_protected() {
         )),
         "42501",
         FLOOR,
+    );
+}
+
+/// The known exception: what somebody else's policy opens was kept closed by the floor that goes.
+#[test]
+fn dropping_the_extension_leaves_what_a_foreign_permissive_policy_opens() {
+    let shop = Shop::contacts();
+    shop.run("CREATE POLICY open ON shop.contact USING (true)");
+    let known = shop.check_where("severity, code, object", "code LIKE '07-%'");
+    assert_eq!(known, ["warning|07-foreign-permissive-policy|shop.contact"]);
+    shop.unguarded()
+        .batch_execute("DROP EXTENSION tenant_guard CASCADE")
+        .unwrap();
+    assert_eq!(
+        lines(&mut shop.app(), "SELECT name FROM shop.contact ORDER BY id"),
+        ["ann", "abe", "bob"]
     );
 }
 

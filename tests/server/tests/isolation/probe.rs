@@ -304,6 +304,33 @@ fn a_view_of_a_bypassing_owner_is_crossed() {
 }
 
 #[test]
+fn a_view_that_begins_with_a_number_of_the_servers_is_written_through() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.visit (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+             account_id uuid NOT NULL, twice int GENERATED ALWAYS AS (2) STORED, note text);
+         SELECT tenant_guard.protect('shop.visit')",
+    );
+    shop.owner()
+        .batch_execute(&format!(
+            "CREATE VIEW shop.visits {} AS SELECT id, twice, note FROM shop.visit;
+             GRANT SELECT, UPDATE ON shop.visits TO {}",
+            shop.db.invoker(),
+            shop.app
+        ))
+        .unwrap();
+    let found = probed(&shop, "'shop.visit'");
+    let of_view: Vec<_> = found
+        .iter()
+        .filter(|line| line.contains("shop.visits"))
+        .collect();
+    assert!(!of_view.is_empty(), "{found:?}");
+    assert!(
+        of_view.iter().all(|line| line.ends_with("/hidden")),
+        "{of_view:?}"
+    );
+}
+
+#[test]
 fn a_definer_function_that_returns_all_rows_is_crossed() {
     let shop = Shop::contacts();
     shop.db

@@ -169,7 +169,9 @@ fn random_statements_of_a_tenant_show_and_change_nothing_of_another() {
     let cluster = Cluster::start(SETTINGS);
     let shop = shop(&cluster);
     let before = others(&shop);
-    let findings = shop.check("code, object, detail");
+    // Large objects are the role's that makes them, which a statement does now and then.
+    let found = || shop.check_where("code, object, detail", "code <> '32-large-object'");
+    let findings = found();
 
     let begun = Instant::now();
     let mut tally = Tally::default();
@@ -215,7 +217,7 @@ fn random_statements_of_a_tenant_show_and_change_nothing_of_another() {
         .unwrap();
     let verified = lines(&mut superuser, "SELECT * FROM tenant_guard.verify_ledger()");
     assert!(verified.is_empty(), "{verified:?}");
-    assert_eq!(shop.check("code, object, detail"), findings);
+    assert_eq!(found(), findings);
 }
 
 /// The same statements show the other account's rows to a session that no policy binds.

@@ -367,3 +367,42 @@ fn settings_of_the_session_change_neither_protection_nor_its_undoing() {
     odd.batch_execute(take_off).unwrap();
     assert_eq!(before, shop.dump());
 }
+
+#[test]
+fn protection_of_a_detached_partition_is_shown_and_comes_off() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.t (account_id uuid, at int) PARTITION BY RANGE (at);
+         CREATE TABLE shop.t1 PARTITION OF shop.t FOR VALUES FROM (0) TO (9) PARTITION BY RANGE (at);
+         CREATE TABLE shop.t11 PARTITION OF shop.t1 FOR VALUES FROM (0) TO (5);
+         CREATE TABLE shop.t2 PARTITION OF shop.t FOR VALUES FROM (9) TO (20)",
+    );
+    shop.run("SELECT tenant_guard.protect('shop.t')");
+    let refused = shop
+        .owner()
+        .batch_execute("SELECT tenant_guard.unprotect('shop.t1')");
+    expect_error(
+        refused,
+        "42809",
+        "shop.t1 is a partition or child of shop.t",
+    );
+    shop.run("ALTER TABLE shop.t DETACH PARTITION shop.t1");
+    let shown = "SELECT relation, account_column FROM tenant_guard.protected_relation ORDER BY 1";
+    assert_eq!(
+        lines(&mut shop.owner(), shown),
+        ["shop.t|account_id", "shop.t1|account_id"]
+    );
+    shop.run("SELECT tenant_guard.unprotect('shop.t1')");
+    assert_eq!(lines(&mut shop.owner(), shown), ["shop.t|account_id"]);
+    let left = "SELECT c.relname, c.relrowsecurity,
+            (SELECT count(*) FROM pg_policy AS p WHERE p.polrelid = c.oid),
+            (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = c.oid),
+            (SELECT count(*) FROM tenant_guard.protection_member AS m WHERE m.relation = c.oid)
+        FROM pg_class AS c WHERE c.relname ~ '^t\\d*$' AND c.relnamespace = 'shop'::regnamespace ORDER BY 1";
+    assert_eq!(
+        lines(&mut shop.db.superuser(), left),
+        ["t|t|2|2|1", "t1|f|0|0|0", "t11|f|0|0|0", "t2|t|2|2|1"]
+    );
+    shop.run(
+        "ALTER TABLE shop.t1 DISABLE ROW LEVEL SECURITY; SELECT tenant_guard.unprotect('shop.t')",
+    );
+}

@@ -477,7 +477,7 @@ fn rows_are_found_by_what_their_keys_say_in_one_pass() {
     let found = lines(
         &mut people.admin,
         r#"SELECT row_key, action, personal FROM tenant_guard.personal_events('a', 'public.person',
-             '{"{ \"\\u0069d\" : 2 }", "{\"id\":3}", "{\"id\":\"1\"}"}')"#,
+             '{"{ \"\\u0069d\" : 2 }", "{\"id\":3}"}')"#,
     );
     assert_eq!(
         found,
@@ -496,6 +496,11 @@ fn rows_are_found_by_what_their_keys_say_in_one_pass() {
             "'a', 'public.person', '{1}'",
             "22023",
             "a row key must be a JSON object",
+        ),
+        (
+            r#"'a', 'public.person', '{"{\"id\":\"1\"}"}'"#,
+            "22023",
+            "a row key is not one of relation public.person",
         ),
         (
             "'a', 'public.person', '{NULL}'",

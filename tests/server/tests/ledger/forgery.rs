@@ -1,11 +1,11 @@
 //! Forgeries that are consistent in themselves, by somebody who can write a verifier too.
 
-use postgres::GenericClient;
+use postgres::{Client, GenericClient};
 use tenant_guard_core::event::{Entry, EventKey};
-use tenant_guard_tests::ACCOUNT_A;
+use tenant_guard_tests::{ACCOUNT_A, lines};
 
 use super::tamper::{Found, TABLES, changed, defenceless, switch_guard_off, verify};
-use super::{checkpoint, database, findings, findings_against, seal};
+use super::{add, checkpoint, database, findings, findings_against, seal};
 use crate::capture::run;
 
 /// An event changed together with its leaf hash, as somebody with the format's page can.
@@ -108,6 +108,20 @@ fn removal_of_a_whole_account_is_found() {
     }
 }
 
+/// Removes the blocks after the second; `accounts_before` holds the accounts as of then.
+fn take_back(client: &mut Client) {
+    for table in TABLES {
+        switch_guard_off(client, table.name);
+    }
+    run(
+        client,
+        "DELETE FROM tenant_guard.ledger_block WHERE block > 2;
+         DELETE FROM tenant_guard.ledger_leaf WHERE block > 2;
+         DELETE FROM tenant_guard.ledger_account;
+         INSERT INTO tenant_guard.ledger_account TABLE accounts_before",
+    );
+}
+
 /// Taking back the newest blocks with all that belongs to them leaves a sound, shorter ledger. Only
 /// somebody who kept a checkpoint can tell.
 #[test]
@@ -136,16 +150,7 @@ fn removal_of_the_newest_blocks_is_found_with_a_checkpoint_only() {
             seal(&mut client);
         }
         let late = checkpoint(&mut client);
-        for table in TABLES {
-            switch_guard_off(&mut client, table.name);
-        }
-        run(
-            &mut client,
-            "DELETE FROM tenant_guard.ledger_block WHERE block > 2;
-             DELETE FROM tenant_guard.ledger_leaf WHERE block > 2;
-             DELETE FROM tenant_guard.ledger_account;
-             INSERT INTO tenant_guard.ledger_account TABLE accounts_before",
-        );
+        take_back(&mut client);
         if !keep_events {
             run(
                 &mut client,
@@ -173,4 +178,53 @@ fn removal_of_the_newest_blocks_is_found_with_a_checkpoint_only() {
             ["checkpoint_mismatch"]
         );
     }
+}
+
+/// Whoever can do all that the sealer does takes blocks back, rewrites their events and seals them
+/// again. Only somebody who kept a checkpoint of after the first of them can tell.
+#[test]
+fn rewriting_from_a_block_on_and_sealing_again_is_found_with_a_checkpoint_only() {
+    let db = database();
+    let mut client = db.superuser();
+    for key in ["one", "two"] {
+        add(&mut client, key, "a");
+        seal(&mut client);
+    }
+    let early = checkpoint(&mut client);
+    run(
+        &mut client,
+        "CREATE TABLE accounts_before AS TABLE tenant_guard.ledger_account",
+    );
+    for (key, account) in [("three", "a"), ("four", "b"), ("five", "b")] {
+        add(&mut client, key, account);
+        seal(&mut client);
+    }
+    let late = checkpoint(&mut client);
+    take_back(&mut client);
+    run(
+        &mut client,
+        "UPDATE tenant_guard.audit_log SET data = '{\"forged\":true}' WHERE data LIKE '%four%'",
+    );
+    let forged = "data = '{\"forged\":true}'";
+    hash_anew(&mut client, forged);
+    assert_eq!(seal(&mut client).len(), 1);
+    let count = format!("SELECT count(*) FROM tenant_guard.audit_log WHERE {forged}");
+    assert_eq!(lines(&mut client, &count), ["1"]);
+    assert_eq!(findings(&mut client), [""; 0]);
+    assert_eq!(findings_against(&mut client, &early), [""; 0]);
+    assert_eq!(
+        findings_against(&mut client, &late),
+        ["checkpoint_truncated"]
+    );
+    // Nor does a ledger that has grown to the length of before.
+    for key in ["six", "seven", "eight"] {
+        add(&mut client, key, "a");
+        seal(&mut client);
+    }
+    assert_eq!(findings(&mut client), [""; 0]);
+    assert_eq!(findings_against(&mut client, &early), [""; 0]);
+    assert_eq!(
+        findings_against(&mut client, &late),
+        ["checkpoint_mismatch"]
+    );
 }

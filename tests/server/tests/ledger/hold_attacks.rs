@@ -43,9 +43,9 @@ fn hold_on_what_is_not_there_is_refused() {
             "relation \"person\" does not exist, and no event names it",
         ),
         (
-            "'a', 'Public.person'",
+            "'a', '\"Public\".person'",
             "42P01",
-            "relation \"Public.person\"",
+            "relation \"\"Public\".person\"",
         ),
         (
             "'a', 'public.persons'",

@@ -11,6 +11,7 @@ mod forgery;
 mod hold_attacks;
 mod holds;
 mod hostile;
+mod named_otherwise;
 mod offline;
 mod overwriting;
 mod planted;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::{Client, GenericClient};
 use tenant_guard_core::ledger::Finding;
-use tenant_guard_tests::ACCOUNT_A;
+use tenant_guard_tests::{ACCOUNT_A, Cluster};
 use tenant_guard_verify::{exit, run as verifier, verify_bundle};
 
 use super::tamper::{Found, defenceless};
@@ -21,8 +21,10 @@ impl Scratch {
     pub(super) fn new(content: &[u8]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("tenant_guard-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        // Closed to everybody but the server, which reads some of them.
+        let path = Cluster::shared()
+            .directory()
+            .join(format!("scratch_{number}"));
         let mut file = std::fs::File::create_new(&path).expect("a new file");
         file.write_all(content).expect("room for a file");
         Self(path)
@@ -133,7 +135,8 @@ fn bundle_is_verified_from_file_and_directory() {
 #[test]
 fn damage_is_told_to_people_and_programs() {
     let (_db, mut client) = defenceless();
-    let earlier = Scratch::new(checkpoint(&mut client).as_bytes());
+    // As $(...) of a shell leaves it.
+    let earlier = Scratch::new(checkpoint(&mut client).trim_end().as_bytes());
     let earlier = earlier.0.to_str().expect("a plain path");
     run(
         &mut client,

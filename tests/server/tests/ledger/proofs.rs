@@ -440,6 +440,8 @@ fn signatures_made_elsewhere_are_kept_and_come_with_receipts() {
         log.sign(&body, 0),
     ] {
         let note = format!("{body}\n{line}");
+        // As $(...) of a shell leaves it.
+        let note = note.trim_end();
         client
             .execute("SELECT tenant_guard.add_cosignature($1)", &[&note])
             .unwrap();

@@ -116,7 +116,8 @@ fn events_of_the_first_blocks_go_and_everything_still_verifies() {
     // And on it goes.
     let newest = checkpoint(&mut client);
     let_go(&mut client);
-    assert_eq!(prune(&mut admin, &newest).len(), 1);
+    // As $(...) of a shell leaves it.
+    assert_eq!(prune(&mut admin, newest.trim_end()).len(), 1);
     assert_eq!(found(&mut client), [""; 0]);
     add(&mut client, "last", "a");
     seal(&mut client);

@@ -55,6 +55,8 @@ fn edit_is_found_since_a_checkpoint_before_it_and_not_since_one_after_it() {
     let [second, last] = checkpoints(&mut client);
     assert_eq!(found_since(&mut client, &second), [""; 0]);
     assert_eq!(found_since(&mut client, &last), [""; 0]);
+    // As $(...) of a shell leaves it.
+    assert_eq!(found_since(&mut client, last.trim_end()), [""; 0]);
     for (block, expected) in [
         (1, &[][..]),
         (3, &["event_altered 3"]),

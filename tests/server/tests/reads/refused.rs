@@ -1,5 +1,7 @@
 //! What was refused is in the log, where reads are audited.
 
+use std::collections::BTreeMap;
+
 use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Issuer, expect_error, lines};
 
 use super::{loaded, shop};
@@ -174,6 +176,56 @@ fn refused_calls_are_logged_with_who_called() {
         found[1].starts_with("call_refused|must be owner of"),
         "{found:?}"
     );
+}
+
+#[test]
+fn every_refused_call_of_ours_is_logged_under_its_name() {
+    let shop = shop();
+    let mut session = shop.app();
+    let mut transaction = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
+    lines(&mut transaction, "SELECT id FROM shop.contact");
+    transaction.commit().unwrap();
+    // A strict function of a constant NULL would be none at all before rights are looked at.
+    let calls = "SELECT format(k.call, p.proname, (
+                SELECT string_agg(format(k.argument, format_type(t, NULL)), ', ' ORDER BY n)
+                FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n))),
+            format('permission denied for %s %s', k.kind, p.proname)
+        FROM pg_proc AS p
+        JOIN (VALUES ('f', 'function', 'SELECT tenant_guard.%I(%s)', '(SELECT NULL::%s)'),
+            ('p', 'procedure', 'CALL tenant_guard.%I(%s)', 'NULL::%s')) AS k (prokind, kind, call, argument)
+            ON k.prokind = p.prokind::text
+        WHERE p.pronamespace = 'tenant_guard'::regnamespace
+            AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+            AND NOT has_function_privilege(p.oid, 'EXECUTE')
+        ORDER BY 2, 1";
+    let mut times = BTreeMap::<String, u32>::new();
+    for call in session.query(calls, &[]).unwrap() {
+        let (statement, message): (String, String) = (call.get(0), call.get(1));
+        let outcome = session.batch_execute(&statement);
+        expect_error(outcome, "42501", &message);
+        *times.entry(message).or_default() += 1;
+    }
+    for (kind, name) in [
+        ("function", "check"),
+        ("function", "erase_personal"),
+        ("function", "place_hold"),
+        ("function", "prune_blocks"),
+        ("function", "record_baseline"),
+        ("function", "verify_state"),
+        ("procedure", "check_data_in_pieces"),
+    ] {
+        let message = format!("permission denied for {kind} {name}");
+        assert!(times.contains_key(&message), "{name} is tried");
+    }
+    let mut expected: Vec<_> = times
+        .into_iter()
+        .map(|(message, times)| format!("call_refused|{message}|{times}||<null>|<null>|<null>"))
+        .collect();
+    expected.sort();
+    let mut found = refused(&shop);
+    found.sort();
+    assert_eq!(found, expected);
 }
 
 #[test]

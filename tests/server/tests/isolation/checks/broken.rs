@@ -40,8 +40,10 @@ broken! {
     row_07_to_return_what_was_written = "07_to_return_what_was_written";
     row_10_row_security_off = "10_row_security_off";
     row_11_predefined_roles = "11_predefined_roles";
+    row_12_child_forgotten = "12_child_forgotten";
     row_12_forgotten = "12_forgotten";
     row_12_row_security_off = "12_row_security_off";
+    row_12_unfit_account = "12_unfit_account";
     row_13_default_partition = "13_default_partition";
     row_13_partition_at_depth_three = "13_partition_at_depth_three";
     row_14_inheritance_child = "14_inheritance_child";
@@ -51,6 +53,7 @@ broken! {
     row_15_guard_taken_out = "15_guard_taken_out";
     row_15_guards_disabled = "15_guards_disabled";
     row_15_ledger_altered = "15_ledger_altered";
+    row_15_not_registered = "15_not_registered";
     row_17_create_granted = "17_create_granted";
     row_18_materialized_view = "18_materialized_view";
     row_18_over_views = "18_over_views";
@@ -97,6 +100,7 @@ broken! {
     row_46_cycle = "46_cycle";
     row_47_in_a_function = "47_in_a_function";
     row_47_user_metadata = "47_user_metadata";
+    row_48_membership_altered = "48_membership_altered";
     row_51_rules = "51_rules";
     row_52_trigger = "52_trigger";
     row_53_default = "53_default";
@@ -118,6 +122,9 @@ broken! {
     row_74_no_remedy = "74_no_remedy";
     row_74_restorable = "74_restorable";
     row_75_reads_unseen = "75_reads_unseen";
+    row_76_accounts_writable = "76_accounts_writable";
+    row_76_members_writable = "76_members_writable";
+    row_76_roles_writable = "76_roles_writable";
 }
 
 /// What a role can become is found in every database of its cluster, so that dangerous roles have one
@@ -247,8 +254,16 @@ fn every_script_shows_what_gets_out_or_says_why_it_cannot() {
                 "only auditors read the ledger, and only superusers write to its tables"
             ),
             (
+                "15_not_registered",
+                "its policies still stand, and what takes them off is some later command of its owner"
+            ),
+            (
                 "35_subscription",
                 "what arrives comes over a replication connection from another server, and fails"
+            ),
+            (
+                "48_membership_altered",
+                "nobody signs in, and nothing gets out"
             ),
             (
                 "73_md5",

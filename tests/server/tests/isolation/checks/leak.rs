@@ -164,7 +164,9 @@ impl Session {
                     printed.extend(rows(&mut shop.unguarded(), sql).err());
                 }),
                 Whom::Outside => statements.for_each(|sql| {
-                    let sql = sql.replace("TOKEN_A", &shop.issuer.token(ACCOUNT_A));
+                    let sql = sql
+                        .replace("TOKEN_A", &shop.issuer.token(ACCOUNT_A))
+                        .replace("TOKEN_OF_NONE", &token_of_none(shop));
                     self.run(&sql, &mut printed);
                 }),
                 Whom::Account(account) => {
@@ -215,6 +217,14 @@ impl Session {
         }
         true
     }
+}
+
+/// A token that names a person and no account.
+fn token_of_none(shop: &Shop) -> String {
+    let mut claims = shop.issuer.claims(ACCOUNT_A);
+    let members = claims.as_object_mut().expect("claims are an object");
+    members.remove("account_id");
+    shop.issuer.sign(&claims)
 }
 
 /// The rows of a statement, or its error.

@@ -9,6 +9,7 @@ mod broken;
 mod catalogue;
 mod indexes;
 mod leak;
+mod mistakes;
 mod server;
 mod sound;
 
@@ -173,6 +174,13 @@ fn row_12_table_was_forgotten() {
         .unwrap();
     assert_eq!(
         findings(&shop),
+        ["error|12-row-security-not-enabled|shop.forgotten"]
+    );
+    // Nobody but its owner reads it.
+    let revoke = format!("REVOKE SELECT ON shop.forgotten FROM {}", shop.app);
+    shop.unguarded_owner().batch_execute(&revoke).unwrap();
+    assert_eq!(
+        findings(&shop),
         ["warning|12-row-security-not-enabled|shop.forgotten"]
     );
     assert_eq!(
@@ -196,7 +204,7 @@ fn row_12_nothing_is_protected_yet_in_the_schema_that_is_asked_for() {
     };
     assert_eq!(
         found("'{shop}'"),
-        ["warning|shop.contact|has the account column account_id, but is not protected"]
+        ["error|shop.contact|has the account column account_id, but is not protected"]
     );
     assert_eq!(found("'{public}'"), [""; 0]);
     assert_eq!(found(""), [""; 0]);
@@ -225,6 +233,72 @@ fn row_26_fix_keeps_what_the_key_did() {
     };
     assert_eq!(lines(&mut superuser, key), [kept]);
     assert_eq!(findings(&shop), [""; 0]);
+}
+
+#[test]
+fn row_26_key_that_is_not_enforced_holds_nothing() {
+    let shop = sound();
+    if shop.db.version() < 18 {
+        return;
+    }
+    let mut superuser = shop.unguarded();
+    superuser
+        .batch_execute(
+            "ALTER TABLE shop.booking ADD COLUMN other int
+                 CONSTRAINT other_fk REFERENCES shop.contact NOT ENFORCED",
+        )
+        .unwrap();
+    assert_eq!(findings(&shop), [""; 0]);
+    superuser
+        .batch_execute(&format!(
+            "CREATE TABLE shop.note (id uuid PRIMARY KEY, contact int);
+             ALTER TABLE shop.note OWNER TO {};
+             SELECT tenant_guard.protect('shop.note', via => 'contact', parent => 'shop.contact');
+             ALTER TABLE shop.note ADD FOREIGN KEY (contact) REFERENCES shop.contact NOT ENFORCED",
+            shop.owner
+        ))
+        .unwrap();
+    assert_eq!(
+        findings(&shop),
+        ["warning|26-foreign-key-without-account|shop.note"]
+    );
+    for fix in shop.check("fix") {
+        superuser.batch_execute(&fix).unwrap();
+    }
+    assert_eq!(findings(&shop), [""; 0]);
+}
+
+#[test]
+fn row_41_not_null_that_was_never_validated_proves_nothing() {
+    let shop = sound();
+    if shop.db.version() < 18 {
+        return;
+    }
+    let declared = "ALTER TABLE shop.contact ALTER account_id DROP NOT NULL;
+        ALTER TABLE shop.contact ADD CONSTRAINT declared NOT NULL account_id NOT VALID";
+    shop.unguarded().batch_execute(declared).unwrap();
+    assert_eq!(
+        findings(&shop),
+        ["warning|41-account-nullable|shop.contact"]
+    );
+    for fix in shop.check("fix") {
+        shop.db.superuser().batch_execute(&fix).unwrap();
+    }
+    assert_eq!(findings(&shop), [""; 0]);
+    let mut owner = shop.unguarded_owner();
+    owner
+        .batch_execute(
+            "CREATE TABLE shop.letter (id int PRIMARY KEY, account_id uuid);
+             INSERT INTO shop.letter VALUES (1, NULL);
+             ALTER TABLE shop.letter ADD CONSTRAINT declared NOT NULL account_id NOT VALID",
+        )
+        .unwrap();
+    let outcome = owner.batch_execute("SELECT tenant_guard.protect('shop.letter')");
+    expect_error(
+        outcome,
+        "23502",
+        "column \"account_id\" has null values: 1 in shop.letter",
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What is the server's: its version, its settings and its pg_hba.conf.
 
+use std::net::{Ipv4Addr, TcpListener};
+
 use tenant_guard_tests::{Cluster, lines};
 
 use super::{findings, sound};
@@ -52,15 +54,16 @@ fn row_60_statistics_view_is_of_before_the_fix() {
 
 #[test]
 fn rows_71_to_73_server_lets_roles_in_unsafely() {
-    // Documentation's addresses (RFC 5737) belong to no machine: nothing listens there.
+    // Documentation's addresses (RFC 5737) belong to no machine: nothing listens there, and nobody comes
+    // from there.
     let local = std::process::id().to_be_bytes();
+    let local = Ipv4Addr::new(127, local[1] | 1, local[2], local[3] | 1);
+    let free = TcpListener::bind((local, 0)).unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
     let cluster = Cluster::start(&[
-        &format!(
-            "listen_addresses=127.{}.{}.{},203.0.113.1",
-            local[1] | 1,
-            local[2],
-            local[3] | 1
-        ),
+        &format!("listen_addresses={local},203.0.113.1"),
+        &format!("port={port}"),
         "password_encryption=md5",
         "lo_compat_privileges=on",
         "tenant_guard.allow_session_identity=on",
@@ -82,8 +85,8 @@ fn rows_71_to_73_server_lets_roles_in_unsafely() {
             "local all postgres trust
              host all all 10.0.0.0/8 reject
              host all all 10.1.0.0/16 scram-sha-256
-             host all {app} 192.168.0.0/16 trust
-             host all +{group} 172.16.0.0 255.240.0.0 scram-sha-256
+             host all {app} 198.51.100.0/24 trust
+             host all +{group} 192.0.2.0 255.255.255.0 scram-sha-256
              hostssl all all 0.0.0.0/0 scram-sha-256
              host another all 0.0.0.0/0 trust
              local all all trust
@@ -100,21 +103,18 @@ fn rows_71_to_73_server_lets_roles_in_unsafely() {
              open to everybody"
                 .to_owned(),
             format!(
-                "error|71-tls-off|ssl|off, while the server listens on 127.{}.{}.{},203.0.113.1: it needs a \
-                 certificate and a reload",
-                local[1] | 1,
-                local[2],
-                local[3] | 1
+                "error|71-tls-off|ssl|off, while the server listens on {local},203.0.113.1: it needs a \
+                 certificate and a reload"
             ),
             format!(
-                "error|72-hba-lets-in|pg_hba.conf|line 4 (host all {app} 192.168.0.0 trust) lets {app} in \
+                "error|72-hba-lets-in|pg_hba.conf|line 4 (host all {app} 198.51.100.0 trust) lets {app} in \
                  without a password and without TLS"
             ),
             "warning|64-session-identity|tenant_guard.allow_session_identity|on for the whole server: \
              unsafe behind a transaction pooler"
                 .to_owned(),
             format!(
-                "warning|72-hba-lets-in|pg_hba.conf|line 5 (host all +{group} 172.16.0.0 scram-sha-256) lets \
+                "warning|72-hba-lets-in|pg_hba.conf|line 5 (host all +{group} 192.0.2.0 scram-sha-256) lets \
                  {app} in without TLS"
             ),
             format!(
@@ -142,4 +142,69 @@ fn rows_71_to_73_server_lets_roles_in_unsafely() {
     // A new session has read the settings as they are now.
     let left = "SELECT code FROM tenant_guard.check() WHERE code NOT LIKE '58-%'";
     assert_eq!(lines(&mut db.superuser(), left), ["71-tls-off"]);
+}
+
+#[test]
+fn row_70_promises_are_switched_off_for_the_server() {
+    let cluster = Cluster::start(&["tenant_guard.on_missing_identity=empty"]);
+    let db = cluster.database();
+    cluster.configure("tenant_guard.guards = false");
+    let mut superuser = db.superuser();
+    let found = "SELECT severity, code, object, detail FROM tenant_guard.check()
+                 WHERE code NOT LIKE '58-%'";
+    let weak = [
+        "error|70-setting-planted|tenant_guard.guards|for the whole server: nothing refuses commands \
+         that take protection or the ledger apart",
+        "warning|70-setting-planted|tenant_guard.on_missing_identity|for the whole server: who forgets \
+         to sign in sees no rows, and no error",
+    ];
+    assert_eq!(lines(&mut superuser, found), weak);
+    // What the session set for itself hides nothing.
+    superuser
+        .batch_execute("SET tenant_guard.guards = on")
+        .unwrap();
+    assert_eq!(lines(&mut superuser, found)[..1], weak[..1]);
+    let fixes = "SELECT fix FROM tenant_guard.check() WHERE code LIKE '70-%'";
+    for fix in lines(&mut db.superuser(), fixes) {
+        superuser.batch_execute(&fix).unwrap();
+    }
+    drop(superuser);
+    // A command line goes before every file.
+    assert_eq!(lines(&mut db.superuser(), found), weak[1..]);
+    let set = |settings: &str| {
+        let database = format!("ALTER DATABASE {} SET {settings}", db.name());
+        db.superuser().batch_execute(&database).unwrap();
+    };
+    set("tenant_guard.guards = 'no'");
+    let kept = "SELECT severity, detail FROM tenant_guard.check()
+                WHERE object = 'tenant_guard.guards'";
+    assert_eq!(
+        lines(&mut db.superuser(), kept),
+        [format!(
+            "error|kept in database {}: nothing refuses commands that take protection or the ledger apart",
+            db.name()
+        )]
+    );
+}
+
+#[test]
+fn row_70_guards_that_a_session_switched_off_for_itself_are_nobody_elses() {
+    let shop = sound();
+    let mut restoring = shop.db.superuser();
+    restoring
+        .batch_execute(
+            "SET tenant_guard.guards = off; SET tenant_guard.on_missing_identity = empty",
+        )
+        .unwrap();
+    // What other tests keep for their roles is found in every database of the cluster.
+    let found = "SELECT object FROM tenant_guard.check()
+                 WHERE code LIKE '70-%' AND detail LIKE 'for the whole server%'";
+    assert_eq!(lines(&mut restoring, found), [""; 0]);
+    let mut restoring = shop
+        .db
+        .config("postgres")
+        .options("-c tenant_guard.guards=off")
+        .connect(postgres::NoTls)
+        .unwrap();
+    assert_eq!(lines(&mut restoring, found), [""; 0]);
 }

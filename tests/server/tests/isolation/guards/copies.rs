@@ -121,6 +121,58 @@ fn materialized_view_over_protected_relations_is_refused() {
 }
 
 #[test]
+fn materialized_view_of_before_is_not_refreshed_with_the_rows_of_one_account() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.visit (id int PRIMARY KEY, account_id text NOT NULL);
+         CREATE MATERIALIZED VIEW shop.visits AS SELECT account_id, count(*) FROM shop.visit GROUP BY 1;
+         CREATE MATERIALIZED VIEW shop.names AS SELECT relname FROM pg_class",
+    );
+    let mut superuser = shop.db.superuser();
+    done(
+        &mut superuser,
+        "INSERT INTO shop.visit VALUES (1, '1'), (2, '2'); REFRESH MATERIALIZED VIEW shop.visits;
+         SELECT tenant_guard.protect('shop.visit')",
+    );
+    let held = "SELECT * FROM shop.visits ORDER BY 1";
+    let grant = format!(
+        "GRANT EXECUTE ON FUNCTION tenant_guard.act_as TO {}",
+        shop.owner
+    );
+    done(&mut superuser, &grant);
+    let mut owner = shop.owner();
+    let refresh = "REFRESH MATERIALIZED VIEW shop.visits";
+    refused(
+        &mut owner,
+        refresh,
+        "28000",
+        "no identity is bound to this transaction",
+    );
+    for refresh in [
+        refresh,
+        "REFRESH MATERIALIZED VIEW shop.visits WITH NO DATA; REFRESH MATERIALIZED VIEW shop.visits",
+    ] {
+        let bound = format!(
+            "BEGIN; SELECT tenant_guard.act_as('1', 'report', reason => 'monthly'); {refresh}"
+        );
+        refused(
+            &mut owner,
+            &bound,
+            "55000",
+            "materialized view shop.visits would hold what one account sees of protected relation shop.visit",
+        );
+        done(&mut owner, "ROLLBACK");
+        assert_eq!(lines(&mut superuser, held), ["1|1", "2|1"]);
+    }
+    done(&mut owner, "REFRESH MATERIALIZED VIEW shop.names");
+    done(
+        &mut superuser,
+        "INSERT INTO shop.visit VALUES (3, '2');
+         ALTER MATERIALIZED VIEW shop.visits OWNER TO CURRENT_USER; REFRESH MATERIALIZED VIEW shop.visits",
+    );
+    assert_eq!(lines(&mut superuser, held), ["1|1", "2|2"]);
+}
+
+#[test]
 fn copies_of_what_everybody_reads_are_free() {
     let shop = Shop::with(
         "CREATE TABLE shop.country (code text PRIMARY KEY);

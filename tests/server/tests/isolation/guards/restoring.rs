@@ -1,6 +1,6 @@
 //! Dumps: restored whole, in parts, over what is there, and by pg_upgrade.
 
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Cluster, Database, feed, lines};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Cluster, Database, await_lines, feed, lines};
 
 use super::super::{Shop, dump};
 use super::done;
@@ -156,6 +156,100 @@ fn upgraded_cluster_isolates_and_goes_on_with_the_ledger_in_another_epoch() {
                       = (SELECT sum(events) FROM tenant_guard.ledger_block)";
     assert_eq!(lines(&mut client, sealed), ["t"]);
     assert_eq!(lines(&mut client, &verify), [""; 0]);
+}
+
+/// A database with the schema of another one, sealed in the background.
+fn schema_of(archive: &[u8]) -> Database {
+    let restored = Database::empty();
+    let sealed = "SET tenant_guard.seal_interval = '20ms'";
+    let sealed = format!("ALTER DATABASE {} {sealed}", restored.name());
+    done(&mut restored.superuser(), &sealed);
+    restored.pg_restore(&["--schema-only"], archive);
+    restored
+}
+
+/// Returns once the sealer has had a round since now, for which it is woken as by a command of the restore.
+#[track_caller]
+fn await_round(db: &Database) {
+    let client = &mut db.superuser();
+    let [now] = lines(client, "SELECT clock_timestamp()")
+        .try_into()
+        .unwrap();
+    done(
+        client,
+        "SET tenant_guard.guards = off; ALTER TABLE tenant_guard.ledger_leaf DISABLE TRIGGER ALL;
+         ALTER TABLE tenant_guard.ledger_leaf ENABLE TRIGGER ALL",
+    );
+    let round = format!("SELECT last_round > '{now}' FROM tenant_guard.ledger_status()");
+    await_lines(client, &round, &["t"]);
+}
+
+#[test]
+fn sealer_makes_no_block_amid_a_restore_of_data_alone() {
+    const BLOCKS: &str = "SELECT block, hash FROM tenant_guard.ledger_block ORDER BY block";
+    const VERIFY: &str = "SELECT * FROM tenant_guard.verify_ledger()";
+    let shop = shop();
+    let mut client = shop.db.superuser();
+    lines(&mut client, "SELECT tenant_guard.seal()");
+    let add = format!("INSERT INTO shop.t VALUES (3, '{ACCOUNT_A}')");
+    done(&mut client, &add);
+    lines(&mut client, "SELECT tenant_guard.seal()");
+    // What is not sealed goes along as well.
+    let add = format!("INSERT INTO shop.t VALUES (4, '{ACCOUNT_B}')");
+    done(&mut client, &add);
+    let blocks = lines(&mut client, BLOCKS);
+    assert_eq!(blocks.len(), 2);
+    let archive = shop.db.pg_dump(&["--format=custom"]);
+
+    // The sealer has its turn before the blocks come, before the leaves come, and after all.
+    let halves = schema_of(&archive);
+    let mut script = halves.cluster().program("pg_restore");
+    script.args(["--data-only", "--disable-triggers", "--file=-"]);
+    let script = String::from_utf8(feed(script, &archive).stdout).expect("text");
+    // One session's \restrict would be the next one's mistake.
+    let restricts =
+        |line: &&str| line.starts_with("\\restrict") || line.starts_with("\\unrestrict");
+    let lines_of = script.split_inclusive('\n');
+    let script: String = lines_of.filter(|line| !restricts(line)).collect();
+    let mut rest = script.as_str();
+    let mut pieces = Vec::new();
+    for table in ["ledger_block", "ledger_leaf"] {
+        let begin = format!("ALTER TABLE tenant_guard.{table} DISABLE TRIGGER ALL");
+        let (piece, _) = rest.split_once(&begin).expect("the table is in the dump");
+        rest = &rest[piece.len()..];
+        pieces.push(piece);
+    }
+    pieces.push(rest);
+    for piece in pieces {
+        let piece = format!("SET tenant_guard.guards = off;\n{piece}");
+        let output = halves.psql(&["-v", "ON_ERROR_STOP=1"], piece.as_bytes());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        await_round(&halves);
+    }
+    // As it is done.
+    let whole = schema_of(&archive);
+    let mut command = whole.cluster().program("pg_restore");
+    command
+        .env("PGOPTIONS", "-c tenant_guard.guards=off")
+        .args(["--exit-on-error", "--data-only", "--disable-triggers"])
+        .args(["--dbname", whole.name()]);
+    let output = feed(command, &archive);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    await_round(&whole);
+
+    for restored in [halves, whole] {
+        let mut client = restored.superuser();
+        assert_eq!(lines(&mut client, BLOCKS), blocks);
+        assert_eq!(lines(&mut client, VERIFY), [""; 0]);
+        // The next event is sealed, and with it what the restore left.
+        let add = format!("INSERT INTO shop.t VALUES (5, '{ACCOUNT_A}')");
+        done(&mut client, &add);
+        let status = "SELECT unsealed_events, blocks FROM tenant_guard.ledger_status()";
+        await_lines(&mut client, status, &["0|3"]);
+        assert_eq!(lines(&mut client, VERIFY), [""; 0]);
+    }
 }
 
 #[test]

@@ -160,6 +160,32 @@ fn a_key_that_the_owner_validated_under_force_over_broken_rows_is_found_out() {
 }
 
 #[test]
+fn a_key_that_is_not_enforced_says_what_refers_and_is_bound_to_nothing() {
+    let shop = shop(&key(""));
+    if shop.db.version() < 18 {
+        return;
+    }
+    run_unseeing(
+        &shop,
+        "ALTER TABLE shop.booking ALTER CONSTRAINT k NOT ENFORCED",
+    );
+    let mut superuser = shop.db.superuser();
+    superuser
+        .batch_execute(&format!(
+            "INSERT INTO shop.booking VALUES (11, '{ACCOUNT_A}', 2)"
+        ))
+        .unwrap();
+    shop.owner().batch_execute(BIND).unwrap();
+    let key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'k'";
+    assert_eq!(
+        lines(&mut superuser, key),
+        ["FOREIGN KEY (contact_id) REFERENCES shop.contact(id) NOT ENFORCED"]
+    );
+    let crossing = "SELECT object, count FROM tenant_guard.check_data()";
+    assert_eq!(lines(&mut shop.owner(), crossing), ["shop.booking|1"]);
+}
+
+#[test]
 fn a_key_that_was_never_validated_is_validated_or_its_rows_are_counted() {
     let shop = shop("");
     let mut superuser = shop.db.superuser();

@@ -8,6 +8,7 @@ mod preparing;
 mod refusals;
 mod reversing;
 mod roles;
+mod size;
 
 use postgres::{Client, GenericClient};
 use serde_json::{Value, json};

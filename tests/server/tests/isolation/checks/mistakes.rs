@@ -1,0 +1,269 @@
+//! Mistakes that check() once let pass, and fixes that failed, doubled or undid each other.
+
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, expect_error, lines};
+
+use super::super::Shop;
+use super::{findings, sound};
+
+/// Severity, object, detail and fix of the findings of a code.
+fn of_code(shop: &Shop, code: &str) -> Vec<String> {
+    let columns = "severity || '|' || object || '|' || detail, fix";
+    shop.check_where(columns, &format!("code = '{code}'"))
+}
+
+/// Customers and their tags, of which the tags were forgotten.
+fn tags_forgotten(rights: &str) -> Shop {
+    let shop = Shop::with(&format!(
+        "CREATE TABLE shop.customer (id int PRIMARY KEY, account_id uuid NOT NULL, UNIQUE (account_id, id));
+         CREATE TABLE shop.tag (id int PRIMARY KEY, account_id uuid NOT NULL);
+         CREATE TABLE shop.customer_tag (customer_id int REFERENCES shop.customer,
+             tag_id int REFERENCES shop.tag, PRIMARY KEY (customer_id, tag_id));
+         INSERT INTO shop.customer VALUES (1, '{ACCOUNT_A}'), (2, '{ACCOUNT_B}');
+         INSERT INTO shop.tag VALUES (1, '{ACCOUNT_A}'), (2, '{ACCOUNT_B}');
+         INSERT INTO shop.customer_tag VALUES (1, 1), (2, 2);
+         SELECT tenant_guard.protect('shop.customer'), tenant_guard.protect('shop.tag')"
+    ));
+    shop.run(&format!(
+        "REVOKE ALL ON shop.customer_tag FROM {app}; GRANT {rights} ON shop.customer_tag TO {app}",
+        app = shop.app
+    ));
+    shop
+}
+
+const TAGS: &str = "SELECT customer_id FROM shop.customer_tag ORDER BY 1";
+
+#[test]
+fn child_that_is_only_read_shows_every_account() {
+    let shop = tags_forgotten("SELECT");
+    assert_eq!(lines(&mut shop.app(), TAGS), ["1", "2"]);
+    let fix = "SELECT tenant_guard.protect('shop.customer_tag', via => 'customer_id');";
+    let finding = format!(
+        "error|shop.customer_tag|refers to shop.customer, shop.tag, whose rows have accounts, and shows {} \
+         its rows of every account: it is not protected|{fix}",
+        shop.app
+    );
+    assert_eq!(of_code(&shop, "12-row-security-not-enabled"), [finding]);
+    assert_eq!(of_code(&shop, "25-foreign-key-oracle"), [""; 0]);
+    shop.run(fix);
+    assert_eq!(of_code(&shop, "12-row-security-not-enabled"), [""; 0]);
+    assert_eq!(
+        shop.within(ACCOUNT_B, |session| lines(session, TAGS)),
+        ["2"]
+    );
+    expect_error(
+        shop.app().query(TAGS, &[]),
+        "28000",
+        "no identity is bound to this transaction",
+    );
+}
+
+#[test]
+fn right_to_write_is_not_taken_where_protection_is_meant() {
+    let shop = tags_forgotten("SELECT, INSERT");
+    let fix = "SELECT tenant_guard.protect('shop.customer_tag', via => 'customer_id');";
+    let fixes = shop.check_where("DISTINCT fix", "code ~ '^(12|25)-'");
+    assert_eq!(fixes, [fix]);
+    assert_eq!(
+        shop.check_where("severity, code", "code ~ '^(12|25)-'"),
+        [
+            "error|12-row-security-not-enabled",
+            "warning|25-foreign-key-oracle",
+            "warning|25-foreign-key-oracle"
+        ]
+    );
+}
+
+#[test]
+fn forgotten_child_is_accepted_or_declared_or_read_by_nobody() {
+    let found = |shop: &Shop| of_code(shop, "12-row-security-not-enabled").len();
+    let shop = tags_forgotten("SELECT");
+    shop.run(
+        "SELECT tenant_guard.accept_finding('12-row-security-not-enabled', 'shop.customer_tag', 'shown on purpose')",
+    );
+    assert_eq!(found(&shop), 0);
+    let shop = tags_forgotten("SELECT");
+    shop.run("SELECT tenant_guard.protect('shop.customer_tag', archetype => 'reference')");
+    assert_eq!(found(&shop), 0);
+    assert_eq!(found(&tags_forgotten("INSERT")), 0);
+}
+
+#[test]
+fn key_of_several_columns_leaves_the_decision_to_a_person() {
+    let shop = sound();
+    shop.unguarded_owner()
+        .batch_execute(
+            "CREATE TABLE shop.label (of uuid, contact int,
+                 FOREIGN KEY (of, contact) REFERENCES shop.contact (account_id, id))",
+        )
+        .unwrap();
+    let detail = "refers to shop.contact, whose rows have accounts, and shows APP its rows of every account: \
+                  it is not protected, and no column of it alone leads to a parent: give it an account column, \
+                  or a foreign key of one column, and call tenant_guard.protect()"
+        .replace("APP", &shop.app);
+    assert_eq!(
+        of_code(&shop, "12-row-security-not-enabled"),
+        [format!("error|shop.label|{detail}|")]
+    );
+    // With an account in every row, that column is the account column.
+    shop.unguarded_owner()
+        .batch_execute("ALTER TABLE shop.label ALTER of SET NOT NULL")
+        .unwrap();
+    let fix = "SELECT tenant_guard.protect('shop.label', account_column => 'of');";
+    assert_eq!(
+        shop.check_where("DISTINCT fix", "object = 'shop.label'"),
+        [fix]
+    );
+    shop.run(fix);
+    assert_eq!(shop.check_where("code", "object = 'shop.label'"), [""; 0]);
+}
+
+#[test]
+fn account_of_a_type_that_cannot_be_protected_has_no_fix() {
+    let shop = sound();
+    shop.unguarded_owner()
+        .batch_execute(
+            "CREATE DOMAIN shop.account_key AS uuid;
+             CREATE TABLE shop.a_short (account_id smallint);
+             CREATE TABLE shop.b_padded (account_id char(8));
+             CREATE TABLE shop.c_domain (account_id shop.account_key)",
+        )
+        .unwrap();
+    let finding = |(table, kind): (&str, &str)| {
+        format!(
+            "error|shop.{table}|has the account column account_id, but is not protected, and cannot be by a \
+             column of type {kind}: an account is of type uuid, integer, bigint, text or character varying, \
+             no domain, and compared by a deterministic collation|"
+        )
+    };
+    let expected = [
+        ("a_short", "smallint"),
+        ("b_padded", "character"),
+        ("c_domain", "shop.account_key"),
+    ];
+    let mut found = of_code(&shop, "12-row-security-not-enabled");
+    found.sort();
+    assert_eq!(found, expected.map(finding));
+}
+
+#[test]
+fn constraint_that_two_keys_need_is_made_once() {
+    let shop = sound();
+    shop.unguarded_owner()
+        .batch_execute(
+            "ALTER TABLE shop.booking ADD COLUMN former int REFERENCES shop.booking,
+                 ADD COLUMN later int REFERENCES shop.booking",
+        )
+        .unwrap();
+    assert_eq!(
+        shop.check_where("DISTINCT fix", "code = '26-foreign-key-without-account'"),
+        ["SELECT tenant_guard.bind_foreign_keys('shop');"]
+    );
+    shop.run("SELECT tenant_guard.bind_foreign_keys('shop')");
+    assert_eq!(of_code(&shop, "26-foreign-key-without-account"), [""; 0]);
+    let unique = "SELECT count(*) FROM pg_constraint
+                  WHERE conrelid = 'shop.booking'::regclass AND contype = 'u'";
+    assert_eq!(lines(&mut shop.db.superuser(), unique), ["1"]);
+}
+
+#[test]
+fn bound_key_that_was_dropped_is_found_before_somebody_writes() {
+    for drop in [
+        "ALTER TABLE shop.customer_tag DROP CONSTRAINT customer_tag_tag_id_fkey",
+        "ALTER TABLE shop.tag DROP CONSTRAINT tag_pkey CASCADE",
+    ] {
+        let shop = tags_forgotten("SELECT, INSERT");
+        shop.run(
+            "SELECT tenant_guard.protect('shop.customer_tag', via => 'customer_id');
+             SELECT tenant_guard.bind_foreign_keys('shop')",
+        );
+        assert_eq!(of_code(&shop, "26-foreign-key-without-account"), [""; 0]);
+        shop.run(drop);
+        let write = "INSERT INTO shop.customer_tag VALUES (1, 7)";
+        shop.within(ACCOUNT_A, |session| {
+            expect_error(
+                session.execute(write, &[]),
+                "55000",
+                "foreign key \"customer_tag_tag_id_fkey\" of shop.customer_tag is held to the account, \
+                 but is not there",
+            );
+        });
+        let fix = "SELECT tenant_guard.bind_foreign_keys('shop');";
+        let gone = "foreign key customer_tag_tag_id_fkey is not there, and the trigger that held it to the \
+                    account refuses";
+        assert_eq!(
+            of_code(&shop, "26-foreign-key-without-account"),
+            [
+                format!("error|shop.customer_tag|{gone} every row|{fix}"),
+                format!("error|shop.tag|{gone} to change or delete a row|{fix}"),
+            ]
+        );
+        shop.run(fix);
+        assert_eq!(of_code(&shop, "26-foreign-key-without-account"), [""; 0]);
+        shop.within(ACCOUNT_A, |session| session.execute(write, &[]).unwrap());
+    }
+}
+
+#[test]
+fn unique_index_over_an_expression_keeps_the_account_first() {
+    let shop = sound();
+    shop.unguarded_owner()
+        .batch_execute("CREATE UNIQUE INDEX contact_name ON shop.contact (lower(name))")
+        .unwrap();
+    let found = |columns: &str| shop.check_where(columns, "object = 'shop.contact_name'");
+    assert_eq!(
+        found("code, fix"),
+        [
+            "27-unique-across-accounts|BEGIN; DROP INDEX shop.contact_name; CREATE UNIQUE INDEX contact_name \
+             ON shop.contact USING btree (account_id, lower(name)); COMMIT;",
+            "74-index-unusable|",
+        ]
+    );
+    shop.run(&found("fix").concat());
+    assert_eq!(
+        found("code, fix"),
+        [
+            "74-index-unusable|BEGIN; ALTER TABLE shop.contact ADD COLUMN lower_name text GENERATED ALWAYS \
+             AS (lower(name)) STORED; DROP INDEX shop.contact_name; CREATE UNIQUE INDEX contact_name ON \
+             shop.contact (account_id, lower_name); COMMIT;"
+        ]
+    );
+    shop.run(&found("fix").concat());
+    assert_eq!(findings(&shop), [""; 0]);
+}
+
+#[test]
+fn schema_restored_without_its_registration_is_found() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.contact (id int PRIMARY KEY, account_id uuid NOT NULL);
+         CREATE TABLE shop.note (id int PRIMARY KEY, contact_id int NOT NULL REFERENCES shop.contact);
+         SELECT tenant_guard.protect('shop.contact');
+         SELECT tenant_guard.protect('shop.note', via => 'contact_id')",
+    );
+    let other = Database::new();
+    let dump = shop.db.pg_dump(&["--schema=shop"]);
+    let output = other.psql(&[], &dump);
+    assert!(output.status.success(), "{output:?}");
+    let query = "SELECT severity, object, detail, fix FROM tenant_guard.check()
+                 WHERE code = '15-guard-disabled' ORDER BY object";
+    let detail =
+        "has policies of tenant_guard, but is not registered as protected: no guard keeps them";
+    let fix = "SELECT tenant_guard.protect('shop.contact', account_column => 'account_id');";
+    let mut superuser = other.superuser();
+    assert_eq!(
+        lines(&mut superuser, query),
+        [
+            format!("error|shop.contact|{detail}|{fix}"),
+            format!("error|shop.note|{detail}|"),
+        ]
+    );
+    superuser.batch_execute(fix).unwrap();
+    assert_eq!(
+        lines(&mut superuser, query),
+        [format!("error|shop.note|{detail}|")]
+    );
+    expect_error(
+        superuser.batch_execute("ALTER TABLE shop.contact DISABLE ROW LEVEL SECURITY"),
+        "42501",
+        "cannot disable row security of protected relation shop.contact",
+    );
+}
