@@ -1,5 +1,5 @@
 //! The memory in which records wait for the log: one segment of dynamic shared memory a database,
-//! made when the first relation's reads are audited, or the first of them is read after a start of the
+//! made when the first relation's reads are audited, or by the first read or refusal after a start of the
 //! server.
 
 use std::cell::{Cell, UnsafeCell};

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 use std::ptr;
 use std::sync::LazyLock;
+use std::sync::atomic::Ordering::SeqCst;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -45,10 +46,13 @@ pub(super) fn are_recorded() -> bool {
     settings::AUDIT_REFUSALS.get() && unsafe { pg_sys::ParallelWorkerNumber } < 0
 }
 
-/// Prepares the running transaction for refusals, while it may still read catalogs.
+/// Prepares the running transaction for refusals, while it may still read catalogs and make the buffer:
+/// the first refusal after a start of the server may come before any read.
 pub(super) fn prepare() {
     persons::present();
-    if Buffer::find().is_some() && !REGISTERED.replace(true) {
+    // SAFETY: reads the state of the server. A standby has nothing that would write its buffer.
+    let standby = unsafe { pg_sys::RecoveryInProgress() };
+    if !standby && Buffer::ensure().is_some() && !REGISTERED.replace(true) {
         // SAFETY: the callback lives as long as the library and never raises.
         unsafe { pg_sys::RegisterXactCallback(Some(transaction_ended), ptr::null_mut()) };
     }
@@ -255,6 +259,9 @@ fn call(who: &Who, reason: String) {
 /// Puts a record into the buffer, or counts it once more where the same one waits there.
 fn put(record: &Record) {
     let Some(buffer) = Buffer::mapped() else {
+        if let Some(entry) = start::own_entry() {
+            entry.unbuffered.fetch_add(1, SeqCst);
+        }
         return;
     };
     let content = record.encode();

@@ -4,7 +4,10 @@
 //! as contrib/pg_prewarm makes its own. A commit looks at one word of it.
 
 use std::cell::{Cell, UnsafeCell};
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst,
@@ -19,6 +22,8 @@ use crate::clock::now_us;
 
 /// Longest text of a failure that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 200;
+/// Longest path of a database's directory, which PostgreSQL makes of three numbers, and its terminator.
+const LONGEST_PATH: usize = 64;
 
 /// Why no sealer runs although one is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,6 +73,8 @@ pub(crate) struct Entry {
     /// Reads that were lost because there was no such memory to be had, or written to the server's
     /// log on a standby.
     pub(crate) unbuffered: AtomicU64,
+    /// Of the database, terminated, once a session of it has been here. Guarded by the table's lock.
+    directory: UnsafeCell<[u8; LONGEST_PATH]>,
     /// Guarded by the table's lock.
     message: UnsafeCell<Message>,
     /// Guarded by the table's lock.
@@ -199,7 +206,16 @@ impl Table {
     /// The entry of a database. Where it has none it gets one, unless all are in use by sealers.
     pub(crate) fn entry(&self, database: pg_sys::Oid) -> Option<&'static Entry> {
         let _locked = self.lock();
-        let database = database.to_u32();
+        let found = self.find_or_take(database.to_u32())?;
+        // SAFETY: set when the process connects.
+        if database == unsafe { pg_sys::MyDatabaseId } {
+            found.note_directory();
+        }
+        Some(found)
+    }
+
+    /// The same, while the lock is held.
+    fn find_or_take(&self, database: u32) -> Option<&'static Entry> {
         let of = |wanted: u32| {
             self.entries
                 .iter()
@@ -210,12 +226,12 @@ impl Table {
         }
         let now = now_us();
         let unused = |entry: &&Entry| entry.running().is_none() && !entry.is_starting(now);
-        // What waits in a buffer would go with it, so those without one come first, then those in
-        // which nothing waits, and of them the one used longest ago: its database may be gone.
+        // What waits in a buffer would go with it, so those of dropped databases come first, then those
+        // without one, then those in which nothing waits, and of them the one used longest ago.
         let worth = |entry: &&Entry| {
             let has_buffer = entry.buffer.load(SeqCst) != 0;
             let (waiting, at) = (entry.waiting.load(SeqCst), entry.last_read.load(SeqCst));
-            (has_buffer, waiting, at)
+            (!entry.is_dropped(), has_buffer, waiting, at)
         };
         let free = of(0).or_else(|| self.entries.iter().filter(unused).min_by_key(worth))?;
         let buffer = free.buffer.swap(0, SeqCst);
@@ -293,7 +309,39 @@ impl Entry {
         self.database.load(SeqCst) == database.to_u32()
     }
 
+    /// Notes where this process's database is. The table's lock must be held.
+    fn note_directory(&self) {
+        // SAFETY: a terminated text of the server's, or null, of which what fits is copied; written and
+        // read under the table's lock alone.
+        unsafe {
+            let path = pg_sys::DatabasePath;
+            if !path.is_null() {
+                let path = CStr::from_ptr(path).to_bytes_with_nul();
+                if path.len() <= LONGEST_PATH {
+                    (&mut *self.directory.get())[..path.len()].copy_from_slice(path);
+                }
+            }
+        }
+    }
+
+    /// Whether the database was dropped: what its entry holds nobody will ever ask for. The table's lock
+    /// must be held.
+    fn is_dropped(&self) -> bool {
+        // SAFETY: as above.
+        let directory = unsafe { &*self.directory.get() };
+        match CStr::from_bytes_until_nul(directory) {
+            // All processes of the server run in the directory that it is in.
+            Ok(path) if !path.is_empty() => {
+                let there = Path::new(OsStr::from_bytes(path.to_bytes())).try_exists();
+                matches!(there, Ok(false))
+            }
+            _ => false,
+        }
+    }
+
     fn reset(&self, database: u32) {
+        // SAFETY: the table's lock is held.
+        unsafe { *self.directory.get() = [0; LONGEST_PATH] };
         self.pending.store(false, SeqCst);
         self.urgent.store(false, SeqCst);
         self.set_problem(Problem::None);

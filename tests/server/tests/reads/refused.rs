@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Issuer, expect_error, lines};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Cluster, Issuer, expect_error, lines};
 
-use super::{loaded, shop};
+use super::{loaded, shop, shop_in};
 use crate::isolation::Shop;
 
 /// What was refused: the action, why, how often, where, and whom the token was of.
@@ -125,6 +125,40 @@ fn refused_writes_are_logged_with_their_relation() {
             of("COPY", "note"),
         ]
     );
+}
+
+#[test]
+fn first_thing_after_a_start_of_the_server_is_a_refused_write() {
+    let cluster = Cluster::start(&[]);
+    let shop = shop_in(&cluster);
+    cluster.restart();
+    let mut session = shop.app();
+    let mut transaction = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
+    let foreign = format!("INSERT INTO shop.contact VALUES (7, '{ACCOUNT_B}', 'secret')");
+    expect_error(
+        transaction.batch_execute(&foreign),
+        "42501",
+        "new row violates row-level security policy",
+    );
+    drop(transaction);
+    let who = format!("{ACCOUNT_A}|shop.contact|{}|tester", shop.issuer.name());
+    let expected = format!("write_refused|INSERT against row security|1|{who}");
+    assert_eq!(refused(&shop), [expected]);
+}
+
+#[test]
+fn first_thing_after_a_start_of_the_server_is_a_refused_call() {
+    let cluster = Cluster::start(&["session_preload_libraries=tenant_guard"]);
+    let shop = shop_in(&cluster);
+    cluster.restart();
+    let outcome = shop
+        .app()
+        .batch_execute("SELECT tenant_guard.unprotect('shop.contact')");
+    let message = "permission denied for function unprotect";
+    expect_error(outcome, "42501", message);
+    let expected = format!("call_refused|{message}|1||<null>|<null>|<null>");
+    assert_eq!(refused(&shop), [expected]);
 }
 
 #[test]

@@ -119,6 +119,26 @@ fn server_that_is_stopped_writes_what_waits() {
 }
 
 #[test]
+fn databases_that_were_dropped_give_their_buffers_up_first() {
+    let cluster = Cluster::start(&["max_worker_processes=8", "tenant_guard.seal_interval=0"]);
+    let shops: Vec<_> = (0..8).map(|_| shop_in(&cluster)).collect();
+    for shop in &shops {
+        rolled_back(shop, |session| {
+            lines(session, "SELECT * FROM shop.contact");
+        });
+    }
+    // Of all but the one used longest ago, in which nothing waits any more.
+    let mut shops = shops.into_iter();
+    let used_longest_ago = shops.next().unwrap();
+    assert_eq!(super::reads(&used_longest_ago.db).len(), 1);
+    drop(shops);
+    let _new = shop_in(&cluster);
+    let status = "SELECT buffer_bytes FROM tenant_guard.reads_status()";
+    let kept = lines(&mut used_longest_ago.db.superuser(), status);
+    assert_eq!(kept, ["4194304"]);
+}
+
+#[test]
 fn ledger_that_cannot_be_sealed_keeps_no_read_out() {
     let cluster = Cluster::start(&["tenant_guard.seal_interval=50ms"]);
     let shop = shop_in(&cluster);
@@ -167,11 +187,10 @@ fn server_that_is_killed_loses_what_waits_and_nothing_that_was_written() {
     let mut superuser = shop.db.superuser();
     let expected = format!("read|SELECT|0|1|{ACCOUNT_A}|shop.contact|<null>");
     assert_eq!(super::reads(&shop.db).join(";"), expected);
-    let status = "SELECT buffer_bytes FROM tenant_guard.reads_status()";
-    assert_eq!(lines(&mut superuser, status), ["0"]);
+    let status = "SELECT buffer_bytes, used_bytes FROM tenant_guard.reads_status()";
+    assert_eq!(lines(&mut superuser, status), ["4194304|0"]);
     read();
     assert_eq!(super::reads(&shop.db), [expected.clone(), expected]);
-    assert_eq!(lines(&mut superuser, status), ["4194304"]);
 }
 
 #[test]
