@@ -250,7 +250,8 @@ FROM key AS k
 JOIN pg_catalog.pg_class AS c ON c.oid = k.relation AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity
 JOIN tenant_guard.product_schema AS n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL (
-    SELECT a.attname AS name, tenant_guard.fits_account(a.atttypid, a.attcollation) AS fits
+    SELECT a.attname AS name,
+        tenant_guard.fits_account(a.atttypid, a.attcollation) AND a.attgenerated <> 'v' AS fits
     FROM pg_catalog.pg_attribute AS a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         AND (a.attname IN (SELECT o.name FROM tenant_guard.account_column AS o WHERE o.schema = n.name)

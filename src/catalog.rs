@@ -49,6 +49,15 @@ pub(crate) fn extension_owner() -> pg_sys::Oid {
     owner
 }
 
+/// Raises where the extension's owner is no superuser any more: what is looked up as him would be wrong.
+pub(crate) fn require_able_owner() {
+    let owner = extension_owner();
+    // SAFETY: runs in a transaction, as a role's attributes are looked up.
+    if !unsafe { pg_sys::superuser_arg(owner) } {
+        Error::OwnerWithoutRights(role_name(owner)).raise()
+    }
+}
+
 /// Runs `work` with the rights of the extension's owner, and restores the caller's on the way out,
 /// errors included.
 ///

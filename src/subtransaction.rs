@@ -7,10 +7,33 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::PgTryBuilder;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 
+use crate::error::sqlstate;
+
 /// Runs `work` in a subtransaction. What it did is undone where it raises, and the error returned;
 /// a cancelled query and a panic of our own code are raised on.
 pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Box<ErrorReportWithLevel>> {
     within(work, |_| true).map_err(reported)
+}
+
+/// The same, but errors that say nothing about the work are raised on as well: a lock that was not had, a
+/// deadlock, no memory, a server that stops.
+pub(crate) fn attempt_unhindered<T>(
+    work: impl FnOnce() -> T,
+) -> Result<T, Box<ErrorReportWithLevel>> {
+    within(work, |_| true).map_err(|error| match *error {
+        CaughtError::PostgresError(ref report) | CaughtError::ErrorReport(ref report)
+            if is_hindrance(&sqlstate(report.sql_error_code())) =>
+        {
+            error.rethrow()
+        }
+        _ => reported(error),
+    })
+}
+
+fn is_hindrance(state: &str) -> bool {
+    ["40", "53", "55P03", "57", "58"]
+        .iter()
+        .any(|class| state.starts_with(class))
 }
 
 /// The same, but what `work` did is undone in any case. What it returns must not be memory of the

@@ -7,8 +7,11 @@
 -- Fix: enable it; protect the table. None where its account column is of a type that accounts are not of, or
 -- no column alone leads to a parent.
 WITH forgotten AS (
-    SELECT c.oid AS relation, a.attname, tenant_guard.fits_account(a.atttypid, a.attcollation) AS fits,
-        format_type(a.atttypid, NULL) AS type,
+    SELECT c.oid AS relation, a.attname,
+        tenant_guard.fits_account(a.atttypid, a.attcollation) AND a.attgenerated <> 'v' AS fits,
+        CASE WHEN a.attgenerated = 'v' THEN 'that is generated and not stored'
+            ELSE format('of type %s: an account is of type uuid, integer, bigint, text or character varying, '
+                'no domain, and compared by a deterministic collation', format_type(a.atttypid, NULL)) END AS kind,
         -- Policies that somebody else wrote for it are judged as such.
         NOT c.relrowsecurity
             AND EXISTS (SELECT FROM tenant_guard.outside_reader AS o WHERE o.relation = c.oid) AS open
@@ -28,8 +31,9 @@ WITH forgotten AS (
     JOIN pg_attribute AS a
         ON a.attrelid = c.oid AND a.attname = p.account_column AND a.attnum > 0 AND NOT a.attisdropped
     WHERE NOT EXISTS (SELECT FROM tenant_guard.protected_member AS m WHERE m.relation = c.oid)
-        -- Partitions and children are row 13.
+        -- Partitions and children are row 13, and what has policies of ours row 15.
         AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = c.oid)
+        AND NOT EXISTS (SELECT FROM tenant_guard.own_policy AS q WHERE q.relation = c.oid)
         AND ($1 IS NULL OR p.schema = ANY ($1))
 )
 SELECT 'error', c.oid::regclass::text,
@@ -46,9 +50,7 @@ WHERE NOT c.relrowsecurity
 UNION ALL
 SELECT CASE WHEN f.open THEN 'error' ELSE 'warning' END, f.relation::regclass::text,
     format('has the account column %I, but is not protected', f.attname)
-        || CASE WHEN f.fits THEN '' ELSE format(', and cannot be by a column of type %s: an account is of '
-            'type uuid, integer, bigint, text or character varying, no domain, and compared by a '
-            'deterministic collation', f.type) END,
+        || CASE WHEN f.fits THEN '' ELSE format(', and cannot be by a column %s', f.kind) END,
     CASE WHEN f.fits THEN format('SELECT tenant_guard.protect(%L, account_column => %L);',
         f.relation::regclass, f.attname) ELSE '' END
 FROM forgotten AS f

@@ -9,6 +9,7 @@ SELECT 'error', s.relation::text,
         ELSE format('SELECT tenant_guard.%s(%L%s);', said.by, s.relation, lost.arguments) END
 FROM tenant_guard.identity_source AS s
 LEFT JOIN pg_class AS c ON c.oid = s.relation
+LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
     SELECT CASE s.purpose WHEN 'membership' THEN 'set_membership' ELSE 'set_account_relation' END AS by
 ) AS said
@@ -31,4 +32,4 @@ CROSS JOIN LATERAL (
     WHERE n.name IS NOT NULL
 ) AS lost
 WHERE (c.oid IS NULL OR lost.names IS NOT NULL)
-    AND ($1 IS NULL OR c.oid IS NULL OR c.relnamespace::regnamespace::text = ANY ($1))
+    AND ($1 IS NULL OR c.oid IS NULL OR n.nspname = ANY ($1))

@@ -4,7 +4,7 @@
 -- server the guards switched off (error) and readers that return nothing where no identity is bound
 -- (warning). What a session set for itself, as a superuser who restores a dump does, is none.
 -- Settings belong to no schema: they are listed whatever schemas are asked for.
--- Fix: revoke; reset.
+-- Fix: revoke; reset; none for what stands on the command line, without which the server is to be started.
 SELECT 'error', a.parname,
     format('%s granted to %s', string_agg(DISTINCT e.privilege_type, ', '), grantee.name),
     format('REVOKE SET, ALTER SYSTEM ON PARAMETER %s FROM %s CASCADE;', a.parname, grantee.name)
@@ -28,7 +28,11 @@ FROM (
     FROM pg_file_settings AS f JOIN pg_settings AS p ON p.name = lower(f.name)
     WHERE f.applied
     UNION
-    SELECT p.name, p.setting, 'for the whole server', format('ALTER SYSTEM SET %s = %s;', p.name, p.boot_val),
+    -- A command line goes before every file.
+    SELECT p.name, p.setting, CASE p.source WHEN 'command line' THEN 'on the command line of the server'
+            ELSE 'for the whole server' END,
+        CASE p.source WHEN 'command line' THEN ''
+            ELSE format('ALTER SYSTEM SET %s = %s;', p.name, p.boot_val) END,
         true
     FROM pg_settings AS p WHERE p.source IN ('configuration file', 'command line')
 ) AS k

@@ -27,6 +27,9 @@ pub(crate) enum Obstacle {
     /// A type that cannot hold an account: column, relation, type.
     #[error("column \"{0}\" of relation {1} is of type {2}, which cannot hold an account")]
     UnsupportedType(String, String, String),
+    /// A column that no row holds: column, relation.
+    #[error("column \"{0}\" of relation {1} is generated and not stored")]
+    NotStored(String, String),
     /// Unlike texts are equal under the column's collation: column, relation.
     #[error("column \"{0}\" of relation {1} has a nondeterministic collation")]
     Nondeterministic(String, String),
@@ -107,9 +110,10 @@ impl Obstacle {
             Self::WrongKind(..) | Self::PartOf(..) => ERRCODE_WRONG_OBJECT_TYPE,
             Self::NotOwner(_) | Self::NotRootsOwner(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NoColumn(..) => ERRCODE_UNDEFINED_COLUMN,
-            Self::UnsupportedType(..) | Self::Nondeterministic(..) | Self::MixedTypes(..) => {
-                ERRCODE_FEATURE_NOT_SUPPORTED
-            }
+            Self::UnsupportedType(..)
+            | Self::NotStored(..)
+            | Self::Nondeterministic(..)
+            | Self::MixedTypes(..) => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::NullAccounts { .. } => ERRCODE_NOT_NULL_VIOLATION,
             Self::RedactsKey(..) | Self::PersonalKey(..) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotProtected(_)
@@ -134,6 +138,9 @@ impl Obstacle {
             }
             Self::UnsupportedType(..) => {
                 "An account column is of type uuid, integer, bigint, text or character varying."
+            }
+            Self::NotStored(..) => {
+                "Declare it STORED: an event needs the account of the row it is about."
             }
             Self::Nondeterministic(..) => {
                 "Two accounts could compare as equal. Give the column a deterministic collation."

@@ -7,7 +7,7 @@ use tenant_guard_core::report::{self, Acceptance, Finding, Severity};
 
 use super::lookup;
 use super::registry::read;
-use crate::catalog::{extension_owner, role_name};
+use crate::catalog::require_able_owner;
 use crate::error::{Error, OrRaise};
 use crate::versions;
 
@@ -163,11 +163,7 @@ pub(super) fn judged(schemas: Option<pgrx::Array<'_, &CStr>>) -> Vec<Finding> {
 
 /// What the checks find.
 pub(super) fn found(schemas: &Option<Vec<String>>) -> Vec<Finding> {
-    let owner = extension_owner();
-    // SAFETY: runs in a transaction, as a role's attributes are looked up.
-    if !unsafe { pg_sys::superuser_arg(owner) } {
-        Error::OwnerWithoutRights(role_name(owner)).raise()
-    }
+    require_able_owner();
     let run = |(file, query): &(&str, &str)| run(file, query, schemas);
     CHECKS.iter().flat_map(run).collect()
 }

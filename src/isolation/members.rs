@@ -10,7 +10,7 @@ use tenant_guard_core::trigger::Trigger;
 
 use super::lookup;
 use super::request::Request;
-use super::{locking, policies, registry};
+use super::{capturing, locking, policies, registry};
 use crate::error::Obstacle;
 
 const MEMBERS: &str = include_str!("members.sql");
@@ -32,6 +32,8 @@ pub(super) struct MemberState {
     /// A validated constraint of ours says that no account is null.
     pub(super) proven: bool,
     column_computed: bool,
+    /// Generated and not stored: no row holds it, so no trigger and no log does.
+    pub(super) column_virtual: bool,
     column_is_key: bool,
     /// The relation this one is registered under.
     pub(super) root: Option<pg_sys::Oid>,
@@ -102,9 +104,11 @@ impl Tree {
         relation: pg_sys::Oid,
         root: pg_sys::Oid,
     ) -> Result<Self, Obstacle> {
+        // The root may be gone.
+        let column = registered(vec![relation]).remove(&relation);
         let request = Request {
-            relation,
-            ..registry::request(root)?
+            column: column.and_then(|member| member.column),
+            ..capturing::bare(relation)
         };
         let mut tree = Self::lock(&request)?;
         let relations: Vec<_> = tree.relations().collect();
@@ -280,6 +284,7 @@ fn member(
         column_deterministic: flag("column_deterministic")?,
         proven: flag("proven")?,
         column_computed: flag("column_computed")?,
+        column_virtual: flag("column_virtual")?,
         column_is_key: flag("column_is_key")?,
         root: registered.map(|registered| registered.root),
         plan: Member {

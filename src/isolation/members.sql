@@ -37,6 +37,7 @@ SELECT
                 = format('CHECK ((%s IS NOT NULL)) NO INHERIT', quote_ident(a.attname))
         LIMIT 1), false) AS proven,
     a.attidentity <> '' OR a.attgenerated <> '' AS column_computed,
+    a.attgenerated = 'v' AS column_virtual,
     COALESCE((
         SELECT k.indnkeyatts = 1 AND k.indkey[0] = a.attnum FROM pg_index AS k
         WHERE k.indrelid = c.oid AND k.indisprimary LIMIT 1), false) AS column_is_key,

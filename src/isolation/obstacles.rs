@@ -102,6 +102,9 @@ fn account_column(request: &Request, tree: &Tree) -> Option<Obstacle> {
     if root.column_number == 0 {
         return Some(Obstacle::NoColumn(column, name));
     }
+    if root.column_virtual {
+        return Some(Obstacle::NotStored(column, name));
+    }
     if tree.account_type().is_none() {
         let kind = root.column_type.clone();
         return Some(Obstacle::UnsupportedType(column, name, kind));

@@ -184,7 +184,6 @@ pub(super) fn forget_members(members: Vec<pg_sys::Oid>) {
 pub(super) fn left_behind(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     let found = read(
         "SELECT m.root::oid FROM tenant_guard.protection_member AS m \
-         JOIN pg_class AS c ON c.oid = m.root \
          WHERE m.relation = $1 AND m.root <> m.relation \
              AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = m.relation)",
         &[relation.into()],

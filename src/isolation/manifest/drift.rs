@@ -5,10 +5,10 @@ use pgrx::prelude::*;
 use super::apply::finish;
 use super::catalog::Catalog;
 use super::export;
-use crate::catalog::as_owner;
+use crate::catalog::{as_owner, require_able_owner};
 use crate::isolation::members::Tree;
 use crate::isolation::{numbering, registry, statements};
-use crate::subtransaction::attempt;
+use crate::subtransaction::attempt_unhindered;
 
 type Finding = (String, &'static str, String, Option<String>);
 
@@ -54,6 +54,7 @@ const MENDS: [(&str, &str, &str); 13] = [
 ];
 
 pub(super) fn found() -> Vec<Finding> {
+    require_able_owner();
     let mut findings = Vec::new();
     let protected = registry::read(
         "SELECT p.relation::oid, c.oid::regclass::text, \
@@ -91,7 +92,7 @@ pub(super) fn found() -> Vec<Finding> {
 /// What differs on one relation, whoever asks: of other owners' relations, too, in schemas that are
 /// closed to the caller. What cannot be compared at all, as after a column has another name, differs.
 fn compared(relation: pg_sys::Oid) -> Vec<String> {
-    attempt(|| as_owner(|| differences(relation)))
+    attempt_unhindered(|| as_owner(|| differences(relation)))
         .unwrap_or_else(|report| vec![report.message().to_owned()])
 }
 

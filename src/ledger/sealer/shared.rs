@@ -4,8 +4,8 @@
 //! as contrib/pg_prewarm makes its own. A commit looks at one word of it.
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{CStr, OsStr};
-use std::os::unix::ffi::OsStrExt;
+use std::fs::read_dir;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::ptr;
@@ -22,8 +22,6 @@ use crate::clock::now_us;
 
 /// Longest text of a failure that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 200;
-/// Longest path of a database's directory, which PostgreSQL makes of three numbers, and its terminator.
-const LONGEST_PATH: usize = 64;
 
 /// Why no sealer runs although one is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,8 +71,6 @@ pub(crate) struct Entry {
     /// Reads that were lost because there was no such memory to be had, or written to the server's
     /// log on a standby.
     pub(crate) unbuffered: AtomicU64,
-    /// Of the database, terminated, once a session of it has been here. Guarded by the table's lock.
-    directory: UnsafeCell<[u8; LONGEST_PATH]>,
     /// Guarded by the table's lock.
     message: UnsafeCell<Message>,
     /// Guarded by the table's lock.
@@ -206,16 +202,7 @@ impl Table {
     /// The entry of a database. Where it has none it gets one, unless all are in use by sealers.
     pub(crate) fn entry(&self, database: pg_sys::Oid) -> Option<&'static Entry> {
         let _locked = self.lock();
-        let found = self.find_or_take(database.to_u32())?;
-        // SAFETY: set when the process connects.
-        if database == unsafe { pg_sys::MyDatabaseId } {
-            found.note_directory();
-        }
-        Some(found)
-    }
-
-    /// The same, while the lock is held.
-    fn find_or_take(&self, database: u32) -> Option<&'static Entry> {
+        let database = database.to_u32();
         let of = |wanted: u32| {
             self.entries
                 .iter()
@@ -309,39 +296,14 @@ impl Entry {
         self.database.load(SeqCst) == database.to_u32()
     }
 
-    /// Notes where this process's database is. The table's lock must be held.
-    fn note_directory(&self) {
-        // SAFETY: a terminated text of the server's, or null, of which what fits is copied; written and
-        // read under the table's lock alone.
-        unsafe {
-            let path = pg_sys::DatabasePath;
-            if !path.is_null() {
-                let path = CStr::from_ptr(path).to_bytes_with_nul();
-                if path.len() <= LONGEST_PATH {
-                    (&mut *self.directory.get())[..path.len()].copy_from_slice(path);
-                }
-            }
-        }
-    }
-
-    /// Whether the database was dropped: what its entry holds nobody will ever ask for. The table's lock
-    /// must be held.
+    /// Whether the database was dropped: what its entry holds nobody will ever ask for. Where that cannot
+    /// be told it was not.
     fn is_dropped(&self) -> bool {
-        // SAFETY: as above.
-        let directory = unsafe { &*self.directory.get() };
-        match CStr::from_bytes_until_nul(directory) {
-            // All processes of the server run in the directory that it is in.
-            Ok(path) if !path.is_empty() => {
-                let there = Path::new(OsStr::from_bytes(path.to_bytes())).try_exists();
-                matches!(there, Ok(false))
-            }
-            _ => false,
-        }
+        let name = self.database.load(SeqCst).to_string();
+        matches!(has_directory(&name), Ok(false))
     }
 
     fn reset(&self, database: u32) {
-        // SAFETY: the table's lock is held.
-        unsafe { *self.directory.get() = [0; LONGEST_PATH] };
         self.pending.store(false, SeqCst);
         self.urgent.store(false, SeqCst);
         self.set_problem(Problem::None);
@@ -424,4 +386,20 @@ impl Entry {
             unsafe { pg_sys::SetLatch(latch) }
         }
     }
+}
+
+/// Whether a database, named by its oid, has a directory: in `base`, or below a tablespace, to which ALTER
+/// DATABASE may have moved it. All processes of the server run in the data directory.
+fn has_directory(name: &str) -> io::Result<bool> {
+    if Path::new("base").join(name).try_exists()? {
+        return Ok(true);
+    }
+    for tablespace in read_dir("pg_tblspc")? {
+        for version in read_dir(tablespace?.path())? {
+            if version?.path().join(name).try_exists()? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }

@@ -2,7 +2,6 @@
 -- What pg_dump of one schema brings into another database, policies, and no registration.
 -- cannot be shown: its policies still stand, and what takes them off is some later command of its owner
 -- finds: error|15-guard-disabled|shop.restored
--- finds: warning|12-row-security-not-enabled|shop.restored
 CREATE TABLE shop.restored (id int PRIMARY KEY, account_id uuid NOT NULL);
 ALTER TABLE shop.restored OWNER TO ITSOWNER;
 ALTER TABLE shop.restored ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

@@ -165,13 +165,28 @@ impl Cluster {
 
     /// Stops the server and starts it again on the same data.
     pub fn restart(&self) {
+        self.restart_with(&[]);
+    }
+
+    /// The same, with settings (`name=value`) on its command line.
+    pub fn restart_with(&self, settings: &[&str]) {
         let status = Command::new(tool("cluster.sh"))
             .args(["restart", &self.name])
+            .args(settings)
             .status();
         assert!(
             status.expect("tools/cluster.sh is executable").success(),
             "restart failed"
         );
+    }
+
+    /// Kills the server's first process, which leaves the others no time to say anything.
+    pub fn kill(&self) {
+        let file = self.directory.join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file).expect("the server runs");
+        let pid = text.lines().next().expect("its process stands first");
+        let status = Command::new("kill").args(["-9", pid]).status();
+        assert!(status.expect("kill is there").success());
     }
 
     /// Starts a server that was killed again. The processes it left end by themselves, and the new

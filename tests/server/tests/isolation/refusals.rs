@@ -384,3 +384,29 @@ fn schema_reports_every_obstacle_before_it_touches_a_table() {
         WHERE relrowsecurity AND relnamespace <> 'tenant_guard'::regnamespace";
     assert!(lines(&mut shop.db.superuser(), changed).is_empty());
 }
+
+/// No row holds it, so that no event could say whose it is. From PostgreSQL 18 on it is what a generated
+/// column is where nothing else is said.
+#[test]
+fn account_that_is_computed_when_it_is_read_cannot_be_protected() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.doc (id int PRIMARY KEY, meta jsonb NOT NULL);
+         CREATE TABLE shop.kept (id int PRIMARY KEY, meta jsonb NOT NULL,
+             account_id text GENERATED ALWAYS AS (meta ->> 'account') STORED)",
+    );
+    if shop.db.version() >= 18 {
+        shop.run(
+            "ALTER TABLE shop.doc ADD account_id text GENERATED ALWAYS AS (meta ->> 'account')",
+        );
+        refused(
+            &shop,
+            &mut shop.owner(),
+            "protect('shop.doc')",
+            "0A000",
+            "column \"account_id\" of relation shop.doc is generated and not stored",
+        );
+        let found = "detail LIKE '%and cannot be by a column that is generated and not stored'";
+        assert_eq!(shop.check_where("fix", found), [""; 0]);
+    }
+    shop.run("SELECT tenant_guard.protect('shop.kept')");
+}

@@ -247,23 +247,87 @@ fn schema_restored_without_its_registration_is_found() {
                  WHERE code = '15-guard-disabled' ORDER BY object";
     let detail =
         "has policies of tenant_guard, but is not registered as protected: no guard keeps them";
+    let elsewhere = "; apply the manifest of where it came from|";
     let fix = "SELECT tenant_guard.protect('shop.contact', account_column => 'account_id');";
     let mut superuser = other.superuser();
     assert_eq!(
         lines(&mut superuser, query),
         [
             format!("error|shop.contact|{detail}|{fix}"),
-            format!("error|shop.note|{detail}|"),
+            format!("error|shop.note|{detail}{elsewhere}"),
         ]
     );
     superuser.batch_execute(fix).unwrap();
     assert_eq!(
         lines(&mut superuser, query),
-        [format!("error|shop.note|{detail}|")]
+        [format!("error|shop.note|{detail}{elsewhere}")]
     );
     expect_error(
         superuser.batch_execute("ALTER TABLE shop.contact DISABLE ROW LEVEL SECURITY"),
         "42501",
         "cannot disable row security of protected relation shop.contact",
+    );
+}
+
+/// To protect them by their policies alone would open what was closed, and log what was left out.
+#[test]
+fn restored_tables_with_more_than_their_policies_say_have_no_fix() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.secret (id int PRIMARY KEY, account_id uuid NOT NULL, pin text);
+         CREATE TABLE shop.own (id int PRIMARY KEY, account_id uuid NOT NULL, author text);
+         CREATE TABLE shop.narrow (id int PRIMARY KEY, account_id uuid NOT NULL);
+         SELECT tenant_guard.protect('shop.secret', redact => '{pin}')",
+    );
+    shop.run(&format!(
+        "SELECT tenant_guard.protect('shop.narrow', roles => '{{{app}}}'), tenant_guard.protect('shop.own');
+         SELECT tenant_guard.define_role('member');
+         SELECT tenant_guard.allow('member', 'shop.own', '{{select}}', 'own', owner_column => 'author')",
+        app = shop.app
+    ));
+    let other = Database::new();
+    let output = other.psql(&[], &shop.db.pg_dump(&["--schema=shop"]));
+    assert!(output.status.success(), "{output:?}");
+    let detail =
+        "has policies of tenant_guard, but is not registered as protected: no guard keeps them";
+    let fix = format!(
+        "SELECT tenant_guard.protect('shop.narrow', account_column => 'account_id', roles => '{{{}}}');",
+        shop.app
+    );
+    let mut superuser = other.superuser();
+    let found = "SELECT object, detail, fix FROM tenant_guard.check()
+                 WHERE severity <> 'info' AND code ~ '^(12|15)-' ORDER BY object";
+    let elsewhere = "; apply the manifest of where it came from|";
+    let left = [
+        format!("shop.own|{detail}{elsewhere}"),
+        format!("shop.secret|{detail}{elsewhere}"),
+    ];
+    let mut all = left.to_vec();
+    all.insert(0, format!("shop.narrow|{detail}|{fix}"));
+    assert_eq!(lines(&mut superuser, found), all);
+    superuser.batch_execute(&fix).unwrap();
+    assert_eq!(lines(&mut superuser, found), left);
+    let readers = "SELECT roles FROM tenant_guard.protected_relation";
+    assert_eq!(
+        lines(&mut superuser, readers),
+        [format!("{{{}}}", shop.app)]
+    );
+}
+
+#[test]
+fn memberships_in_a_schema_of_an_odd_name_are_looked_at() {
+    let shop = Shop::empty();
+    let mut superuser = shop.db.superuser();
+    superuser
+        .batch_execute(
+            "CREATE SCHEMA \"My Shop\";
+             CREATE TABLE \"My Shop\".member (person text, account uuid, PRIMARY KEY (person, account));
+             SELECT tenant_guard.set_membership('\"My Shop\".member', 'person', 'account');
+             ALTER TABLE \"My Shop\".member RENAME COLUMN person TO subject",
+        )
+        .unwrap();
+    let found = "SELECT code, object FROM tenant_guard.check(ARRAY['My Shop'])";
+    assert_eq!(
+        lines(&mut superuser, found),
+        ["48-membership-altered|\"My Shop\".member"]
     );
 }

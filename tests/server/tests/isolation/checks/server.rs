@@ -169,8 +169,10 @@ fn row_70_promises_are_switched_off_for_the_server() {
         superuser.batch_execute(&fix).unwrap();
     }
     drop(superuser);
-    // A command line goes before every file.
+    // Mended in the file, and in force until the server is told.
     assert_eq!(lines(&mut db.superuser(), found), weak[1..]);
+    cluster.restart();
+    assert_eq!(lines(&mut db.superuser(), found), [""; 0]);
     let set = |settings: &str| {
         let database = format!("ALTER DATABASE {} SET {settings}", db.name());
         db.superuser().batch_execute(&database).unwrap();
@@ -184,6 +186,23 @@ fn row_70_promises_are_switched_off_for_the_server() {
             "error|kept in database {}: nothing refuses commands that take protection or the ledger apart",
             db.name()
         )]
+    );
+}
+
+/// A command line goes before every file, so that no statement mends it.
+#[test]
+fn row_70_promises_are_switched_off_on_the_command_line() {
+    let cluster = Cluster::start(&[]);
+    let db = cluster.database();
+    cluster.restart_with(&["tenant_guard.on_missing_identity=empty"]);
+    let told =
+        "SELECT severity, object, detail, fix FROM tenant_guard.check() WHERE code LIKE '70-%'";
+    assert_eq!(
+        lines(&mut db.superuser(), told),
+        [
+            "warning|tenant_guard.on_missing_identity|on the command line of the server: who forgets to sign \
+             in sees no rows, and no error|"
+        ]
     );
 }
 

@@ -166,6 +166,12 @@ fn a_detached_partition_keeps_its_floor_when_its_root_goes() {
             format!("cannot {what} policy \"tenant_guard_floor\" of protected relation shop.t1");
         refused(&mut owner, command, "42501", &message);
     }
+    done(&mut owner, "SELECT tenant_guard.unprotect('shop.t1')");
+    let left =
+        "SELECT relrowsecurity, (SELECT count(*) FROM pg_policy AS p WHERE p.polrelid = c.oid),
+                (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = c.oid)
+                FROM pg_class AS c WHERE oid = 'shop.t1'::regclass";
+    assert_eq!(lines(&mut owner, left), ["f|0|0"]);
     done(&mut owner, "DROP TABLE shop.t1");
 }
 

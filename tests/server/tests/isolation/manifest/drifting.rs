@@ -1,6 +1,6 @@
 //! What stands otherwise than is registered.
 
-use tenant_guard_tests::ACCOUNT_A;
+use tenant_guard_tests::{ACCOUNT_A, expect_error};
 
 use super::*;
 
@@ -263,5 +263,24 @@ fn redaction_that_is_left_off_is_warned_of_and_its_hint_names_it() {
             "01000: changes of relation shop.webhook are recorded with the values of uri, secret, which redact no \
           longer names"
         ]
+    );
+}
+
+/// It was not compared, which says nothing of how it stands.
+#[test]
+fn relation_that_somebody_locks_has_not_drifted() {
+    let shop = Shop::with(SCHEMA);
+    let mut owner = shop.owner();
+    apply(&mut owner, &manifest(&shop, &relations()));
+    let mut other = shop.db.superuser();
+    let mut holding = other.transaction().unwrap();
+    holding
+        .batch_execute("LOCK TABLE shop.note IN ACCESS EXCLUSIVE MODE")
+        .unwrap();
+    owner.batch_execute("SET lock_timeout = '20ms'").unwrap();
+    expect_error(
+        owner.query("SELECT * FROM tenant_guard.drift()", &[]),
+        "55P03",
+        "canceling statement due to lock timeout",
     );
 }
