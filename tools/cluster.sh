@@ -18,7 +18,7 @@
 #                                                    in and prints its socket directory, port 6432
 #   tools/cluster.sh disk NAME MEGABYTES             mounts a small disk of its own for a cluster, until it
 #                                                    is dropped, and prints where; may fail
-#   tools/cluster.sh restart NAME                    stop and start, data kept
+#   tools/cluster.sh restart NAME [SETTING=VALUE]... stop and start, data kept; settings on the command line
 #   tools/cluster.sh stop NAME                       stops it, data kept
 #   tools/cluster.sh drop NAME                       stops it and removes its data
 #   tools/cluster.sh psql NAME [ARGUMENT]...         psql as the superuser
@@ -50,9 +50,11 @@ drop() {
 }
 
 start_server() {
+    local options=() setting
+    for setting in "$@"; do options+=(-o "-c $setting"); done
     as_server_user touch "$dir/log"
     # Descriptor 9 is a lock of the caller; a server that inherited it would keep it for good.
-    pg_ctl start -t 60 -l "$dir/log" 9>&- </dev/null >/dev/null || {
+    pg_ctl start -t 60 -l "$dir/log" "${options[@]}" 9>&- </dev/null >/dev/null || {
         tail -n 20 "$dir/log" >&2
         die "cluster \"$name\" does not start"
     }
@@ -90,6 +92,11 @@ configure() {
         echo "max_worker_processes = 16"
         echo "timezone = 'UTC'"
         echo "log_timezone = 'UTC'"
+        # Which database's, for tests that share a server.
+        echo "log_line_prefix = '%m [%p] %d '"
+        # A container may have as little as 64 MB of it, in which the buffers of a few databases fit.
+        [ "$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')" -ge 262144 ] 2>/dev/null ||
+            echo "dynamic_shared_memory_type = mmap"
         for setting in "$@"; do
             case $setting in
             [a-z]*=*) echo "${setting%%=*} = '${setting#*=}'" ;;
@@ -206,9 +213,10 @@ stop_pooler() {
 # The holder must outlive an interrupt that ends the process it serves, to clean up after it.
 hold() {
     trap '' INT TERM HUP
+    # A start that fails leaves nothing behind either.
+    trap drop EXIT
     "$@"
     cat >/dev/null
-    drop
 }
 
 initdb_options=()
@@ -232,7 +240,7 @@ pool) pool "$@" ;;
 disk) disk "$@" ;;
 restart)
     stop
-    start_server
+    start_server "$@"
     ;;
 stop) stop ;;
 drop) drop ;;

@@ -9,6 +9,8 @@
 #                        source that tools/sabotage.sh has broken. Each has a private tree of its own.
 
 set -euo pipefail
+# The user who runs root's servers reads what root makes, whatever the caller keeps to himself.
+umask 022
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 PG=${PG:-15}
@@ -96,6 +98,12 @@ as_server_user() {
 
 # Everything a server touches stands here, outside the checkout: root's checkout may be closed
 # to the user that runs the servers. One directory for each checkout and user.
+case ${TMPDIR:-/tmp} in *[[:space:]]*)
+    # In settings and connection strings of PostgreSQL a space ends the name.
+    echo "TMPDIR=\"$TMPDIR\": a path with spaces; choose another" >&2
+    exit 1
+    ;;
+esac
 state=${TMPDIR:-/tmp}/tenant_guard-$(id -u)-$(printf %s "$root" | sha256sum | cut -c1-8)
 clusters=$state/clusters
 tree=$state/pg$PG-$build

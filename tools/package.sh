@@ -10,8 +10,6 @@
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 cd "$root"
-# Whoever makes a package may keep new files to themselves; who installs it reads it all.
-umask 022
 # Where it is built, and what it is made of, follows the machine: a package is for the Debian
 # release and the architecture it was made on.
 staged=$root/target/package$PG-release

@@ -46,6 +46,13 @@ impl Database {
         self.cluster.log()
     }
 
+    /// The lines about deadlocks that PostgreSQL ended by an error in this database.
+    pub fn deadlocks(&self) -> Vec<String> {
+        let (log, name) = (self.server_log(), format!(" {} ", self.name));
+        let ours = |line: &&str| line.contains("deadlock detected") && line.contains(&name);
+        log.lines().filter(ours).map(str::to_owned).collect()
+    }
+
     /// A session of the superuser: for fixtures and for attacks of the operator, never to show
     /// isolation, because no policy binds it.
     pub fn superuser(&self) -> Client {

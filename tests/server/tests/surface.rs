@@ -250,4 +250,10 @@ fn read_all_and_write_all_reach_nothing_that_nobody_is_granted() {
     }
     let outcome = session.batch_execute("UPDATE tenant_guard.product_schema SET owner = 0");
     expect_error(outcome, "55000", "cannot update view \"product_schema\"");
+    // In every database of the cluster it would be found.
+    superuser
+        .batch_execute(&format!(
+            "REVOKE pg_read_all_data, pg_write_all_data FROM {app}"
+        ))
+        .unwrap();
 }

@@ -87,12 +87,15 @@ fn expired_identity_records_no_event_but_its_changes_are_captured() {
     let mut session = db.connect_as(&app);
     let mut transaction = session.transaction().unwrap();
     let mut claims = issuer.claims(ACCOUNT_A);
-    claims["exp"] = (claims["iat"].as_u64().unwrap() + 2).into();
+    let expires = claims["iat"].as_u64().unwrap() + 5;
+    claims["exp"] = expires.into();
     let token = issuer.sign(&claims);
     transaction
         .execute("SELECT tenant_guard.authenticate($1)", &[&token])
         .unwrap();
-    run(&mut transaction, "SELECT pg_sleep(2.1)");
+    let until_then =
+        format!("SELECT pg_sleep({expires} + 0.1 - extract(epoch FROM clock_timestamp()))");
+    run(&mut transaction, &until_then);
     run(
         &mut transaction,
         &format!("INSERT INTO t VALUES ('{ACCOUNT_A}')"),

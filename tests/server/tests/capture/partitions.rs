@@ -187,14 +187,14 @@ fn much_in_the_default_partition_is_read_for_new_months_only_on_demand() {
     assert!(!is_there(&mut client, &this_month()));
 }
 
-/// A boundary that lies a second ahead, in the place of a month's end.
+/// A boundary that lies seconds ahead, in the place of a month's end.
 #[test]
 fn transaction_over_a_boundary_is_one_transaction_in_two_partitions() {
     let (_db, mut client) = audited();
     drop_partition(&mut client, &this_month());
     let boundary = lines(
         &mut client,
-        "SELECT to_char((clock_timestamp() + interval '1 s') AT TIME ZONE 'UTC',
+        "SELECT to_char((clock_timestamp() + interval '4 s') AT TIME ZONE 'UTC',
             'YYYY-MM-DD HH24:MI:SS.US+00')",
     )
     .remove(0);

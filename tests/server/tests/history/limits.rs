@@ -3,7 +3,7 @@
 use std::thread;
 
 use postgres::Client;
-use tenant_guard_tests::{ACCOUNT_A, expect_error, lines};
+use tenant_guard_tests::{ACCOUNT_A, await_lines, expect_error, lines};
 
 use super::{Shop, sign_in};
 use crate::capture::run;
@@ -200,7 +200,5 @@ fn wait_until_waiting(client: &mut Client, pid: &str) {
         "SELECT count(*) FROM pg_stat_activity
          WHERE pid = {pid} AND state = 'active' AND query ~ 'record_baseline'"
     );
-    while lines(client, &asked) != ["1"] {
-        thread::yield_now();
-    }
+    await_lines(client, &asked, &["1"]);
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use postgres::Client;
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Cluster, Database, lines};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Cluster, Database, await_lines, lines};
 
 use super::{Shop, same_as_table};
 use crate::capture::run;
@@ -141,10 +141,9 @@ fn rows_as_of_a_snapshot_are_those_of_a_dump_taken_under_it() {
             // Between two dumps something is committed.
             let mut watcher = shop.db.superuser();
             let events = "SELECT count(*) FROM tenant_guard.audit_log";
-            let before = lines(&mut watcher, events);
-            while lines(&mut watcher, events) == before {
-                thread::yield_now();
-            }
+            let before = lines(&mut watcher, events).concat();
+            let more = format!("SELECT count(*) > {before} FROM tenant_guard.audit_log");
+            await_lines(&mut watcher, &more, &["t"]);
         }
     });
     let mut auditor = shop.auditor();

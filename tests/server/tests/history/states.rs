@@ -1,6 +1,6 @@
 //! What is known of rows, from when on, and whether a table is what its events made of it.
 
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, expect_error, lines};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, await_lines, expect_error, lines};
 
 use super::{ITEM, Shop, same_as_table};
 use crate::capture::run;
@@ -600,10 +600,8 @@ fn change_inside_a_statement_that_waits_later_is_sound() {
             let nested = "UPDATE shop.item SET name = shop.touch(2) WHERE id = 1";
             run(&mut waiter, nested);
         });
-        let waits = "SELECT cardinality(pg_blocking_pids($1)) > 0";
-        while !holder.query_one(waits, &[&pid]).unwrap().get::<_, bool>(0) {
-            std::thread::yield_now();
-        }
+        let waits = format!("SELECT cardinality(pg_blocking_pids({pid})) > 0");
+        await_lines(&mut holder, &waits, &["t"]);
         run(
             &mut holder,
             "UPDATE shop.item SET name = 'holder' WHERE id = 1; COMMIT",

@@ -193,7 +193,7 @@ fn expiry_is_judged_at_every_statement() {
         "SELECT floor(extract(epoch FROM clock_timestamp()))::bigint",
     );
     let mut claims = issuer.claims(ACME);
-    claims["exp"] = json!(now[0].parse::<i64>().expect("a number") + 2);
+    claims["exp"] = json!(now[0].parse::<i64>().expect("a number") + 5);
     let token = issuer.sign(&claims);
     run(&mut client, "BEGIN");
     client

@@ -116,6 +116,7 @@ fn statements_that_watch_find_nothing_in_a_sound_database_and_each_what_it_watch
         &mut unguarded,
         "ALTER TABLE shop.contact FORCE ROW LEVEL SECURITY",
     );
+    seal(&shop);
     quiet(&shop, &watch);
 
     run(

@@ -442,6 +442,10 @@ fn files_of_the_server_and_tables_of_others_are_left_to_postgresql() {
             "COPY FROM not supported with row-level security",
         );
     }
+    // In every database of the cluster it would be found.
+    superuser
+        .batch_execute(&format!("REVOKE pg_read_server_files FROM {}", shop.app))
+        .unwrap();
 }
 
 #[test]

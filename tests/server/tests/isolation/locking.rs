@@ -49,12 +49,6 @@ pub(super) fn until_locking(db: &Database) {
     );
 }
 
-fn deadlocks(db: &Database) -> Vec<String> {
-    let log = db.server_log();
-    let ours = |line: &&str| line.contains("deadlock detected");
-    log.lines().filter(ours).map(str::to_owned).collect()
-}
-
 #[test]
 fn application_that_holds_one_table_and_wants_the_other_is_not_the_victim() {
     let shop = tables(&["a", "b"]);
@@ -68,14 +62,16 @@ fn application_that_holds_one_table_and_wants_the_other_is_not_the_victim() {
                 .batch_execute("SELECT tenant_guard.protect_schema('shop')")
         });
         until_locking(&shop.db);
-        // Whatever is held between two of these, none of them may fail, or wait for long.
-        let started = Instant::now();
+        // Whatever is held between two of these, none of them may fail, or wait for long: half of
+        // deadlock_timeout at most, and the machine may stall once.
+        let (started, mut slow) = (Instant::now(), 0);
         while started.elapsed() < Duration::from_secs(3) {
             let statement = Instant::now();
             open.batch_execute("UPDATE shop.a SET n = n + 1 WHERE client = 0")
                 .unwrap();
-            assert!(statement.elapsed() < Duration::from_millis(900));
+            slow += u32::from(statement.elapsed() > Duration::from_millis(900));
         }
+        assert!(slow <= 1, "{slow} statements waited for long");
         open.commit().unwrap();
         protecting.join().unwrap().unwrap();
     });
@@ -132,7 +128,7 @@ fn lock_not_had_in_time_is_55p03_and_changes_nothing() {
             "55P03",
             "could not obtain lock on relation shop.b within 300 ms",
         );
-        assert!(started.elapsed() < Duration::from_secs(2));
+        assert!(started.elapsed() < Duration::from_secs(10));
         let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'
              AND relation IN ('shop.a'::regclass, 'shop.b'::regclass)";
         assert_eq!(lines(&mut shop.db.superuser(), held), ["0"]);
@@ -222,7 +218,7 @@ fn cancel_ends_the_waiting_at_any_moment() {
                 "57014",
                 "canceling statement due to user request",
             );
-            assert!(started.elapsed() < Duration::from_secs(1));
+            assert!(started.elapsed() < Duration::from_secs(10));
         });
         assert_eq!(lines(&mut owner, "SELECT 1"), ["1"]);
     }
@@ -395,7 +391,7 @@ fn storm(clients: usize, time: Duration) {
     let transactions = transactions.into_inner();
     println!("{transactions} transactions, {had} changes of protection, {not_had} given up");
     assert!(transactions > 100 && had > 0);
-    assert_eq!(deadlocks(&shop.db), [""; 0]);
+    assert_eq!(shop.db.deadlocks(), [""; 0]);
 }
 
 fn update_three(shop: &Shop, session: &mut Client, client: usize, random: &mut u64) {

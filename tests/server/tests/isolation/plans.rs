@@ -332,7 +332,7 @@ fn wait_for_lock(db: &Database) {
     let mut superuser = db.superuser();
     let waiting = "SELECT FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if lines(&mut superuser, waiting).len() == 1 {
             return;
         }

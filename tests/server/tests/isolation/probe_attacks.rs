@@ -88,6 +88,11 @@ fn code_never_runs_as_a_role_that_reads_files() {
         ]
     );
     assert!(!ran_as_app(&shop));
+    // In every database of the cluster it would be found.
+    let revoke = reads_files
+        .replace("GRANT", "REVOKE")
+        .replace(" TO ", " FROM ");
+    shop.db.superuser().batch_execute(&revoke).unwrap();
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! What each block says was captured when it was sealed.
 
 use std::thread;
-use std::time::Duration;
 
-use tenant_guard_tests::{expect_error, lines};
+use tenant_guard_tests::{await_lines, expect_error, lines};
 
 use super::{database, findings, seal};
 use crate::capture::run;
@@ -206,11 +205,9 @@ fn change_heard_of_under_an_older_snapshot_shows_in_the_next_block() {
     run(&mut holder, "BEGIN; LOCK TABLE tenant_guard.ledger_block");
     thread::scope(|scope| {
         let waiting = scope.spawn(|| run(&mut sealer, "SELECT tenant_guard.seal(true)"));
-        let blocked = "SELECT FROM pg_locks WHERE NOT granted
+        let blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted
             AND relation = 'tenant_guard.ledger_block'::regclass";
-        while lines(&mut other, blocked).is_empty() {
-            thread::sleep(Duration::from_millis(5));
-        }
+        await_lines(&mut other, blocked, &["1"]);
         run(&mut other, &format!("ALTER ROLE {sneaky} SUPERUSER"));
         run(&mut holder, "COMMIT");
         waiting.join().unwrap();

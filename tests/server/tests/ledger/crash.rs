@@ -204,9 +204,7 @@ impl<'a> Killer<'a> {
 
     fn kill_server(&self) {
         let cluster = self.db.cluster();
-        let file = cluster.directory().join("data/postmaster.pid");
-        let text = std::fs::read_to_string(file).expect("the server runs");
-        kill(text.lines().next().expect("its process stands first"));
+        cluster.kill();
         cluster.restart_after_kill();
     }
 }

@@ -3,7 +3,7 @@
 use std::thread;
 
 use postgres::Client;
-use tenant_guard_tests::{Database, expect_error, lines};
+use tenant_guard_tests::{Database, await_lines, expect_error, lines};
 
 use super::offline::export;
 use super::tamper::Found;
@@ -610,9 +610,7 @@ fn two_erasures_of_the_same_events_name_each_once() {
             .get::<_, i64>(0)
     });
     let waits = format!("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = {pid}");
-    while lines(&mut people.superuser, &waits) != ["t"] {
-        thread::yield_now();
-    }
+    await_lines(&mut people.superuser, &waits, &["t"]);
     run(&mut people.admin, "COMMIT");
     assert_eq!(waiting.join().expect("it ends"), 1);
     assert_eq!(people.found(), NOTHING);

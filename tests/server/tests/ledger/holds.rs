@@ -3,7 +3,7 @@
 use std::thread;
 
 use postgres::Client;
-use tenant_guard_tests::{Database, expect_error, lines};
+use tenant_guard_tests::{Database, await_lines, expect_error, lines};
 
 use super::seal;
 use crate::capture::run;
@@ -182,9 +182,7 @@ fn waiting(
     let pid = lines(&mut client, "SELECT pg_backend_pid()").remove(0);
     let handle = thread::spawn(move || client.batch_execute(&statement));
     let waits = format!("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = {pid}");
-    while lines(watcher, &waits) != ["t"] {
-        thread::yield_now();
-    }
+    await_lines(watcher, &waits, &["t"]);
     handle
 }
 

@@ -134,7 +134,8 @@ fn erased_values_are_gone_from_every_file_of_the_log() {
     let log = db.server_log();
     let activity = lines(
         &mut client,
-        "SELECT query FROM pg_stat_activity WHERE query !~ 'pg_stat_activity'",
+        "SELECT query FROM pg_stat_activity
+         WHERE query !~ 'pg_stat_activity' AND datname = current_database()",
     )
     .concat();
     for mark in MARKS {
@@ -168,7 +169,7 @@ fn what_others_still_see_waits() {
     );
     run(
         &mut client,
-        "INSERT INTO person VALUES (1, 'zebrafinch-31415')",
+        "INSERT INTO person VALUES (1, 'greenfinch-31415')",
     );
     let mut old = db.superuser();
     run(

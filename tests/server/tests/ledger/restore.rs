@@ -2,11 +2,9 @@
 //! event silently here is the worst that can happen.
 
 use std::sync::{Arc, LazyLock};
-use std::thread;
-use std::time::Duration;
 
 use postgres::Client;
-use tenant_guard_tests::{Cluster, Database, expect_error, lines};
+use tenant_guard_tests::{Cluster, Database, await_lines, expect_error, lines};
 
 use super::{add, audit_items, checkpoint, database, findings, findings_against, seal};
 use crate::capture::{capture, run, switch_guards_off};
@@ -200,9 +198,7 @@ fn new_timeline_opens_an_epoch() {
     std::fs::write(cluster.directory().join("data/recovery.signal"), "").unwrap();
     cluster.restart();
     let mut client = db.superuser();
-    while lines(&mut client, "SELECT pg_is_in_recovery()") == ["t"] {
-        thread::sleep(Duration::from_millis(10));
-    }
+    await_lines(&mut client, "SELECT pg_is_in_recovery()", &["f"]);
     add(&mut client, "three", "b");
     assert_eq!(findings(&mut client), [""; 0]);
     assert_eq!(seal(&mut client), ["2|2|2"]);

@@ -1,9 +1,8 @@
 //! Sealing one round at a time: when it is refused, what it counts, what it reads.
 
 use std::thread;
-use std::time::Duration;
 
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, expect_error, lines};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, await_lines, expect_error, lines};
 
 use super::{add, checkpoint, database, findings, findings_against, seal};
 use crate::capture::{run, switch_guards_off};
@@ -129,11 +128,9 @@ fn event_committed_while_the_statement_waited_is_sealed() {
 /// Returns once a session of the database waits for the sealer's lock.
 fn wait_for_a_waiting_sealer(db: &Database) {
     let mut observer = db.superuser();
-    let waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'object'
+    let waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND locktype = 'object'
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    while lines(&mut observer, waiting).is_empty() {
-        thread::sleep(Duration::from_millis(5));
-    }
+    await_lines(&mut observer, waiting, &["t"]);
 }
 
 #[test]

@@ -4,12 +4,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres::Client;
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, Issuer, expect_error, lines};
+use tenant_guard_tests::{
+    ACCOUNT_A, ACCOUNT_B, Database, Issuer, await_lines, expect_error, lines,
+};
 
 use super::{add, database, findings, seal};
 use crate::capture::run;
 
-const WAIT: &str = "SELECT tenant_guard.wait_sealed()";
+const WAIT: &str = "SELECT tenant_guard.wait_sealed(timeout => '60 s')";
 const NOT_LONG: &str = "SELECT tenant_guard.wait_sealed(timeout => '100 ms')";
 
 fn on(db: &Database, interval: &str) {
@@ -43,7 +45,7 @@ fn waiting_has_the_sealer_work_at_once() {
         add(&mut client, key, "a");
         let begun = Instant::now();
         assert_eq!(lines(&mut client, WAIT), ["t"]);
-        assert!(begun.elapsed() < Duration::from_secs(8));
+        assert!(begun.elapsed() < Duration::from_secs(50));
     }
     let sealed = "SELECT sum(events) FROM tenant_guard.ledger_block";
     assert_eq!(lines(&mut client, sealed), ["3"]);
@@ -68,11 +70,9 @@ fn somebody_elses_sealing_ends_the_wait() {
     add(&mut client, "one", "a");
     thread::scope(|scope| {
         let waiting = scope.spawn(|| lines(&mut client, WAIT));
-        let query = "SELECT 1 FROM pg_stat_activity
-                     WHERE query LIKE '%wait\\_sealed%' AND wait_event = 'Extension'";
-        while lines(&mut other, query).is_empty() {
-            thread::sleep(Duration::from_millis(5));
-        }
+        let query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                     AND query LIKE '%wait\\_sealed%' AND wait_event = 'Extension'";
+        await_lines(&mut other, query, &["1"]);
         seal(&mut other);
         assert_eq!(waiting.join().unwrap(), ["t"]);
     });

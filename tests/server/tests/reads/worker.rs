@@ -183,6 +183,7 @@ fn server_that_is_killed_loses_what_waits_and_nothing_that_was_written() {
         "SELECT tenant_guard.flush_reads()",
     );
     read();
+    cluster.kill();
     cluster.restart_after_kill();
     let mut superuser = shop.db.superuser();
     let expected = format!("read|SELECT|0|1|{ACCOUNT_A}|shop.contact|<null>");

@@ -40,6 +40,13 @@ fn while_it_waits(migration: &Migration, meanwhile: impl FnOnce(&mut Client)) ->
 
 /// The run is taken up again, and every row has been changed once in the end.
 fn assert_goes_on(migration: &Migration) {
+    // The server sends the error before it lets go of the run.
+    await_lines(
+        &mut migration.shop.db.superuser(),
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+             AND backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid()",
+        &["0"],
+    );
     assert_eq!(migration.names(), ["ANN!", "ABE!", "bob"]);
     call(&mut migration.session(), WAITING, ", run => 'r'").unwrap();
     assert_eq!(migration.names(), ["ANN!", "ABE!", "BOB!"]);

@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use tenant_guard_tests::Cluster;
+
 use super::*;
 
 /// Tables that are not protected yet.
@@ -11,7 +13,10 @@ fn tables(numbers: Range<usize>) -> Shop {
     let table = |n| {
         format!("CREATE TABLE shop.t{n} (id int PRIMARY KEY, account_id uuid NOT NULL, name text);")
     };
-    Shop::with(&numbers.map(table).collect::<String>())
+    // Nobody else's tables, and nobody who has plans made anew.
+    let shop = Shop::of(Cluster::start(&["autovacuum=off"]).database());
+    shop.run(&numbers.map(table).collect::<String>());
+    shop
 }
 
 fn of(count: usize) -> String {
