@@ -325,9 +325,6 @@ fn memberships_in_a_schema_of_an_odd_name_are_looked_at() {
              ALTER TABLE \"My Shop\".member RENAME COLUMN person TO subject",
         )
         .unwrap();
-    let found = "SELECT code, object FROM tenant_guard.check(ARRAY['My Shop'])";
-    assert_eq!(
-        lines(&mut superuser, found),
-        ["48-membership-altered|\"My Shop\".member"]
-    );
+    let found = "SELECT object FROM tenant_guard.check(ARRAY['My Shop']) WHERE code = '48-membership-altered'";
+    assert_eq!(lines(&mut superuser, found), ["\"My Shop\".member"]);
 }
