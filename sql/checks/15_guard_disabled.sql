@@ -4,7 +4,8 @@
 -- Fix: enable them; one that is gone comes back with the extension only.
 -- Finds tables that have policies of ours and are not registered, as after the restoring of one schema: they
 -- look protected, and no guard knows them (error).
--- Fix: protect them, where policies and triggers say all that was asked for: by which column, and for which
+-- Finds tables with our capture trigger that are not registered as audited, in the same way (warning).
+-- Fix: protect or audit them, where policies and triggers say all that was asked for: by which column, and for which
 -- roles. With permissions, or a log that leaves columns out, that would open what is closed.
 SELECT 'error', wanted.name,
     CASE
@@ -62,3 +63,20 @@ WHERE NOT EXISTS (SELECT FROM tenant_guard.protected_member AS m WHERE m.relatio
         WHERE i.inhrelid = c.oid)
     AND ($1 IS NULL OR n.name = ANY ($1))
 GROUP BY c.oid, more.stands
+UNION ALL
+SELECT 'warning', c.oid::regclass::text,
+    'has the capture trigger of tenant_guard, but is not registered as audited: no guard keeps it'
+        || CASE WHEN told.nothing THEN '' ELSE '; apply the manifest of where it came from' END,
+    CASE WHEN told.nothing THEN format('SELECT tenant_guard.audit(%L);', c.oid::regclass) ELSE '' END
+FROM pg_trigger AS t
+JOIN pg_class AS c ON c.oid = t.tgrelid
+JOIN tenant_guard.product_schema AS n ON n.oid = c.relnamespace
+-- No account column, and nothing redacted.
+CROSS JOIN LATERAL (SELECT encode(t.tgargs, 'escape') = '\000{}\000' AS nothing) AS told
+WHERE t.tgfoid = 'tenant_guard.capture()'::regprocedure AND t.tgparentid = 0
+    AND NOT EXISTS (SELECT FROM tenant_guard.protected_member AS m WHERE m.relation = c.oid)
+    AND NOT EXISTS (SELECT FROM tenant_guard.capture_rule AS r WHERE r.relation = c.oid)
+    -- What has policies of ours stands above; what is below another one is audited with it.
+    AND NOT EXISTS (SELECT FROM tenant_guard.own_policy AS q WHERE q.relation = c.oid)
+    AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = c.oid)
+    AND ($1 IS NULL OR n.name = ANY ($1))

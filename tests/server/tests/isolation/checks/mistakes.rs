@@ -328,3 +328,42 @@ fn memberships_in_a_schema_of_an_odd_name_are_looked_at() {
     let found = "SELECT object FROM tenant_guard.check(ARRAY['My Shop']) WHERE code = '48-membership-altered'";
     assert_eq!(lines(&mut superuser, found), ["\"My Shop\".member"]);
 }
+
+#[test]
+fn restored_capture_without_its_registration_is_found() {
+    let shop = Shop::with(
+        "CREATE TABLE shop.price (id int PRIMARY KEY, amount int);
+         CREATE TABLE shop.token (id int PRIMARY KEY, secret text);
+         CREATE TABLE shop.part (id int, at int, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+         CREATE TABLE shop.part_1 PARTITION OF shop.part FOR VALUES FROM (0) TO (9);
+         SELECT tenant_guard.audit('shop.price'), tenant_guard.audit('shop.part'),
+             tenant_guard.audit('shop.token', redact => '{secret}')",
+    );
+    let code = "15-guard-disabled";
+    assert_eq!(of_code(&shop, code), [""; 0]);
+    let other = Database::new();
+    let output = other.psql(&[], &shop.db.pg_dump(&["--schema=shop"]));
+    assert!(output.status.success(), "{output:?}");
+    let found = format!(
+        "SELECT severity, object, detail, fix FROM tenant_guard.check() WHERE code = '{code}' ORDER BY 2"
+    );
+    let detail = "has the capture trigger of tenant_guard, but is not registered as audited: no guard keeps it";
+    let elsewhere = "; apply the manifest of where it came from";
+    let token = format!("warning|shop.token|{detail}{elsewhere}|");
+    let audit =
+        |table: &str| format!("warning|{table}|{detail}|SELECT tenant_guard.audit('{table}');");
+    let mut superuser = other.superuser();
+    assert_eq!(
+        lines(&mut superuser, &found),
+        [audit("shop.part"), audit("shop.price"), token.clone()]
+    );
+    superuser
+        .batch_execute("SELECT tenant_guard.audit('shop.part'), tenant_guard.audit('shop.price')")
+        .unwrap();
+    assert_eq!(lines(&mut superuser, &found), [token]);
+    expect_error(
+        superuser.batch_execute("DROP TRIGGER tenant_guard_capture ON shop.price"),
+        "42501",
+        "",
+    );
+}
