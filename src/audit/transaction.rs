@@ -195,8 +195,7 @@ pub(super) fn context(key: EventKey) -> (i16, Hash) {
         return found;
     }
     let number = next_number();
-    let roles = (role_name(session_role), role_name(current_role));
-    let hash = write_context(key, number, &actor, &roles, application_name);
+    let hash = write_context(key, number, &who());
     fault_point!("capture.context_written");
     STATE.with_borrow_mut(|state| {
         state.contexts.push(Written {
@@ -232,29 +231,8 @@ pub(super) fn context_of(key: EventKey, who: &Who) -> (i16, Hash) {
         return (given.number, given.hash);
     }
     let number = next_number();
-    let roles: Option<Vec<&str>> = who
-        .roles
-        .as_ref()
-        .map(|roles| roles.iter().map(String::as_str).collect());
+    let hash = write_context(key, number, who);
     // SAFETY: reads the state of the running transaction.
-    let start = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
-    let context = Context {
-        incarnation: key.incarnation,
-        xid: key.xid,
-        number,
-        issuer: who.issuer.as_deref(),
-        token_id: who.token_id.as_deref(),
-        session: who.session.as_deref(),
-        subject: who.subject.as_deref(),
-        roles: roles.as_deref(),
-        session_role: &who.session_role,
-        current_role: &who.current_role,
-        client_address: who.client_address.as_deref(),
-        application_name: who.application_name.as_deref(),
-        transaction_start: crate::clock::to_unix(start),
-    };
-    let hash = insert_context(&context, start);
-    // SAFETY: as above.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     let given = Given {
         number,
@@ -335,16 +313,9 @@ pub(super) fn is_current(who: &Who, roles: (pg_sys::Oid, pg_sys::Oid)) -> bool {
         && who.application_name.as_deref().unwrap_or("").as_bytes() == name
 }
 
-fn write_context(
-    key: EventKey,
-    number: i16,
-    actor: &Actor,
-    (session_role, current_role): &(Rc<str>, Rc<str>),
-    application_name: &[u8],
-) -> Hash {
-    let application_name = checked(application_name);
-    let client_address = client_address();
-    let roles: Option<Vec<&str>> = actor
+/// Adds a context record to the log; its hash.
+fn write_context(key: EventKey, number: i16, who: &Who) -> Hash {
+    let roles: Option<Vec<&str>> = who
         .roles
         .as_ref()
         .map(|roles| roles.iter().map(String::as_str).collect());
@@ -354,22 +325,17 @@ fn write_context(
         incarnation: key.incarnation,
         xid: key.xid,
         number,
-        issuer: actor.issuer.as_deref(),
-        token_id: actor.token_id.as_deref(),
-        session: actor.session.as_deref(),
-        subject: actor.subject.as_deref(),
+        issuer: who.issuer.as_deref(),
+        token_id: who.token_id.as_deref(),
+        session: who.session.as_deref(),
+        subject: who.subject.as_deref(),
         roles: roles.as_deref(),
-        session_role,
-        current_role,
-        client_address: client_address.as_deref(),
-        application_name: (!application_name.is_empty()).then_some(application_name),
+        session_role: &who.session_role,
+        current_role: &who.current_role,
+        client_address: who.client_address.as_deref(),
+        application_name: who.application_name.as_deref(),
         transaction_start: crate::clock::to_unix(start),
     };
-    insert_context(&context, start)
-}
-
-/// Adds a context record to the log; its hash.
-fn insert_context(context: &Context<'_>, start: pg_sys::TimestampTz) -> Hash {
     let mut row = log::Row::new(&log::AUDIT_CONTEXT, start);
     row.int8(context.incarnation);
     row.int8(context.xid);
