@@ -176,16 +176,17 @@ WHERE (m.relation IS NULL OR p.polname NOT LIKE 'tenant\_guard\_%')
         WHERE e.classid = 'pg_catalog.pg_class'::regclass AND e.objid = p.polrelid);
 REVOKE ALL ON tenant_guard.written_policy FROM PUBLIC;
 
--- Whether a column of this type and collation can be an account column.
-CREATE FUNCTION tenant_guard.fits_account(type oid, collation_used oid) RETURNS boolean
+-- Whether a column of this type and collation can be an account column, unless it is generated and not stored.
+CREATE FUNCTION tenant_guard.fits_account(type oid, collation_used oid, generated "char") RETURNS boolean
     LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     RETURN type IN ('uuid'::regtype, 'integer'::regtype, 'bigint'::regtype, 'text'::regtype,
             'character varying'::regtype)
+        AND generated <> 'v'
         AND NOT EXISTS (
             SELECT FROM pg_collation AS l WHERE l.oid = collation_used AND NOT l.collisdeterministic);
-COMMENT ON FUNCTION tenant_guard.fits_account(type oid, collation_used oid) IS
-    'whether a column of this type and collation can be an account column';
-REVOKE ALL ON FUNCTION tenant_guard.fits_account(oid, oid) FROM PUBLIC;
+COMMENT ON FUNCTION tenant_guard.fits_account(type oid, collation_used oid, generated "char") IS
+    'whether a column of this type and collation, stored or not, can be an account column';
+REVOKE ALL ON FUNCTION tenant_guard.fits_account(oid, oid, "char") FROM PUBLIC;
 
 -- Roles that may read a relation or a column of it, beside its owner, superusers and our own roles.
 CREATE VIEW tenant_guard.outside_reader AS
@@ -250,8 +251,7 @@ FROM key AS k
 JOIN pg_catalog.pg_class AS c ON c.oid = k.relation AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity
 JOIN tenant_guard.product_schema AS n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL (
-    SELECT a.attname AS name,
-        tenant_guard.fits_account(a.atttypid, a.attcollation) AND a.attgenerated <> 'v' AS fits
+    SELECT a.attname AS name, tenant_guard.fits_account(a.atttypid, a.attcollation, a.attgenerated) AS fits
     FROM pg_catalog.pg_attribute AS a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         AND (a.attname IN (SELECT o.name FROM tenant_guard.account_column AS o WHERE o.schema = n.name)

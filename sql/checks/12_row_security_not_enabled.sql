@@ -8,7 +8,7 @@
 -- no column alone leads to a parent.
 WITH forgotten AS (
     SELECT c.oid AS relation, a.attname,
-        tenant_guard.fits_account(a.atttypid, a.attcollation) AND a.attgenerated <> 'v' AS fits,
+        tenant_guard.fits_account(a.atttypid, a.attcollation, a.attgenerated) AS fits,
         CASE WHEN a.attgenerated = 'v' THEN 'that is generated and not stored'
             ELSE format('of type %s: an account is of type uuid, integer, bigint, text or character varying, '
                 'no domain, and compared by a deterministic collation', format_type(a.atttypid, NULL)) END AS kind,

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::SeqCst;
 
 use pgrx::pg_sys;
 use tenant_guard_core::buffer::Place;
@@ -69,9 +68,7 @@ pub(super) fn note(mut record: Rc<Record>) -> Option<Note> {
         return None;
     }
     let Some(buffer) = Buffer::ensure() else {
-        if let Some(entry) = start::own_entry() {
-            entry.unbuffered.fetch_add(1, SeqCst);
-        }
+        start::count_unbuffered();
         return None;
     };
     let half_full = HALF_FULL.get();

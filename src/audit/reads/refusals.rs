@@ -8,7 +8,6 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 use std::ptr;
 use std::sync::LazyLock;
-use std::sync::atomic::Ordering::SeqCst;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -259,9 +258,7 @@ fn call(who: &Who, reason: String) {
 /// Puts a record into the buffer, or counts it once more where the same one waits there.
 fn put(record: &Record) {
     let Some(buffer) = Buffer::mapped() else {
-        if let Some(entry) = start::own_entry() {
-            entry.unbuffered.fetch_add(1, SeqCst);
-        }
+        start::count_unbuffered();
         return;
     };
     let content = record.encode();

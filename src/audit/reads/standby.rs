@@ -1,7 +1,6 @@
 //! Reads on a standby, which can write no event: a line each in the server's log.
 
 use std::ffi::{CString, c_char, c_int};
-use std::sync::atomic::Ordering::SeqCst;
 
 use pgrx::pg_sys;
 use tenant_guard_core::reads::Record;
@@ -16,9 +15,7 @@ unsafe extern "C-unwind" {
 /// Writes a line that says who reads what, and counts it. Neither the statement nor where it stands is
 /// added: there its constants are.
 pub(super) fn log(record: &Record) {
-    if let Some(entry) = start::own_entry() {
-        entry.unbuffered.fetch_add(1, SeqCst);
-    }
+    start::count_unbuffered();
     let none = String::new;
     let text = format!(
         "tenant_guard: {} of {}{} on a standby: account {:?}, subject {:?}, issuer {:?}, role {:?}, \

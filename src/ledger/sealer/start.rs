@@ -112,6 +112,13 @@ pub(crate) fn announce_reads(crowded: bool) {
     }
 }
 
+/// Counts a read or refusal that no buffer took. Raises nothing.
+pub(crate) fn count_unbuffered() {
+    if let Some(entry) = own_entry() {
+        entry.unbuffered.fetch_add(1, SeqCst);
+    }
+}
+
 /// Asks for a round now; starts a sealer if none runs and sealing is on.
 pub(crate) fn hurry(entry: &Entry) {
     entry.urgent.store(true, SeqCst);

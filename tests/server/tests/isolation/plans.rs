@@ -1,6 +1,6 @@
 //! What a plan prints, protect does; what is asked for again, costs nothing.
 
-use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, Database, expect_error, lines};
+use tenant_guard_tests::{ACCOUNT_A, ACCOUNT_B, await_lines, expect_error, lines};
 
 use super::Shop;
 
@@ -311,7 +311,12 @@ fn two_sessions_protecting_one_table_end_as_one() {
     transaction.batch_execute(protect).unwrap();
     std::thread::scope(|scope| {
         let second = scope.spawn(|| shop.owner().batch_execute(protect));
-        wait_for_lock(&shop.db);
+        await_lines(
+            &mut shop.db.superuser(),
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            &["1"],
+        );
         transaction.commit().unwrap();
         second.join().unwrap().unwrap();
     });
@@ -325,20 +330,6 @@ fn two_sessions_protecting_one_table_end_as_one() {
         shop.check_where("code", "severity = 'error' AND object LIKE 'shop.message%'")
             .is_empty()
     );
-}
-
-/// Waits until a session of the database waits for a lock.
-fn wait_for_lock(db: &Database) {
-    let mut superuser = db.superuser();
-    let waiting = "SELECT FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    for _ in 0..6000 {
-        if lines(&mut superuser, waiting).len() == 1 {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("no session waits for a lock");
 }
 
 #[test]

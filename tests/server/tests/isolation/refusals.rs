@@ -405,8 +405,10 @@ fn account_that_is_computed_when_it_is_read_cannot_be_protected() {
             "0A000",
             "column \"account_id\" of relation shop.doc is generated and not stored",
         );
-        let found = "detail LIKE '%and cannot be by a column that is generated and not stored'";
-        assert_eq!(shop.check_where("fix", found), [""; 0]);
     }
     shop.run("SELECT tenant_guard.protect('shop.kept')");
+    if shop.db.version() >= 18 {
+        let found = "detail LIKE '%and cannot be by a column that is generated and not stored'";
+        assert_eq!(shop.check_where("object, fix", found), ["shop.doc|"]);
+    }
 }

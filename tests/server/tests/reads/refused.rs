@@ -30,6 +30,19 @@ fn refuse_token(shop: &Shop, token: &str, message: &str) {
     expect_error(outcome, "28000", message);
 }
 
+/// A new session of account A's writes what row security does not let in.
+#[track_caller]
+fn refuse_write(shop: &Shop, statement: &str) {
+    let mut session = shop.app();
+    let mut transaction = session.transaction().unwrap();
+    shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
+    expect_error(
+        transaction.batch_execute(statement),
+        "42501",
+        "new row violates row-level security policy",
+    );
+}
+
 #[test]
 fn refused_tokens_are_logged_with_what_is_certain_of_them() {
     let shop = shop();
@@ -132,16 +145,10 @@ fn first_thing_after_a_start_of_the_server_is_a_refused_write() {
     let cluster = Cluster::start(&[]);
     let shop = shop_in(&cluster);
     cluster.restart();
-    let mut session = shop.app();
-    let mut transaction = session.transaction().unwrap();
-    shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
-    let foreign = format!("INSERT INTO shop.contact VALUES (7, '{ACCOUNT_B}', 'secret')");
-    expect_error(
-        transaction.batch_execute(&foreign),
-        "42501",
-        "new row violates row-level security policy",
+    refuse_write(
+        &shop,
+        &format!("INSERT INTO shop.contact VALUES (7, '{ACCOUNT_B}', 'secret')"),
     );
-    drop(transaction);
     let who = format!("{ACCOUNT_A}|shop.contact|{}|tester", shop.issuer.name());
     let expected = format!("write_refused|INSERT against row security|1|{who}");
     assert_eq!(refused(&shop), [expected]);
@@ -292,19 +299,13 @@ fn refused_write_names_the_relation_of_the_row() {
         "CREATE TABLE shop.note (id int, account_id uuid);
          SELECT tenant_guard.protect('shop.note')",
     );
-    let mut session = shop.app();
-    let mut transaction = session.transaction().unwrap();
-    shop.issuer.sign_in(&mut transaction, ACCOUNT_A);
-    let outcome = transaction.batch_execute(&format!(
-        "WITH changed AS (UPDATE shop.contact SET name = 'x' WHERE id = 1 RETURNING id)
-         INSERT INTO shop.note SELECT id, '{ACCOUNT_B}' FROM changed"
-    ));
-    expect_error(
-        outcome,
-        "42501",
-        "new row violates row-level security policy",
+    refuse_write(
+        &shop,
+        &format!(
+            "WITH changed AS (UPDATE shop.contact SET name = 'x' WHERE id = 1 RETURNING id)
+             INSERT INTO shop.note SELECT id, '{ACCOUNT_B}' FROM changed"
+        ),
     );
-    drop(transaction);
     let who = format!("{ACCOUNT_A}|shop.note|{}|tester", shop.issuer.name());
     let expected = format!("write_refused|INSERT against row security|1|{who}");
     assert_eq!(refused(&shop), [expected]);
